@@ -1,0 +1,85 @@
+"""Losses. Sums are accumulated in float64; gradients keep the input's dtype."""
+
+import numpy as np
+
+from minicnn.functional.kernels import kernel
+
+
+@kernel
+def softmax(logits):
+    """exp(logits) over its sum along the last axis; the row's maximum is taken off first, so that exp stays finite."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+@kernel
+def cross_entropy(logits, target, ignore_index=-100):
+    """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target].
+
+    Args:
+        logits: (N, K), floating.
+        target: (N,) int, 0 <= target < K, or ``ignore_index``.
+        ignore_index: rows with this target do not count (torch's default).
+
+    Returns:
+        loss: float; NaN if every row is ignored, as in torch.
+
+    Raises:
+        ValueError: a target out of range.
+
+    Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), equation 6.31.
+    """
+    rows = counted(logits, target, ignore_index)
+    if not rows.size:
+        return float("nan")
+    z = logits[rows].astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(z).sum(axis=1))
+    return float(np.mean(log_sum - z[np.arange(rows.size), target[rows]]))
+
+
+@kernel
+def cross_entropy_backward(logits, target, ignore_index=-100):
+    """(softmax(logits) - one_hot(target)) / rows that count: -> grad_logits (N, K)."""
+    rows = counted(logits, target, ignore_index)
+    grad = np.zeros_like(logits)
+    grad[rows] = softmax(logits[rows])
+    grad[rows, target[rows]] -= 1
+    return grad / max(rows.size, 1)
+
+
+def counted(logits, target, ignore_index):
+    """The rows whose target is not ``ignore_index``; checks the others."""
+    rows = np.flatnonzero(target != ignore_index)
+    bad = (target[rows] < 0) | (target[rows] >= logits.shape[1])
+    if bad.any():
+        raise ValueError(f"cross_entropy: got target {target[rows][bad][0]} for {logits.shape[1]} classes, "
+                         f"expected 0 to {logits.shape[1] - 1}. Check the labels.")
+    return rows
+
+
+@kernel
+def smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
+    """0.5 d^2 / beta where |d| < beta, else |d| - 0.5 beta, with d = x - target.
+
+    Args:
+        x, target: same shape, floating.
+        beta: where the parabola meets the line; 0 is the plain L1 loss. Faster R-CNN takes 1/9.
+        reduction: "mean" or "sum".
+
+    Returns:
+        loss: float.
+
+    Reference: Girshick, Fast R-CNN (2015), equation 3 (there beta = 1).
+    """
+    d = np.abs(x.astype(np.float64) - target)
+    loss = np.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
+    return float(loss.mean() if reduction == "mean" else loss.sum())
+
+
+@kernel
+def smooth_l1_loss_backward(x, target, beta=1.0, reduction="mean"):
+    """d / beta where |d| < beta, else sign(d); over the number of elements for the mean: -> grad_x, as x."""
+    d = x - target
+    grad = np.where(np.abs(d) < beta, d / beta, np.sign(d)) if beta else np.sign(d)
+    return grad / (d.size if reduction == "mean" else 1)

@@ -1,0 +1,78 @@
+"""Batch normalisation, per channel of (N, C, H, W): y = weight (x - mean) / sqrt(var + eps) + bias.
+
+In training the mean and variance are the batch's own and gradients flow through them; in evaluation (and for torchvision's
+"frozen" norm) they are constants, and the whole is one multiplication and one addition.
+
+Reference: Ioffe, Szegedy, Batch normalization (2015), algorithm 1 and section 3.
+"""
+
+import numpy as np
+
+from minicnn.functional.kernels import kernel
+
+CHANNEL = (slice(None), None, None)     # (C,) -> (C, 1, 1)
+OVER = (0, 2, 3)                        # a channel's statistics run over images and pixels
+
+
+@kernel
+def batch_norm_training(x, weight, bias, eps=1e-5):
+    """Normalise with the batch's own statistics.
+
+    Args:
+        x: (N, C, H, W), floating; its dtype is kept; N H W > 1.
+        weight, bias: (C,).
+        eps: added to the variance.
+
+    Returns:
+        y: (N, C, H, W); mean, var: (C,), the batch's mean and *biased* variance, accumulated in float64.
+
+    Raises:
+        ValueError: a channel has a single value, whose variance means nothing.
+    """
+    if x.size == x.shape[1]:
+        raise ValueError(f"batch_norm: got x {x.shape} in training, expected more than one value per channel. "
+                         "Use a larger batch, or eval().")
+    mean = x.mean(axis=OVER, dtype=np.float64)
+    var = x.var(axis=OVER, dtype=np.float64)
+    return batch_norm(x, mean, var, weight, bias, eps), mean.astype(x.dtype), var.astype(x.dtype)
+
+
+@kernel
+def batch_norm_training_backward(grad_y, x, mean, var, weight, eps=1e-5):
+    """Gradients of ``batch_norm_training``: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,).
+
+    With z = (x - mean) / sqrt(var + eps):  grad_x = weight / sqrt(var + eps) * (g - mean(g) - z mean(g z)), means over the batch.
+    """
+    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    z = (x - mean[CHANNEL]) * inverse[CHANNEL]
+    grad_bias = grad_y.sum(axis=OVER, dtype=np.float64).astype(x.dtype)
+    grad_weight = (grad_y * z).sum(axis=OVER, dtype=np.float64).astype(x.dtype)
+    count = x.size // x.shape[1]
+    grad_x = grad_y - (grad_bias / count)[CHANNEL] - z * (grad_weight / count)[CHANNEL]
+    return grad_x * (weight * inverse)[CHANNEL], grad_weight, grad_bias
+
+
+@kernel
+def batch_norm(x, mean, var, weight, bias, eps=1e-5):
+    """Normalise with given statistics (evaluation and frozen form), in torchvision's order: x a + (bias - mean a).
+
+    Args:
+        x: (N, C, H, W), floating; its dtype is kept.
+        mean, var, weight, bias: (C,).
+        eps: added to the variance; torchvision's published ``fasterrcnn_resnet50_fpn`` needs 0.
+
+    Returns:
+        y: (N, C, H, W).
+    """
+    scale = weight / np.sqrt(var + var.dtype.type(eps))
+    shift = bias - mean * scale
+    return x * scale.astype(x.dtype)[CHANNEL] + shift.astype(x.dtype)[CHANNEL]
+
+
+@kernel
+def batch_norm_backward(grad_y, x, mean, var, weight, eps=1e-5):
+    """Gradients of ``batch_norm``, its statistics constant: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,)."""
+    inverse = 1 / np.sqrt(var + var.dtype.type(eps))
+    grad_weight = (grad_y * (x - mean[CHANNEL])).sum(axis=OVER, dtype=np.float64) * inverse
+    grad_bias = grad_y.sum(axis=OVER, dtype=np.float64)
+    return grad_y * (weight * inverse)[CHANNEL], grad_weight.astype(x.dtype), grad_bias.astype(x.dtype)

@@ -1,0 +1,68 @@
+"""Stochastic gradient descent and its learning-rate schedules, by torch's formulas."""
+
+import math
+
+import numpy as np
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, in torch.optim.SGD's order of operations.
+
+        g = gradient + weight_decay * p
+        buffer = momentum * buffer + g          (at first: g)
+        p -= lr * buffer                        (Nesterov: lr * (g + momentum * buffer))
+
+    Args:
+        model: a Layer; its trained parameters are changed in place.
+        lr: learning rate; may be set anew before each step.
+        momentum, weight_decay: factors above.
+        nesterov: look one step ahead.
+
+    Buffers are keyed by the parameters' dotted paths.
+
+    Reference: Sutskever et al., On the importance of initialization and momentum (2013); Nesterov's form as torch writes it.
+    """
+
+    def __init__(self, model, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
+        if nesterov and not momentum:
+            raise ValueError("SGD: got nesterov without momentum, expected momentum > 0. Set momentum, for example to 0.9.")
+        self.model = model
+        self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
+        self.buffers = {}
+
+    def step(self):
+        """Move every parameter that has a gradient, and forget the gradients."""
+        gradients = dict(self.model.named_gradients())
+        for path, parameter in self.model.named_parameters():
+            if path not in gradients:
+                continue
+            g = gradients[path]
+            if self.weight_decay:
+                g = g + self.weight_decay * parameter
+            if self.momentum:
+                if path in self.buffers:
+                    self.buffers[path] *= self.momentum
+                    self.buffers[path] += g
+                else:
+                    self.buffers[path] = np.array(g)
+                g = g + self.momentum * self.buffers[path] if self.nesterov else self.buffers[path]
+            parameter -= self.lr * g
+        self.model.zero_grad()
+
+
+def warmup(step, steps, start=1e-3):
+    """Factor rising in a line from ``start`` at step 0 to 1 at ``steps``, as torch's LinearLR and torchvision's references."""
+    return 1.0 if step >= steps else start + (1 - start) * step / steps
+
+
+def step_schedule(epoch, milestones, gamma=0.1):
+    """Factor gamma for every milestone (epochs) reached, as torch's MultiStepLR."""
+    return gamma ** sum(epoch >= milestone for milestone in milestones)
+
+
+def cosine_schedule(step, steps):
+    """Factor falling from 1 at step 0 to 0 at ``steps`` along half a cosine, as torch's CosineAnnealingLR.
+
+    Reference: Loshchilov, Hutter, SGDR (2017), equation 5, without restarts.
+    """
+    return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
