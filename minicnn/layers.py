@@ -156,6 +156,20 @@ class Layer:
         return any(layer.trainable and any(getattr(layer, name) is not None for name in layer.parameter_names)
                    for _, layer in self.named_layers())
 
+    # surgery: a layer that can lose channels says how; index holds the ones that stay
+
+    def keep_outputs(self, index):
+        """Keep only these output channels (or features)."""
+        raise NotImplementedError(f"{self.kind} makes no channels of its own")
+
+    def keep_inputs(self, index):
+        """Keep only these input channels (or features)."""
+        raise NotImplementedError(f"{self.kind} reads no channels of its own")
+
+    def keep_channels(self, index):
+        """Keep only these channels, which come in and go out alike (norms, depthwise convolutions)."""
+        raise NotImplementedError(f"{self.kind} has no channels of its own")
+
     # description
 
     @property
@@ -229,6 +243,24 @@ class Conv2d(Layer):
     def arguments(self):
         return {**super().arguments(), "bias": self.bias is not None}
 
+    def keep_outputs(self, index):
+        self._refuse_groups()
+        self.weight, self.bias = keep_rows(index, self.weight, self.bias)
+
+    def keep_inputs(self, index):
+        self._refuse_groups()
+        self.weight = self.weight[:, index]
+
+    def keep_channels(self, index):
+        if not self.in_channels == self.out_channels == self.groups:
+            raise ValueError(f"got {self}, expected a depthwise convolution. Name it as producer or consumer instead.")
+        self.weight, self.bias = keep_rows(index, self.weight, self.bias)
+        self.groups = len(index)
+
+    def _refuse_groups(self):
+        if self.groups > 1:
+            raise ValueError(f"got {self}, expected groups=1 to remove channels. Leave this layer out of the pruning.")
+
     def settings(self):
         return self.stride, self.padding, self.dilation, self.groups
 
@@ -266,6 +298,12 @@ class Linear(Layer):
     def arguments(self):
         return {**super().arguments(), "bias": self.bias is not None}
 
+    def keep_outputs(self, index):
+        self.weight, self.bias = keep_rows(index, self.weight, self.bias)
+
+    def keep_inputs(self, index):
+        self.weight = self.weight[:, index]
+
     def __call__(self, x):
         return F.linear(x, self.weight, self.bias)
 
@@ -286,7 +324,29 @@ def initial(shape, bias, rng):
     return weight, rng.uniform(-bound, bound, shape[0]).astype(np.float32) if bias else None
 
 
-class BatchNorm2d(Layer):
+def keep_rows(index, *arrays):
+    """Each array's rows at ``index``; None stays None."""
+    return tuple(None if array is None else array[index] for array in arrays)
+
+
+class Norm2d(Layer):
+    """What both batch norms share: a scale, a shift and two running statistics per channel."""
+
+    def __init__(self, num_features, eps):
+        self.eps = eps
+        self.weight, self.bias = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
+        self.running_mean, self.running_var = np.zeros(num_features, np.float32), np.ones(num_features, np.float32)
+
+    @property
+    def num_features(self):
+        return self.weight.shape[0]
+
+    def keep_channels(self, index):
+        self.weight, self.bias, self.running_mean, self.running_var = keep_rows(
+            index, self.weight, self.bias, self.running_mean, self.running_var)
+
+
+class BatchNorm2d(Norm2d):
     """Batch normalisation with torch.nn.BatchNorm2d's names and defaults.
 
     In training mode the batch's statistics normalise, and the running ones move by ``momentum`` (the variance by its unbiased
@@ -298,13 +358,8 @@ class BatchNorm2d(Layer):
     argument_names = ("num_features", "eps", "momentum")
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, rng=None):
-        self.eps, self.momentum = eps, momentum
-        self.weight, self.bias = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
-        self.running_mean, self.running_var = np.zeros(num_features, np.float32), np.ones(num_features, np.float32)
-
-    @property
-    def num_features(self):
-        return self.weight.shape[0]
+        super().__init__(num_features, eps)
+        self.momentum = momentum
 
     def __call__(self, x):
         if self.training:
@@ -329,20 +384,14 @@ class BatchNorm2d(Layer):
         return y, pullback
 
 
-class FrozenBatchNorm2d(Layer):
+class FrozenBatchNorm2d(Norm2d):
     """torchvision's FrozenBatchNorm2d: everything is a buffer, in both modes a fixed scale and shift per channel."""
 
     buffer_names = ("weight", "bias", "running_mean", "running_var")
     argument_names = ("num_features", "eps")
 
     def __init__(self, num_features, eps=1e-5, *, rng=None):
-        self.eps = eps
-        self.weight, self.bias = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
-        self.running_mean, self.running_var = np.zeros(num_features, np.float32), np.ones(num_features, np.float32)
-
-    @property
-    def num_features(self):
-        return self.weight.shape[0]
+        super().__init__(num_features, eps)
 
     def __call__(self, x):
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
@@ -485,5 +534,5 @@ def make_layer(kind, arguments):
         raise InputError(f"got a layer of kind {kind!r}, expected one of {', '.join(KINDS)}. Use a newer minicnn for this file.")
     try:
         return KINDS[kind](**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError) as error:
         raise InputError(f"got {kind} with arguments {arguments}: {error}. The file is damaged.") from error

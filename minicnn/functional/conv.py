@@ -64,7 +64,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     o = weight.shape[0]
     rows = weight.reshape(groups, o // groups, -1)
-    grad_rows_t = 0                                                                       # (G, C/G KH KW, O/G)
+    grad_rows_t = np.zeros(rows.transpose(0, 2, 1).shape, x.dtype)                        # (G, C/G KH KW, O/G)
     grad_x = np.zeros(geometry.padded_shape, x.dtype) if input_gradient else None         # (C, Hp, Wp, N)
     grad_y = grad_y.transpose(1, 2, 3, 0)                                                 # (O, Ho, Wo, N)
     for images in geometry.blocks(x.dtype.itemsize):

@@ -50,7 +50,7 @@ def sources(n, out, mode):
         matrix[dst, nearest_index(n, out)] = 1
     else:
         first, second, share = bilinear_index(n, out)
-        matrix[dst, first] += 1 - share
+        matrix[dst, first] += 1 - share.astype(np.float64)
         matrix[dst, second] += share                 # at the border both are one pixel
     return matrix
 

@@ -1,0 +1,142 @@
+"""k-means: Lloyd's iterations from k-means++ seeds, and the silhouette that judges the number of clusters.
+
+References: Lloyd, Least squares quantization in PCM (1982); Arthur, Vassilvitskii, k-means++: the advantages of careful seeding
+(2007); Rousseeuw, Silhouettes (1987).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class KMeans(NamedTuple):
+    """centers: (K, D); labels: (N,) int; inertia: sum of squared distances to the own centre; iterations: of Lloyd's."""
+
+    centers: np.ndarray
+    labels: np.ndarray
+    inertia: float
+    iterations: int
+
+
+def kmeans(points, n_clusters, *, rng, restarts=10, max_iterations=300):
+    """Partition points so that the squared distances to the clusters' means are small.
+
+    Args:
+        points: (N, D), floating; computed in float64.
+        n_clusters: K, 1 <= K <= N.
+        rng: numpy.random.Generator.
+        restarts: number of seedings; the result of least inertia is returned.
+        max_iterations: of Lloyd's; it ends earlier once no point changes its cluster.
+
+    Returns:
+        KMeans. With fewer different points than clusters, the surplus clusters are empty.
+
+    Raises:
+        ValueError: points are not (N, D) and finite, or n_clusters is out of range.
+
+    Time: O(restarts * iterations * N K D).
+    """
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or not np.isfinite(points).all():
+        raise ValueError(f"kmeans: got points of shape {points.shape}, expected (N, D) finite numbers. Remove NaN and infinity.")
+    if not 1 <= n_clusters <= len(points):
+        raise ValueError(f"kmeans: got n_clusters={n_clusters} for {len(points)} points, expected 1 to {len(points)}.")
+    runs = (lloyd(points, seed_plus_plus(points, n_clusters, rng), max_iterations) for _ in range(restarts))
+    return min(runs, key=lambda run: run.inertia)
+
+
+def lloyd(points, centers, max_iterations=300):
+    """Alternate until nothing changes: each point to its nearest centre, each centre to the mean of its points.
+
+    Args:
+        points: (N, D) float64; centers: (K, D), where to begin; max_iterations: an upper limit.
+
+    Returns:
+        KMeans. A cluster that runs empty is begun anew at the point farthest from its own centre.
+    """
+    columns = np.ascontiguousarray(points.T)                       # (D, N): each pass below runs over N adjacent numbers
+    labels, centers = None, np.array(centers, np.float64)
+    for iteration in range(1, max_iterations + 1):
+        previous, (labels, distances) = labels, nearest(columns, centers)
+        if previous is not None and np.array_equal(labels, previous):
+            break
+        counts = np.bincount(labels, minlength=len(centers))
+        for empty in np.flatnonzero(counts == 0):
+            farthest = distances.argmax()
+            if distances[farthest] == 0:
+                break                                              # fewer different points than clusters
+            counts[labels[farthest]] -= 1
+            counts[empty] += 1
+            labels[farthest], distances[farthest] = empty, 0
+        sums = np.stack([np.bincount(labels, column, len(centers)) for column in columns], axis=1)      # (K, D)
+        centers = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centers)
+    labels, distances = nearest(columns, centers)
+    return KMeans(centers, labels, float(distances.sum()), iteration)
+
+
+def nearest(columns, centers):
+    """The nearest centre of each point, the first of equals, and the squared distance: (D, N), (K, D) -> (N,), (N,)."""
+    best = squared_distance(columns, centers[0])
+    labels = np.zeros(len(best), np.min_scalar_type(len(centers)))
+    for k in range(1, len(centers)):
+        distance = squared_distance(columns, centers[k])
+        closer = (distance < best).astype(labels.dtype)
+        np.maximum(labels, closer * labels.dtype.type(k), out=labels)       # k rises: a later, closer centre is the larger number
+        np.minimum(best, distance, out=best)
+    return labels.astype(np.intp), best
+
+
+def squared_distance(columns, center):
+    """|x - c|^2 of each point to one centre: (D, N), (D,) -> (N,)."""
+    total = 0.0
+    for column, value in zip(columns, center):
+        difference = column - value
+        difference *= difference
+        total = total + difference
+    return total
+
+
+def seed_plus_plus(points, n_clusters, rng):
+    """k-means++: each next centre is a point drawn with probability proportional to its squared distance from the nearest centre.
+
+    Of 2 + ln K points so drawn the one that lowers the sum of distances most is taken (the "greedy" form named in section 6 of
+    the 2007 paper).
+    """
+    columns = np.ascontiguousarray(points.T)
+    centers = [points[rng.integers(len(points))]]
+    distances = squared_distance(columns, centers[0])
+    for _ in range(1, n_clusters):
+        total = np.cumsum(distances)
+        drawn = rng.uniform(0, total[-1], 2 + int(math.log(n_clusters)))
+        candidates = np.minimum(np.searchsorted(total, drawn, side="right"), len(points) - 1)
+        distances, chosen = min(((np.minimum(distances, squared_distance(columns, points[c])), c) for c in candidates),
+                                key=lambda pair: pair[0].sum())
+        centers.append(points[chosen])
+    return np.stack(centers)
+
+
+def silhouette(points, labels):
+    """Mean over points of (b - a) / max(a, b): a, the mean distance to the others of its cluster; b, to the nearest other cluster.
+
+    Args:
+        points: (N, D); labels: (N,) int, at least two clusters. A point alone in its cluster counts 0.
+
+    Returns:
+        score: float between -1 and 1. Memory: one row of N distances per point, in blocks of 1000 rows.
+    """
+    points = np.asarray(points, np.float64)
+    names, labels = np.unique(labels, return_inverse=True)
+    member = np.eye(len(names))[labels]                            # (N, K) one-hot
+    sizes = member.sum(axis=0)
+    total = 0.0
+    for start in range(0, len(points), 1000):
+        rows = slice(start, start + 1000)
+        distance = np.sqrt(((points[rows, None] - points) ** 2).sum(axis=2))      # (B, N)
+        sums = distance @ member                                   # (B, K): to all points of each cluster
+        own = labels[rows, None] == np.arange(len(names))
+        a = sums[own] / np.maximum(sizes[labels[rows]] - 1, 1)
+        b = np.where(own, np.inf, sums / sizes).min(axis=1)
+        score = (b - a) / np.maximum(np.maximum(a, b), np.finfo(float).tiny)
+        total += score[sizes[labels[rows]] > 1].sum()
+    return total / len(points)

@@ -1,0 +1,50 @@
+"""What a network weighs: parameters, multiplications, bytes, layer by layer."""
+
+import math
+
+import numpy as np
+
+from minicnn.probe import probed
+
+
+def ledger(model, input_shape):
+    """Count every layer that has weights and multiplies.
+
+    Args:
+        model: a Layer.
+        input_shape: (C, H, W) of one picture; the multiplications depend on it.
+
+    Returns:
+        {"layers": [{"path", "kind", "weight": shape, "output": shape of one picture's output, "parameters", "macs", "bytes"}],
+        "parameters", "convolution_parameters", "linear_parameters", "macs", "bytes"}. Bytes are those of all arrays, buffers
+        too, as float32, uncompressed. MACs are multiply-adds for one picture; biases, activations and pooling are not counted.
+    """
+    rows = []
+
+    def observe(path):
+        layer = model.get_layer(path)
+        parameters = sum(array.size for _, array in layer.named_parameters())
+        weight = layer.weight.shape
+
+        def count(x, y):
+            macs = math.prod(weight) * math.prod(y.shape[2:])          # each weight is used once an output pixel
+            rows.append({"path": path, "kind": layer.kind, "weight": list(weight), "output": list(y.shape[1:]),
+                         "parameters": parameters, "macs": macs, "bytes": 4 * parameters})
+        return count
+
+    paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
+    with probed(model, {path: observe(path) for path in paths}):
+        model(np.zeros((1, *input_shape), np.float32))
+    return {
+        "layers": rows,
+        "parameters": sum(array.size for _, array in model.named_parameters()),
+        "convolution_parameters": sum(row["parameters"] for row in rows if len(row["weight"]) == 4),
+        "linear_parameters": sum(row["parameters"] for row in rows if len(row["weight"]) == 2),
+        "macs": sum(row["macs"] for row in rows),
+        "bytes": 4 * sum(array.size for _, array in model.named_arrays()),
+    }
+
+
+def has_matrix(layer):
+    """Whether a layer multiplies by a matrix of weights (a convolution or a linear layer; not a norm)."""
+    return getattr(layer, "weight", None) is not None and layer.weight.ndim > 1

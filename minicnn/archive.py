@@ -1,0 +1,150 @@
+"""The file of a network: one ``.npz``, an array per parameter and buffer, and one entry that says how to build it.
+
+The entry ``minicnn.json`` (UTF-8) holds the format's version, the architecture and its arguments, every layer as it now is (path,
+kind, arguments: a pruned network is built from these, nothing is replayed), class names, the surgery as its history, provenance
+and measured figures. Arrays are stored uncompressed, so that no size can be claimed that the file does not have; pickles are
+never read. Files are written beside their target and renamed.
+"""
+
+import json
+import math
+import zipfile
+
+import numpy as np
+
+from minicnn.errors import InputError
+from minicnn.files import atomic_write
+from minicnn.layers import KINDS, make_layer
+from minicnn.models import build
+
+FORMAT = 1
+DESCRIPTION = "minicnn.json"
+DESCRIPTION_BYTES = 64 * 2**20
+
+
+def save(path, model):
+    """Write a model with its ``record``; see the module's text for what the file holds.
+
+    Args:
+        path: the ``.npz`` to write; an existing one is replaced.
+        model: made by ``minicnn.build`` or ``minicnn.load``.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    write_archive(path, dict(model.named_arrays()), describe(model))
+
+
+def load(path):
+    """Read a model, in evaluation mode; NumPy is all it needs.
+
+    Args:
+        path: a file written by ``save``.
+
+    Returns:
+        model: a Layer: ``logits = model(x)``.
+
+    Raises:
+        InputError: the file is damaged, holds a pickle, does not fit its own description, or has a NaN in its weights.
+    """
+    arrays, description = read_archive(path)
+    try:
+        return restore(arrays, description)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: got a description that cannot be read ({error!r}), expected one written by minicnn. "
+                         "Make the file again.") from error
+
+
+def describe(model):
+    """What ``restore`` needs to know of a model besides its arrays."""
+    return {
+        "architecture": model.architecture, "arguments": model.architecture_arguments,
+        "layers": [{"path": path, "kind": layer.kind, "arguments": layer.arguments()}
+                   for path, layer in model.named_layers() if layer.kind in KINDS],
+        **model.record,
+    }
+
+
+def restore(arrays, description):
+    """The model of a description, with its arrays loaded.
+
+    Raises:
+        InputError: arrays and description do not fit, or a value is not finite.
+    """
+    model = build(description["architecture"], **description["arguments"])
+    leaves = {path for path, layer in model.named_layers() if layer.kind in KINDS}
+    described = {entry["path"] for entry in description["layers"]}
+    if leaves != described:
+        raise InputError(f"got a description of other layers than {description['architecture']} has "
+                         f"({', '.join(sorted(leaves ^ described))}), expected the same. Make the file again.")
+    for entry in description["layers"]:
+        model.replace_layer(entry["path"], make_layer(entry["kind"], entry["arguments"]))
+    model.load_arrays(arrays)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"got NaN or infinity in {name}, expected finite weights. The training that wrote it diverged.")
+    model.record = {key: description[key] for key in model.record}
+    return model
+
+
+def write_archive(path, arrays, description):
+    """Write arrays and their description; the same content gives the same bytes."""
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        text = json.dumps({"format": FORMAT, **description}, ensure_ascii=False, indent=1)
+        archive.writestr(zipfile.ZipInfo(DESCRIPTION), text.encode())      # a ZipInfo of its own has a fixed date
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
+
+
+def read_archive(path):
+    """Read arrays and their description; every size is checked before memory is asked for.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format, or holds a pickle.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = {info.filename: info for info in archive.infolist()}
+            if DESCRIPTION not in infos:
+                raise InputError(f"got {path} without {DESCRIPTION}, expected an archive of minicnn. Train or convert one.")
+            return ({name.removesuffix(".npy"): read_array(archive, info, path) for name, info in infos.items()
+                     if name != DESCRIPTION}, read_description(archive, infos[DESCRIPTION], path))
+    except InputError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"got {path}, which cannot be read ({error}), expected an archive of minicnn. "
+                         "Check the path, or make the file again.") from error
+
+
+def read_description(archive, info, path):
+    if info.file_size > DESCRIPTION_BYTES:
+        raise InputError(f"got {info.file_size} bytes of {DESCRIPTION} in {path}, expected at most {DESCRIPTION_BYTES}. "
+                         "The file is damaged.")
+    description = json.loads(archive.read(info))
+    if not isinstance(description, dict) or description.pop("format", None) != FORMAT:
+        raise InputError(f"got another format of archive in {path}, expected format {FORMAT}. Use the minicnn that wrote it.")
+    return description
+
+
+def read_array(archive, info, path):
+    """One array, after its header has been held against the entry's real size."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise InputError(f"got a compressed entry {info.filename} in {path}, expected stored ones. Make the file with minicnn.")
+    with archive.open(info) as entry:
+        version = np.lib.format.read_magic(entry)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read_header is None:
+            raise InputError(f"got version {version} of the entry {info.filename} in {path}, expected 1.0. Make the file again.")
+        shape, _, dtype = read_header(entry)
+        if dtype.kind not in "fiu":
+            raise InputError(f"got {dtype} values (a pickle, if objects) in the entry {info.filename} of {path}, expected "
+                             "numbers. Do not trust this file.")
+        size = info.file_size - entry.tell()
+        if math.prod(shape) * dtype.itemsize != size:
+            raise InputError(f"got {size} bytes for the {shape} {dtype} values of {info.filename} in {path}, expected "
+                             f"{math.prod(shape) * dtype.itemsize}. The file is damaged.")
+        entry.seek(0)
+        return np.lib.format.read_array(entry, allow_pickle=False)

@@ -1,0 +1,159 @@
+"""Make a network smaller: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met.
+
+After each round a checkpoint is written beside the output; it is removed when the output is written. Accuracies of the rounds
+are of the validation pictures; the test pictures are only looked at before and after.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import minicnn
+from minicnn.archive import describe, load, read_archive, restore, write_archive
+from minicnn.cli.output import (
+    DATA_HELP, add_json, add_recipe, at_least, check_outputs, checkpoint_path, emit, percent, provenance, recipe, source_file, table,
+)
+from minicnn.compression.criteria import METHODS
+from minicnn.compression.ledger import ledger
+from minicnn.compression.recipe import Options, Target, compress
+from minicnn.data import load_data
+from minicnn.errors import InputError
+from minicnn.evaluation import evaluate_classifier
+from minicnn.files import make_folder
+from minicnn.report.pruning import write_report
+from minicnn.training import jsonable, train
+
+EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
+COMPENSATION = 1000     # pictures over which the means of removed channels are taken
+
+
+def add_arguments(verb):
+    verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
+    verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
+    verb.add_argument("--data", default="digits", help=f"{DATA_HELP} (default: digits)")
+    target = verb.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target-parameters", type=at_least(0, float), metavar="X",
+                        help="parameters to keep: a share up to 1, or a number")
+    target.add_argument("--target-macs", type=at_least(0, float), metavar="X", help="multiplications to keep, likewise")
+    target.add_argument("--target-accuracy", type=at_least(0, float), metavar="X",
+                        help="prune as long as this share of the validation pictures is right")
+    verb.add_argument("--method", default="statistics", choices=METHODS,
+                      help="statistics (clusters of mean and variance), or a control that removes as many filters: l1, fpgm "
+                           "(geometric median), random (default: statistics)")
+    verb.add_argument("--like", metavar="FILE", help="remove as many filters of each layer and round as were removed from this network")
+    verb.add_argument("--linear", action=argparse.BooleanOptionalAction, default=True,
+                      help="prune neurons of linear layers too, or convolutions only, as the paper (default: --linear)")
+    verb.add_argument("--compensate", action=argparse.BooleanOptionalAction, default=True,
+                      help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
+    verb.add_argument("--clusters", type=at_least(2, int), metavar="K", help="clusters a layer (default: the silhouette chooses 2 to 5)")
+    verb.add_argument("--minimum", type=at_least(1, int), default=2, metavar="N", help="filters that a layer keeps (default: 2)")
+    verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
+    verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
+    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
+    add_recipe(verb, prefix="finetune-", epochs=4)
+    add_json(verb)
+
+
+def run(args):
+    checkpoint = checkpoint_path(args.out)
+    check_outputs(args, args.out)
+    original = load(args.file)
+    target, options = read_target(args, original), read_options(args)
+    counts = read_counts(args.like)
+    if args.report:
+        make_folder(args.report)
+    images, labels = load_data(args.data, "train")
+    validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
+    settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
+                         "recipe": asdict(recipe(args)), "seed": args.seed, "counts": counts})
+
+    model, rounds = load(args.file), []
+    if args.resume and Path(checkpoint).exists():
+        model, rounds = read_checkpoint(checkpoint, settings)
+        print(f"resuming after round {len(rounds)} from {checkpoint}", file=sys.stderr)
+    before = measure(original, test)
+    print_state("before", before)
+
+    def finetune(model, number):
+        return train(model, images, labels, recipe(args), [args.seed, number], label=f"round {number} epoch")
+
+    def keep(model, rounds):
+        print_state(f"round {len(rounds)}", rounds[-1])
+        write_archive(checkpoint, dict(model.named_arrays()), {**describe(model), "compression": settings, "rounds": rounds})
+
+    rounds = compress(model, target, options, seed=args.seed, images=images[:COMPENSATION], finetune=finetune,
+                      evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"], counts=counts, rounds=rounds,
+                      on_round=keep)
+    after = measure(model, test)
+    model.record["surgery"] += [
+        {"round": number, "method": args.method, "removed": {step["path"]: step["removed"] for step in entry["groups"]}}
+        for number, entry in enumerate(rounds, start=1)]
+    model.record["provenance"] = provenance(args, data=args.data, seed=args.seed, source=settings["source"],
+                                            before=original.record["provenance"])
+    model.record["measured"] = {"test": {"data": args.data, **after["test"]}}
+    minicnn.save(args.out, model)
+    Path(checkpoint).unlink(missing_ok=True)
+
+    document = {"file": args.out, "architecture": model.architecture, "settings": settings, "before": before, "after": after,
+                "rounds": rounds}
+    text = comparison(before, after) + f"\n{args.out} written"
+    if args.report:
+        text += f", {write_report(args.report, document, original)} too"
+    emit(args, document, text)
+
+
+def read_target(args, model):
+    """The ``Target``: shares become numbers of this model."""
+    if args.target_accuracy is not None:
+        return Target("accuracy", args.target_accuracy)
+    kind = "macs" if args.target_parameters is None else "parameters"
+    value = getattr(args, f"target_{kind}")
+    return Target(kind, value * ledger(model, model.input_shape)[kind] if value <= 1 else value)
+
+
+def read_options(args):
+    return Options(args.method, args.linear, args.minimum, args.clusters, args.compensate)
+
+
+def read_counts(path):
+    """The filters removed from another network, by round and layer; None without one."""
+    if path is None:
+        return None
+    surgery = load(path).record["surgery"]
+    if not surgery:
+        raise InputError(f"got {path}, from which nothing was removed, expected a compressed network. Give another to --like.")
+    return [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]
+
+
+def read_checkpoint(path, settings):
+    """The model and the rounds of an interrupted run with the same settings."""
+    arrays, description = read_archive(path)
+    if description.get("compression") != settings:
+        raise InputError(f"got the checkpoint {path} of another compression, expected one with these options. Give the same "
+                         "options, or leave out --resume to begin anew.")
+    return restore(arrays, description), description["rounds"]
+
+
+def measure(model, test):
+    """Sizes and test accuracy."""
+    return {**ledger(model, model.input_shape), "test": evaluate_classifier(model, *test)}
+
+
+def print_state(name, sizes):
+    """One line on standard error: what is left, and how good it is."""
+    accuracy = (f"{percent(sizes['test']['accuracy'])} of the test pictures" if "test" in sizes else
+                f"{percent(sizes['accuracy_pruned'])} pruned, {percent(sizes['accuracy'])} fine-tuned (validation)")
+    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, {accuracy}", file=sys.stderr)
+
+
+def comparison(before, after):
+    """The before/after table for a terminal of 80 columns."""
+    rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
+             percent(new["parameters"] / old["parameters"])) for old, new in zip(before["layers"], after["layers"])]
+    for name, key in (("parameters", "parameters"), ("  convolutions", "convolution_parameters"),
+                      ("  linear layers", "linear_parameters"), ("MACs", "macs"), ("bytes", "bytes")):
+        rows.append((name, "", "", f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])))
+    accuracies = before["test"]["accuracy"], after["test"]["accuracy"]
+    rows.append(("test accuracy", "", "", *map(percent, accuracies), f"{100 * (accuracies[1] - accuracies[0]):+.2f} pt"))
+    return table(("", "filters", "kept", "before", "after", "left"), rows)

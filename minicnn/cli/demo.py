@@ -1,0 +1,40 @@
+"""Watch the whole method on generated digits, in under two minutes.
+
+Trains LeNet-5, prunes it by filter statistics, fine-tunes it, and writes a page with pictures. It only runs other verbs, and shows
+their commands.
+"""
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+
+from minicnn.cli import compress, train
+from minicnn.cli.output import add_json
+from minicnn.files import make_folder
+
+EXAMPLE = "minicnn demo --out demo/"
+
+
+def add_arguments(verb):
+    verb.add_argument("--out", default="demo", metavar="FOLDER", help="where to write; the folder is made (default: demo)")
+    verb.add_argument("--seed", default="0", help="every random choice comes from it (default: 0)")
+    add_json(verb)
+
+
+def run(args):
+    from minicnn.cli.main import parser      # here, because main reads this file first
+    make_folder(args.out)
+    lenet, small = str(Path(args.out, "lenet.npz")), str(Path(args.out, "small.npz"))
+    last = ["--json", args.json] if args.json else []
+    for verb, options in (
+        (train, ["lenet5_caffe", "--data", "digits", "--epochs", "4", "--seed", args.seed, "--out", lenet]),
+        (compress, [lenet, "--data", "digits", "--target-parameters", "0.1", "--finetune-epochs", "2", "--seed", args.seed,
+                    "--out", small, "--report", args.out, *last]),
+    ):
+        argv = [verb.__name__.rpartition(".")[2], *options]
+        print(f"$ minicnn {shlex.join(argv)}", file=sys.stderr)
+        step = parser().parse_args(argv)
+        step.argv = argv
+        with contextlib.redirect_stdout(sys.stderr) if verb is train else contextlib.nullcontext():
+            verb.run(step)

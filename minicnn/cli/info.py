@@ -1,0 +1,33 @@
+"""Say what is in a network's file: layers, sizes, surgery, provenance."""
+
+import minicnn
+from minicnn.archive import describe
+from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table
+from minicnn.compression.ledger import ledger
+
+EXAMPLE = "minicnn info small.npz --json -"
+
+
+def add_arguments(verb):
+    verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
+    add_json(verb)
+
+
+def run(args):
+    check_outputs(args)
+    model = minicnn.load(args.file)
+    sizes, description = ledger(model, model.input_shape), describe(model)
+    document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
+                "input_shape": list(model.input_shape)}
+    rows = [(row["path"], row["kind"], shape(row["weight"]), shape(row["output"]), f"{row['parameters']:,}", f"{row['macs']:,}",
+             f"{row['bytes']:,}") for row in sizes["layers"]]
+    rows.append(("total", "", "", "", f"{sizes['parameters']:,}", f"{sizes['macs']:,}", f"{sizes['bytes']:,}"))
+    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}",
+             table(("layer", "kind", "weight", "output", "parameters", "MACs", "bytes"), rows)]
+    for step in model.record["surgery"]:
+        removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
+        lines.append(f"round {step['round']}: {step['method']} removed {removed}")
+    lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} pictures of {figures['data']} right"
+              for name, figures in model.record["measured"].items()]
+    lines += [f"made by: {model.record['provenance']['command']}"] if "command" in model.record["provenance"] else []
+    emit(args, document, "\n".join(lines))

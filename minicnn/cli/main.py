@@ -1,0 +1,49 @@
+"""``minicnn VERB ...``: finds the verb, runs it, and turns what the user gave wrongly into one line and exit 2."""
+
+import argparse
+import sys
+
+import minicnn
+from minicnn.cli import compress, demo, evaluate, info, train
+from minicnn.errors import InputError
+
+VERBS = (train, compress, evaluate, info, demo)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}. See '{self.prog} --help'.\n")
+
+
+def parser():
+    """The whole command line."""
+    top = Parser(prog="minicnn", description="Convolutional networks in NumPy: train, compress, evaluate.")
+    top.add_argument("--version", action="version", version=f"minicnn {minicnn.__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in VERBS:
+        name = module.__name__.rpartition(".")[2]
+        line, example = module.__doc__.splitlines()[0], module.EXAMPLE
+        verb = verbs.add_parser(name, help=f"{line} Example: {example}", description=line, epilog=f"example: {example}",
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return top
+
+
+def main(argv=None):
+    """Run a command; returns the exit status: 0, 2 for what the user gave, 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser().parse_args(argv)
+    args.argv = argv
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"minicnn {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = ": add --resume to the same command to go on from the last checkpoint" if hasattr(args, "resume") else ""
+        print(f"\nminicnn {args.verb}: interrupted{again}", file=sys.stderr)
+        return 130
+    return 0

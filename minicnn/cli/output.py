@@ -1,0 +1,111 @@
+"""What verbs share: options for data and JSON, tables for a terminal, provenance for files."""
+
+import argparse
+import hashlib
+import json
+import platform
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+import minicnn
+from minicnn.files import atomic_write, check_writable
+from minicnn.training import Recipe
+
+DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
+
+
+def add_json(verb):
+    verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' is standard output, and nothing else goes there")
+
+
+def add_recipe(verb, prefix="", **defaults):
+    """An option for every field of ``Recipe``."""
+    helps = {
+        "epochs": "passes over the training pictures; with --patience an upper limit",
+        "batch_size": "pictures a step",
+        "lr": "highest learning rate; it falls along half a cosine",
+        "momentum": "of SGD",
+        "weight_decay": "of SGD",
+        "nesterov": "Nesterov's form of momentum",
+        "warmup_steps": "steps in which the rate rises from near 0",
+        "patience": "train until the training loss has converged: the rate falls to a tenth when that many epochs brought less "
+                    "than 1%%, and the next time training ends",
+    }
+    for field in fields(Recipe):
+        default = defaults.get(field.name, field.default)
+        options = {"action": "store_true"} if field.name == "nesterov" else {"type": at_least(0, type(field.default))}
+        name = f"{prefix}{field.name}" if field.name == "epochs" else field.name
+        verb.add_argument(f"--{name.replace('_', '-')}", dest=field.name, default=default,
+                          help=f"{helps[field.name]} (default: %(default)s)", **options)
+
+
+def recipe(args):
+    """The ``Recipe`` that the options say."""
+    return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+
+
+def at_least(low, kind):
+    """An argparse type: a number of that kind, not less than ``low``."""
+    def convert(text):
+        value = kind(text)
+        if not low <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"got {text}, expected a number of at least {low}")
+        return value
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def check_outputs(args, *paths):
+    """Fail before the work if what it makes could not be written."""
+    for path in (*paths, args.json):
+        if path and path != "-":
+            check_writable(path)
+
+
+def emit(args, document, text):
+    """Print ``text``, and with --json write the document, which takes text's place when it goes to standard output."""
+    if args.json:
+        line = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        if args.json == "-":
+            sys.stdout.write(line)
+            return
+        with atomic_write(args.json) as file:
+            file.write(line.encode())
+    print(text)
+
+
+def table(headers, rows):
+    """Columns for a terminal: the first is left-aligned, the others right."""
+    cells = [[str(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+             for row in cells]
+    return "\n".join([lines[0].rstrip(), "  ".join("-" * width for width in widths), *(line.rstrip() for line in lines[1:])])
+
+
+def shape(sizes):
+    return "x".join(map(str, sizes))
+
+
+def percent(share):
+    return f"{100 * share:.2f} %"
+
+
+def provenance(args, **more):
+    """Where a file comes from: the command, the versions, and what else the verb knows."""
+    return {"command": shlex.join(["minicnn", *args.argv]),
+            "versions": {"minicnn": minicnn.__version__, "numpy": np.__version__, "python": platform.python_version()}, **more}
+
+
+def source_file(path):
+    """A file's name and SHA-256."""
+    return {"file": Path(path).name, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def checkpoint_path(out):
+    """Where the checkpoint of the work towards ``out`` lies: beside it."""
+    return str(Path(out).with_suffix(".checkpoint.npz"))

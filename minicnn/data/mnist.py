@@ -1,0 +1,90 @@
+"""MNIST in its original IDX form, gzipped or not.
+
+An IDX file is a header of big-endian 32-bit numbers, the magic one first (2051 for pictures, 2049 for labels), then the sizes,
+then one byte per value.
+
+Reference: LeCun, Cortes, Burges, The MNIST database of handwritten digits.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.errors import InputError
+
+IMAGES, LABELS = 2051, 2049
+DIMENSIONS = {IMAGES: 3, LABELS: 1}
+VALIDATION = 5000       # the last training pictures are held out for choosing, so that the test set is only for reporting
+
+
+def load_mnist(folder, split):
+    """Read one split of MNIST.
+
+    Args:
+        folder: holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, with or without ``.gz``.
+        split: "train" (all training pictures but the last 5000), "validation" (those 5000) or "test".
+
+    Returns:
+        images: (N, 1, H, W) float32 in [0, 1]; labels: (N,) int64.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not fit the other.
+    """
+    prefix = "t10k" if split == "test" else "train"
+    images_path = find(folder, f"{prefix}-images-idx3-ubyte")
+    labels_path = find(folder, f"{prefix}-labels-idx1-ubyte")
+    images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
+    if len(images) != len(labels):
+        raise InputError(f"got {len(images)} pictures in {images_path} but {len(labels)} labels in {labels_path}, "
+                         "expected as many. Fetch both files again.")
+    if split != "test" and len(images) <= VALIDATION:
+        raise InputError(f"got {len(images)} pictures in {images_path}, expected more than the {VALIDATION} held out for "
+                         "validation. Use the whole training set.")
+    part = {"train": slice(0, -VALIDATION), "validation": slice(-VALIDATION, None), "test": slice(None)}[split]
+    return images[part, None].astype(np.float32) / 255, labels[part].astype(np.int64)
+
+
+def find(folder, name):
+    """The file of that name in the folder, plain or gzipped."""
+    for candidate in (Path(folder, name), Path(folder, f"{name}.gz")):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"got the folder {folder}, expected {name} or {name}.gz in it. Give the folder of the four MNIST files.")
+
+
+def read_idx(path, magic):
+    """Read an IDX file of unsigned bytes.
+
+    Args:
+        path: the file; ``.gz`` is unpacked.
+        magic: the number it must begin with, 2051 or 2049.
+
+    Returns:
+        values: uint8, of the sizes in the header; read-only.
+
+    Raises:
+        InputError: another magic number, or fewer or more bytes than the header says.
+    """
+    header = 4 + 4 * DIMENSIONS[magic]
+    try:
+        with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
+            start = file.read(header)
+            if len(start) < header:
+                raise InputError(f"got {len(start)} bytes in {path}, expected a header of {header}. Fetch the file again.")
+            found, *shape = struct.unpack(f">{header // 4}I", start)
+            if found != magic:
+                raise InputError(f"got the magic number {found} in {path}, expected {magic}. Give an IDX file of "
+                                 f"{'pictures' if magic == IMAGES else 'labels'}.")
+            size = math.prod(shape)
+            data = file.read(size)
+            longer = bool(file.read(1))
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"got {path}, which cannot be read ({error}), expected an IDX file. Fetch the file again.") from error
+    if len(data) < size or longer:
+        raise InputError(f"got {'more than ' if longer else ''}{len(data)} bytes of data in {path}, expected "
+                         f"{' x '.join(map(str, shape))} = {size} as its header says. Fetch the file again.")
+    return np.frombuffer(data, np.uint8).reshape(shape)

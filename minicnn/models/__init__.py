@@ -1,0 +1,36 @@
+"""The networks by name. Builders are import strings, resolved when asked for."""
+
+import importlib
+
+from minicnn.errors import InputError
+
+BUILDERS = {
+    "lenet5": "minicnn.models.lenet:lenet5",
+    "lenet5_caffe": "minicnn.models.lenet:lenet5_caffe",
+}
+
+
+def build(architecture, *, rng=None, **arguments):
+    """The network of that name, in evaluation mode.
+
+    Args:
+        architecture: a key of ``BUILDERS``.
+        rng: numpy.random.Generator that draws the weights; None leaves them zero, to be loaded.
+        arguments: the builder's own, such as ``num_classes``.
+
+    Returns:
+        model: a Layer with ``architecture``, ``architecture_arguments`` and an empty ``record`` (see ``minicnn.archive``).
+
+    Raises:
+        InputError: no such architecture, or arguments it does not take.
+    """
+    if architecture not in BUILDERS:
+        raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(BUILDERS)}. Choose one of them.")
+    module, _, function = BUILDERS[architecture].partition(":")
+    try:
+        model = getattr(importlib.import_module(module), function)(rng=rng, **arguments)
+    except TypeError as error:
+        raise InputError(f"got the arguments {arguments} for {architecture}: {error}. Check their names.") from error
+    model.architecture, model.architecture_arguments = architecture, arguments
+    model.record = {"class_names": [], "surgery": [], "provenance": {}, "measured": {}}
+    return model

@@ -1,0 +1,35 @@
+"""A self-contained HTML page: no script, nothing fetched."""
+
+import html
+
+STYLE = """
+:root { color-scheme: light }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; max-width: 1080px; padding: 0 16px 48px }
+h1 { font-size: 1.5em; line-height: 1.25 } h2 { font-size: 1.2em; margin-top: 2em } h3 { font-size: 1em; margin-bottom: .2em }
+p { max-width: 46em }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums }
+th, td { padding: .25em .6em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th:first-child, td:first-child { text-align: left; padding-left: 0 }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); gap: 12px 20px }
+figure { margin: 0 } figcaption { font-size: .85em; color: #555 } svg { width: 100%; height: auto; display: block }
+.wide { max-width: 560px }
+.filters { display: flex; flex-wrap: wrap; gap: 6px } .filters figure { width: 48px; text-align: center }
+.filters img { width: 48px; image-rendering: pixelated; border: 1px solid #bbb; box-sizing: border-box; display: block }
+.filters .removed img { opacity: .35; border-color: #d55e00 } .filters .removed figcaption { color: #b34700 }
+.filters figcaption { font-size: .7em; line-height: 1.3 }
+.key { font-size: .85em } .key span { margin-right: 1.2em; white-space: nowrap } .key i { font-style: normal; font-weight: bold }
+"""
+
+
+def page(title, body):
+    """The page's text; ``body`` is HTML."""
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+            f'initial-scale=1"><title>{html.escape(title)}</title><style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>'
+            f"{body}</body></html>\n")
+
+
+def table(headers, rows):
+    """An HTML table; cells are plain text."""
+    def row(cells, tag):
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+    return f'<div class="scroll"><table>{row(headers, "th")}{"".join(row(cells, "td") for cells in rows)}</table></div>'

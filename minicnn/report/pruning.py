@@ -1,0 +1,142 @@
+"""The page that shows a pruning: sizes, accuracy by round, each layer's filters by mean and variance, and the filters themselves."""
+
+import base64
+import html
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.files import atomic_write
+from minicnn.report.page import page, table
+from minicnn.report.svg import COLORS, Series, chart
+
+PICTURES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
+
+
+def write_report(folder, document, original):
+    """Write ``report.html``.
+
+    Args:
+        folder: an existing folder.
+        document: what ``minicnn compress --json`` prints.
+        original: the network before, whose filters are drawn.
+
+    Returns:
+        path: of the page.
+    """
+    before, after, rounds = document["before"], document["after"], document["rounds"]
+    share = 100 * after["parameters"] / before["parameters"]
+    accuracies = [100 * sizes["test"]["accuracy"] for sizes in (before, after)]
+    body = [
+        f"<p>{html.escape(document['architecture'])} went from {before['parameters']:,} to {after['parameters']:,} parameters "
+        f"({share:.1f} % left) in {len(rounds)} rounds of pruning by <b>{document['settings']['options']['method']}</b> and "
+        f"fine-tuning. Of {before['test']['images']:,} test pictures it got {accuracies[0]:.2f} % right before and "
+        f"{accuracies[1]:.2f} % after.</p>",
+        "<h2>Before and after</h2>", sizes_table(before, after),
+        "<h2>Accuracy against kept parameters</h2>", accuracy_chart(before, rounds),
+        "<h2>Filters by mean and variance</h2>",
+        "<p>One dot is a filter (or a neuron of a linear layer): the mean μ and the variance σ² of its weights. Colours are the "
+        "clusters that k-means found; a cross is a filter that was removed in that round. The cluster of least mean "
+        "μ² + σ² is the weak one.</p>",
+        clusters_charts(rounds),
+        "<h2>The filters</h2>",
+        "<p>The network before pruning; blue is negative, red positive. A filter that reads several channels is drawn as a grid of "
+        "its kernels, one a channel. Faded: removed, with the round.</p>",
+        *[filters_pictures(path, original.get_layer(path).weight, rounds) for path in pruned_paths(rounds)],
+    ]
+    path = Path(folder, "report.html")
+    with atomic_write(path) as file:
+        file.write(page(f"{document['architecture']}, pruned", "".join(body)).encode())
+    return str(path)
+
+
+def pruned_paths(rounds):
+    """Layers that lost filters, in the network's order."""
+    return list(dict.fromkeys(step["path"] for entry in rounds for step in entry["groups"]))
+
+
+def sizes_table(before, after):
+    rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
+             f"{old['macs']:,}", f"{new['macs']:,}") for old, new in zip(before["layers"], after["layers"])]
+    rows.append(("all", "", "", *(f"{sizes[key]:,}" for key in ("parameters", "macs") for sizes in (before, after))))
+    return table(("layer", "filters", "kept", "parameters", "after", "MACs", "after"), rows)
+
+
+def accuracy_chart(before, rounds):
+    """Validation accuracy of every round, pruned and fine-tuned, over the parameters kept."""
+    if not rounds:
+        return "<p>Nothing was removed.</p>"
+    kept = [entry["parameters"] for entry in rounds]
+    lines = [Series(name, kept, [100 * entry[key] for entry in rounds], color, ["dot"] * len(rounds), line=True)
+             for name, key, color in (("fine-tuned", "accuracy", COLORS[0]), ("just pruned", "accuracy_pruned", COLORS[1]))]
+    drawing = chart(lines, "parameters kept (logarithmic)", "validation accuracy, %", "Accuracy against kept parameters", log_x=True)
+    return (f'<figure class="wide">{drawing}<figcaption>{key_line((one.color, "●", one.name) for one in lines)} One dot a round, '
+            f"from {before['parameters']:,} parameters downwards. Validation pictures, not seen in training.</figcaption></figure>")
+
+
+def clusters_charts(rounds):
+    """A scatter of every layer and round."""
+    parts = []
+    for path in pruned_paths(rounds):
+        parts.append(f"<h3>{html.escape(path)}</h3><div class='charts'>")
+        for number, entry in enumerate(rounds, start=1):
+            parts += [f"<figure>{cluster_chart(step)}<figcaption>Round {number}: {len(step['removed'])} of {len(step['mean'])} "
+                      f"removed</figcaption></figure>" for step in entry["groups"] if step["path"] == path]
+        parts.append("</div>")
+    return "".join(parts)
+
+
+def cluster_chart(step):
+    """Filters of one layer by mean and variance, coloured by cluster, the removed ones crossed."""
+    removed = set(step["removed"])
+    labels = np.array(step["labels"])
+    series = []
+    for color, label in zip(COLORS, np.unique(labels)):
+        index = np.flatnonzero(labels == label)
+        series.append(Series(str(label), [step["mean"][i] for i in index], [step["variance"][i] for i in index], color,
+                             ["cross" if step["filters"][i] in removed else "dot" for i in index]))
+    return chart(series, "mean μ", "variance σ²", f"Filters of {step['path']} by mean and variance")
+
+
+def key_line(entries):
+    return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'
+                                          for color, sign, name in entries) + "</span>"
+
+
+def filters_pictures(path, weight, rounds):
+    """Every filter of a convolution as a small picture, the removed ones faded."""
+    if weight.ndim != 4 or weight.shape[0] * weight.shape[1] > PICTURES:
+        return ""
+    gone = {index: number for number, entry in enumerate(rounds, start=1) for step in entry["groups"] if step["path"] == path
+            for index in step["removed"]}
+    scale = float(np.abs(weight).max()) or 1.0
+    figures = []
+    for index, kernels in enumerate(weight):
+        state, caption = (' class="removed"', f"{index} · r{gone[index]}") if index in gone else ("", str(index))
+        figures.append(f'<figure{state}><img alt="filter {index}" src="{data_uri(kernel_grid(kernels / scale))}">'
+                       f"<figcaption>{caption}</figcaption></figure>")
+    return f'<h3>{html.escape(path)}</h3><div class="filters">{"".join(figures)}</div>'
+
+
+def kernel_grid(kernels):
+    """A filter's kernels (C, KH, KW), in -1 to 1, side by side: (H, W, 3) uint8, blue to white to red, grey between."""
+    c, kh, kw = kernels.shape
+    across = math.ceil(math.sqrt(c))
+    down = math.ceil(c / across)
+    picture = np.full((down * (kh + 1) - 1, across * (kw + 1) - 1, 3), 200, np.uint8)
+    faded = 255 * (1 - np.abs(kernels[..., None]) * np.where(kernels[..., None] < 0, (1, 0.55, 0.3), (0.16, 0.63, 1)))
+    for i, kernel in enumerate(faded):
+        top, left = i // across * (kh + 1), i % across * (kw + 1)
+        picture[top:top + kh, left:left + kw] = kernel
+    return picture
+
+
+def data_uri(pixels):
+    """Pixels (H, W, 3) uint8 as a PNG in a data URI."""
+    from PIL import Image  # only where a picture is drawn
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
