@@ -31,14 +31,17 @@ class Layer:
     buffer_names = ()
     argument_names = ()
     training = False
-    trainable = True        # False: vjp may leave this layer's gradients out
+    trainable = True        # False: this layer's own parameters get no gradients, so no optimizer moves them
     _gradients = None
 
     def __call__(self, x):
         raise NotImplementedError
 
     def vjp(self, x, input_gradient=True):
-        """Return y and its pullback; with ``input_gradient=False`` the pullback returns None (the first layer needs no grad_x)."""
+        """Return y and its pullback.
+
+        With ``input_gradient=False`` a pullback with parameters below it returns None: the first layer needs no grad_x.
+        """
         raise NotImplementedError
 
     # the tree
@@ -138,7 +141,7 @@ class Layer:
 
     def add_gradients(self, **gradients):
         for name, gradient in gradients.items():
-            if getattr(self, name) is not None:
+            if self.trainable and getattr(self, name) is not None:
                 self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
     def named_gradients(self):
@@ -197,19 +200,19 @@ class Sequential(Layer):
 
     def vjp(self, x, input_gradient=True):
         """Chain the children's pullbacks. Without ``input_gradient``, layers before the first trained one run as plain inference."""
-        pullbacks = []
+        pullbacks, needed = [], input_gradient
         for _, layer in self.children():
-            if input_gradient or layer.has_parameters():
-                x, pullback = layer.vjp(x, input_gradient)
+            if needed or layer.has_parameters():
+                x, pullback = layer.vjp(x, needed)
                 pullbacks.append(pullback)
-                input_gradient = True
+                needed = True
             else:
                 x = layer(x)
 
         def pullback_all(grad):
             for pullback in reversed(pullbacks):
                 grad = pullback(grad)
-            return grad
+            return grad if input_gradient else None
         return x, pullback_all
 
 
@@ -380,7 +383,7 @@ class BatchNorm2d(Norm2d):
         def pullback(grad_y):
             grad_x, weight, bias = backward(grad_y, x, mean, var, self.weight, self.eps)
             self.add_gradients(weight=weight, bias=bias)
-            return grad_x
+            return grad_x if input_gradient else None
         return y, pullback
 
 

@@ -72,7 +72,11 @@ def run(args):
     if args.resume and Path(checkpoint).exists():
         model, rounds = read_checkpoint(checkpoint, settings)
         print(f"resuming after round {len(rounds)} from {checkpoint}", file=sys.stderr)
-    before = measure(original, test)
+
+    def validate(model):
+        return evaluate_classifier(model, *validation)["accuracy"]
+
+    before = {**measure(original, test), "accuracy": validate(original)}
     print_state("before", before)
 
     def finetune(model, number):
@@ -82,9 +86,8 @@ def run(args):
         print_state(f"round {len(rounds)}", rounds[-1])
         write_archive(checkpoint, dict(model.named_arrays()), {**describe(model), "compression": settings, "rounds": rounds})
 
-    rounds = compress(model, target, options, seed=args.seed, images=images[:COMPENSATION], finetune=finetune,
-                      evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"], counts=counts, rounds=rounds,
-                      on_round=keep)
+    rounds = compress(model, target, options, seed=args.seed, images=images[:COMPENSATION], finetune=finetune, evaluate=validate,
+                      counts=counts, rounds=rounds, on_round=keep)
     after = measure(model, test)
     model.record["surgery"] += [
         {"round": number, "method": args.method, "removed": {step["path"]: step["removed"] for step in entry["groups"]}}
@@ -142,9 +145,9 @@ def measure(model, test):
 
 def print_state(name, sizes):
     """One line on standard error: what is left, and how good it is."""
-    accuracy = (f"{percent(sizes['test']['accuracy'])} of the test pictures" if "test" in sizes else
-                f"{percent(sizes['accuracy_pruned'])} pruned, {percent(sizes['accuracy'])} fine-tuned (validation)")
-    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, {accuracy}", file=sys.stderr)
+    pruned = f"{percent(sizes['accuracy_pruned'])} pruned, " if "accuracy_pruned" in sizes else ""
+    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, {pruned}{percent(sizes['accuracy'])} right "
+          "(validation)", file=sys.stderr)
 
 
 def comparison(before, after):

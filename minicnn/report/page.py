@@ -15,6 +15,7 @@ figure { margin: 0 } figcaption { font-size: .85em; color: #555 } svg { width: 1
 .wide { max-width: 560px }
 .filters { display: flex; flex-wrap: wrap; gap: 6px } .filters figure { width: 48px; text-align: center }
 .filters img { width: 48px; image-rendering: pixelated; border: 1px solid #bbb; box-sizing: border-box; display: block }
+.filters.large figure, .filters.large img { width: 99px }
 .filters .removed img { opacity: .35; border-color: #d55e00 } .filters .removed figcaption { color: #b34700 }
 .filters figcaption { font-size: .7em; line-height: 1.3 }
 .key { font-size: .85em } .key span { margin-right: 1.2em; white-space: nowrap } .key i { font-style: normal; font-weight: bold }

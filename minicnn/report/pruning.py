@@ -68,12 +68,15 @@ def accuracy_chart(before, rounds):
     """Validation accuracy of every round, pruned and fine-tuned, over the parameters kept."""
     if not rounds:
         return "<p>Nothing was removed.</p>"
-    kept = [entry["parameters"] for entry in rounds]
-    lines = [Series(name, kept, [100 * entry[key] for entry in rounds], color, ["dot"] * len(rounds), line=True)
-             for name, key, color in (("fine-tuned", "accuracy", COLORS[0]), ("just pruned", "accuracy_pruned", COLORS[1]))]
+    states = [before, *rounds]
+    kept = [state["parameters"] for state in states]
+    tuned = [100 * state["accuracy"] for state in states]
+    pruned = [100 * state.get("accuracy_pruned", state["accuracy"]) for state in states]
+    lines = [Series(name, kept, accuracy, color, ["dot"] * len(states), line=True)
+             for name, accuracy, color in (("just pruned", pruned, COLORS[1]), ("fine-tuned", tuned, COLORS[0]))]
     drawing = chart(lines, "parameters kept (logarithmic)", "validation accuracy, %", "Accuracy against kept parameters", log_x=True)
     return (f'<figure class="wide">{drawing}<figcaption>{key_line((one.color, "●", one.name) for one in lines)} One dot a round, '
-            f"from {before['parameters']:,} parameters downwards. Validation pictures, not seen in training.</figcaption></figure>")
+            "the rightmost before any. Validation pictures, not seen in training.</figcaption></figure>")
 
 
 def clusters_charts(rounds):
@@ -117,7 +120,8 @@ def filters_pictures(path, weight, rounds):
         state, caption = (' class="removed"', f"{index} · r{gone[index]}") if index in gone else ("", str(index))
         figures.append(f'<figure{state}><img alt="filter {index}" src="{data_uri(kernel_grid(kernels / scale))}">'
                        f"<figcaption>{caption}</figcaption></figure>")
-    return f'<h3>{html.escape(path)}</h3><div class="filters">{"".join(figures)}</div>'
+    kind = "filters large" if weight.shape[1] > 1 else "filters"
+    return f'<h3>{html.escape(path)}</h3><div class="{kind}">{"".join(figures)}</div>'
 
 
 def kernel_grid(kernels):
