@@ -53,7 +53,7 @@ def lloyd(points, centers, max_iterations=300):
         points: (N, D) float64; centers: (K, D), where to begin; max_iterations: an upper limit.
 
     Returns:
-        KMeans. A cluster that runs empty is begun anew at the point farthest from its own centre.
+        KMeans. A cluster that runs empty is begun anew at the point farthest from its own centre, of those not alone there.
     """
     columns = np.ascontiguousarray(points.T)                       # (D, N): each pass below runs over N adjacent numbers
     labels, centers = None, np.array(centers, np.float64)
@@ -63,8 +63,9 @@ def lloyd(points, centers, max_iterations=300):
             break
         counts = np.bincount(labels, minlength=len(centers))
         for empty in np.flatnonzero(counts == 0):
-            farthest = distances.argmax()
-            if distances[farthest] == 0:
+            free = np.where(counts[labels] > 1, distances, 0)      # not a cluster's only point: that would empty it
+            farthest = free.argmax()
+            if free[farthest] == 0:
                 break                                              # fewer different points than clusters
             counts[labels[farthest]] -= 1
             counts[empty] += 1

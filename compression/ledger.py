@@ -19,7 +19,7 @@ def ledger(model, input_shape):
         "parameters", "convolution_parameters", "linear_parameters", "macs", "bytes"}. Bytes are those of all arrays, buffers
         too, as float32, uncompressed. MACs are multiply-adds for one picture; biases, activations and pooling are not counted.
     """
-    rows = []
+    rows = {}
 
     def observe(path):
         layer = model.get_layer(path)
@@ -28,13 +28,15 @@ def ledger(model, input_shape):
 
         def count(x, y):
             macs = math.prod(weight) * math.prod(y.shape[2:])          # each weight is used once an output pixel
-            rows.append({"path": path, "kind": layer.kind, "weight": list(weight), "output": list(y.shape[1:]),
-                         "parameters": parameters, "macs": macs, "bytes": 4 * parameters})
+            row = rows.setdefault(path, {"path": path, "kind": layer.kind, "weight": list(weight), "output": list(y.shape[1:]),
+                                         "parameters": parameters, "macs": 0, "bytes": 4 * parameters})
+            row["macs"] += macs                                        # a layer may be used several times
         return count
 
     paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
     with probed(model, {path: observe(path) for path in paths}):
         model(np.zeros((1, *input_shape), np.float32))
+    rows = list(rows.values())
     return {
         "layers": rows,
         "parameters": sum(array.size for _, array in model.named_parameters()),

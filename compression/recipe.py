@@ -62,6 +62,9 @@ def compress(model, target, options, *, seed, images=None, finetune=None, evalua
     Raises:
         InputError: the target cannot be reached, before anything is changed.
     """
+    if options.minimum < 1 or target.kind == "accuracy" and evaluate is None:
+        raise ValueError(f"compress: got minimum={options.minimum}, a target of {target.kind} and evaluate={evaluate}; expected a "
+                         "minimum of at least 1, and evaluate for an accuracy.")
     check_reachable(model, target, options, counts)
     rounds = list(rounds)
     originals = original_filters(model, rounds)
@@ -130,7 +133,8 @@ def trim(model, plan, target):
     """Shorten the plan's lists to the fewest filters that meet the target; leave them whole if even all do not."""
     candidates = []
     for number, step in enumerate(plan):
-        score = step["clusters"].mean_square / step["clusters"].mean_square.mean()
+        mean_square = step["clusters"].mean_square
+        score = mean_square / (mean_square.mean() or 1)
         candidates += [(score[index], number, index) for index in step["remove"]]
     candidates.sort()
 

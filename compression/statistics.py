@@ -70,7 +70,7 @@ def cluster_filters(weight, n_clusters=None, *, rng):
     mean, variance = filter_statistics(weight)
     points = standardise(np.stack([mean, variance], axis=1))
     distinct = len(np.unique(points, axis=0))
-    if distinct == 1:
+    if min(distinct, n_clusters or distinct) == 1:
         return Clusters(mean, variance, np.zeros(len(points), int), 0, float("nan"))
     candidates = []
     for k in CLUSTERS if n_clusters is None else (n_clusters,):

@@ -9,6 +9,7 @@ never read. Files are written beside their target and renamed.
 import json
 import math
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def load(path):
         return restore(arrays, description)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{path}: got a description that cannot be read ({error!r}), expected one written by minicnn. "
                          "Make the file again.") from error
 
@@ -81,10 +82,15 @@ def restore(arrays, description):
                          f"({', '.join(sorted(leaves ^ described))}), expected the same. Make the file again.")
     for entry in description["layers"]:
         model.replace_layer(entry["path"], make_layer(entry["kind"], entry["arguments"]))
-    model.load_arrays(arrays)
-    for name, array in arrays.items():
+    with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, which is told below
+        model.load_arrays(arrays)
+    for name, array in model.named_arrays():
         if not np.isfinite(array).all():
             raise InputError(f"got NaN or infinity in {name}, expected finite weights. The training that wrote it diverged.")
+    wrong = [key for key, empty in model.record.items() if not isinstance(description[key], type(empty))]
+    if wrong:
+        raise InputError(f"got a description with a wrong type of {', '.join(wrong)}, expected one written by minicnn. "
+                         "Make the file again.")
     model.record = {key: description[key] for key in model.record}
     return model
 
@@ -110,6 +116,7 @@ def read_archive(path):
             infos = {info.filename: info for info in archive.infolist()}
             if DESCRIPTION not in infos:
                 raise InputError(f"got {path} without {DESCRIPTION}, expected an archive of minicnn. Train or convert one.")
+            check_sizes(infos.values(), path)
             return ({name.removesuffix(".npy"): read_array(archive, info, path) for name, info in infos.items()
                      if name != DESCRIPTION}, read_description(archive, infos[DESCRIPTION], path))
     except InputError:
@@ -117,6 +124,16 @@ def read_archive(path):
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"got {path}, which cannot be read ({error}), expected an archive of minicnn. "
                          "Check the path, or make the file again.") from error
+
+
+def check_sizes(infos, path):
+    """Entries are stored, so together they cannot be longer than the file: neither claims nor overlaps cost memory."""
+    compressed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
+    if compressed:
+        raise InputError(f"got a compressed entry {compressed[0]} in {path}, expected stored ones. Make the file with minicnn.")
+    size, length = sum(info.file_size for info in infos), Path(path).stat().st_size
+    if size > length:
+        raise InputError(f"got entries of {size} bytes in {path}, expected at most its {length}. The file is damaged.")
 
 
 def read_description(archive, info, path):
@@ -131,14 +148,16 @@ def read_description(archive, info, path):
 
 def read_array(archive, info, path):
     """One array, after its header has been held against the entry's real size."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise InputError(f"got a compressed entry {info.filename} in {path}, expected stored ones. Make the file with minicnn.")
     with archive.open(info) as entry:
         version = np.lib.format.read_magic(entry)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read_header is None:
             raise InputError(f"got version {version} of the entry {info.filename} in {path}, expected 1.0. Make the file again.")
-        shape, _, dtype = read_header(entry)
+        try:
+            shape, _, dtype = read_header(entry)
+        except Exception as error:                  # NumPy evaluates the text of the header, which fails in many ways
+            raise InputError(f"got a header of {info.filename} in {path} that cannot be read ({type(error).__name__}), expected "
+                             "an array's. The file is damaged.") from error
         if dtype.kind not in "fiu":
             raise InputError(f"got {dtype} values (a pickle, if objects) in the entry {info.filename} of {path}, expected "
                              "numbers. Do not trust this file.")

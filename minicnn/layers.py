@@ -23,8 +23,8 @@ class Layer:
     """What all layers share: the tree of children, paths, modes, gradients.
 
     A subclass names its arrays in ``parameter_names`` and ``buffer_names`` (attributes that may be None, such as a missing bias)
-    and its constructor's arguments in ``argument_names`` (attributes too), so that a file can describe it. Layers stored as attributes
-    are its children, in order of assignment. Layers start in evaluation mode; ``train`` switches.
+    and its constructor's arguments in ``argument_names`` (attributes too), so that a file can describe it. Layers stored as
+    attributes are its children, in order of assignment. Layers start in evaluation mode; ``train`` switches.
     """
 
     parameter_names = ()
@@ -40,7 +40,8 @@ class Layer:
     def vjp(self, x, input_gradient=True):
         """Return y and its pullback.
 
-        With ``input_gradient=False`` a pullback with parameters below it returns None: the first layer needs no grad_x.
+        With ``input_gradient=False`` the pullback of a Sequential or of a layer with parameters returns None: the first layer of
+        a network needs no grad_x.
         """
         raise NotImplementedError
 
@@ -199,7 +200,7 @@ class Sequential(Layer):
         return x
 
     def vjp(self, x, input_gradient=True):
-        """Chain the children's pullbacks. Without ``input_gradient``, layers before the first trained one run as plain inference."""
+        """Chain the children's pullbacks. Without ``input_gradient``, layers before the first trained one run as inference."""
         pullbacks, needed = [], input_gradient
         for _, layer in self.children():
             if needed or layer.has_parameters():
@@ -252,7 +253,7 @@ class Conv2d(Layer):
 
     def keep_inputs(self, index):
         self._refuse_groups()
-        self.weight = self.weight[:, index]
+        self.weight = self.weight.take(index, axis=1)     # in row order, as a file gives it back
 
     def keep_channels(self, index):
         if not self.in_channels == self.out_channels == self.groups:
@@ -305,7 +306,7 @@ class Linear(Layer):
         self.weight, self.bias = keep_rows(index, self.weight, self.bias)
 
     def keep_inputs(self, index):
-        self.weight = self.weight[:, index]
+        self.weight = self.weight.take(index, axis=1)     # in row order, as a file gives it back
 
     def __call__(self, x):
         return F.linear(x, self.weight, self.bias)
@@ -479,6 +480,8 @@ class Dropout(Layer):
     def vjp(self, x, input_gradient=True):
         if not self.training:
             return x, lambda grad_y: grad_y
+        if self.rng is None:
+            raise ValueError("Dropout: got no generator in training mode, expected one. Call model.train(rng).")
         y, mask = F.dropout(x, self.p, self.rng)
         return y, lambda grad_y: grad_y * mask
 
@@ -536,6 +539,18 @@ def make_layer(kind, arguments):
     if kind not in KINDS:
         raise InputError(f"got a layer of kind {kind!r}, expected one of {', '.join(KINDS)}. Use a newer minicnn for this file.")
     try:
+        check_arguments(arguments)
         return KINDS[kind](**arguments)
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, MemoryError) as error:
         raise InputError(f"got {kind} with arguments {arguments}: {error}. The file is damaged.") from error
+
+
+def check_arguments(arguments):
+    """Raise ValueError for sizes that a layer would take, and fail on, or never come to an end, when it runs."""
+    for names, least in (("kernel_size", "stride", "dilation", "groups"), 1), (("padding",), 0):
+        for name in names:
+            value = arguments.get(name, least)
+            sizes = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value,)
+            allowed_none = name == "stride" and value is None           # a pooling's default: its kernel size
+            if not allowed_none and not all(isinstance(size, int) and size >= least for size in sizes):
+                raise ValueError(f"{name}={value!r}, expected integers of at least {least}")

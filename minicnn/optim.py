@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from minicnn.errors import InputError
+
 
 class SGD:
     """Stochastic gradient descent with momentum, in torch.optim.SGD's order of operations.
@@ -25,7 +27,7 @@ class SGD:
 
     def __init__(self, model, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
         if nesterov and not momentum:
-            raise ValueError("SGD: got nesterov without momentum, expected momentum > 0. Set momentum, for example to 0.9.")
+            raise InputError("SGD: got nesterov without momentum, expected momentum > 0. Set momentum, for example to 0.9.")
         self.model = model
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
         self.buffers = {}

@@ -4,6 +4,7 @@ Every epoch draws its own generator from (seed, epoch). So a checkpoint needs no
 very numbers of one that was never stopped.
 """
 
+import json
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -91,7 +92,8 @@ def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
     total = 0.0
     model.train(rng)
     try:
-        with Progress(len(images), f"{label} {epoch + 1}/{recipe.epochs}") as progress:
+        with (Progress(len(images), f"{label} {epoch + 1}/{recipe.epochs}") as progress,
+              np.errstate(over="ignore", invalid="ignore")):            # a training that diverges is told by its loss
             for number, batch in enumerate(batches):
                 step = epoch * len(batches) + number
                 fall = (0.1 ** plateaus(losses, recipe.patience) if recipe.patience
@@ -149,5 +151,4 @@ def read_checkpoint(path, model, optimizer, settings):
 
 def jsonable(value):
     """A value as it comes back from a file: tuples become lists."""
-    import json
     return json.loads(json.dumps(value))

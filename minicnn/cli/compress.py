@@ -10,9 +10,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import minicnn
-from minicnn.archive import describe, load, read_archive, restore, write_archive
+from minicnn.archive import describe, read_archive, restore, write_archive
 from minicnn.cli.output import (
-    DATA_HELP, add_json, add_recipe, at_least, check_outputs, checkpoint_path, emit, percent, provenance, recipe, source_file, table,
+    DATA_HELP,
+    add_json,
+    add_recipe,
+    at_least,
+    check_outputs,
+    checkpoint_path,
+    emit,
+    load_model,
+    percent,
+    provenance,
+    recipe,
+    source_file,
+    table,
 )
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.ledger import ledger
@@ -56,11 +68,11 @@ def add_arguments(verb):
 
 
 def run(args):
-    checkpoint = checkpoint_path(args.out)
     check_outputs(args, args.out)
-    original = load(args.file)
+    checkpoint = checkpoint_path(args.out)
+    original = load_model(args.file)
     target, options = read_target(args, original), read_options(args)
-    counts = read_counts(args.like)
+    counts = read_counts(args.like, original)
     if args.report:
         make_folder(args.report)
     images, labels = load_data(args.data, "train")
@@ -68,7 +80,7 @@ def run(args):
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
                          "recipe": asdict(recipe(args)), "seed": args.seed, "counts": counts})
 
-    model, rounds = load(args.file), []
+    model, rounds = load_model(args.file), []
     if args.resume and Path(checkpoint).exists():
         model, rounds = read_checkpoint(checkpoint, settings)
         print(f"resuming after round {len(rounds)} from {checkpoint}", file=sys.stderr)
@@ -109,6 +121,8 @@ def run(args):
 def read_target(args, model):
     """The ``Target``: shares become numbers of this model."""
     if args.target_accuracy is not None:
+        if args.target_accuracy > 1:
+            raise InputError(f"got a target accuracy of {args.target_accuracy:g}, expected a share up to 1. Give 0.98 for 98 %.")
         return Target("accuracy", args.target_accuracy)
     kind = "macs" if args.target_parameters is None else "parameters"
     value = getattr(args, f"target_{kind}")
@@ -119,14 +133,21 @@ def read_options(args):
     return Options(args.method, args.linear, args.minimum, args.clusters, args.compensate)
 
 
-def read_counts(path):
-    """The filters removed from another network, by round and layer; None without one."""
-    if path is None:
+def read_counts(file, model):
+    """The filters removed from another network of the model's form, by round and layer; None without one."""
+    if file is None:
         return None
-    surgery = load(path).record["surgery"]
+    surgery = load_model(file).record["surgery"]
     if not surgery:
-        raise InputError(f"got {path}, from which nothing was removed, expected a compressed network. Give another to --like.")
-    return [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]
+        raise InputError(f"got {file}, from which nothing was removed, expected a compressed network. Give another to --like.")
+    counts = [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]
+    channels = {group.producers[0]: len(model.get_layer(group.producers[0]).weight) for group in model.channel_groups()}
+    for path in {path: None for step in counts for path in step}:
+        total = sum(step.get(path, 0) for step in counts)
+        if total >= channels.get(path, 0):
+            raise InputError(f"got {file}, from which {total} filters of {path} were removed, expected fewer than the "
+                             f"{channels.get(path, 0)} of the network to compress. Give one of the same form to --like.")
+    return counts
 
 
 def read_checkpoint(path, settings):
@@ -144,10 +165,10 @@ def measure(model, test):
 
 
 def print_state(name, sizes):
-    """One line on standard error: what is left, and how good it is."""
-    pruned = f"{percent(sizes['accuracy_pruned'])} pruned, " if "accuracy_pruned" in sizes else ""
-    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, {pruned}{percent(sizes['accuracy'])} right "
-          "(validation)", file=sys.stderr)
+    """One line on standard error: what is left, and how good it is, just pruned -> fine-tuned."""
+    pruned = f"{percent(sizes['accuracy_pruned'])} -> " if "accuracy_pruned" in sizes else ""
+    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, validation {pruned}{percent(sizes['accuracy'])}",
+          file=sys.stderr)
 
 
 def comparison(before, after):

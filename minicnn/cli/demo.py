@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from minicnn.cli import compress, train
-from minicnn.cli.output import add_json
+from minicnn.cli.output import add_json, at_least, check_outputs
 from minicnn.files import make_folder
 
 EXAMPLE = "minicnn demo --out demo/"
@@ -18,18 +18,20 @@ EXAMPLE = "minicnn demo --out demo/"
 
 def add_arguments(verb):
     verb.add_argument("--out", default="demo", metavar="FOLDER", help="where to write; the folder is made (default: demo)")
-    verb.add_argument("--seed", default="0", help="every random choice comes from it (default: 0)")
+    verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     add_json(verb)
 
 
 def run(args):
-    from minicnn.cli.main import parser      # here, because main reads this file first
+    from minicnn.cli.main import parser  # here, because main reads this file first
+    check_outputs(args)
     make_folder(args.out)
     lenet, small = str(Path(args.out, "lenet.npz")), str(Path(args.out, "small.npz"))
-    last = ["--json", args.json] if args.json else []
+    seed = str(args.seed)
+    last = ["--json", args.json] if args.json is not None else []
     for verb, options in (
-        (train, ["lenet5_caffe", "--data", "digits", "--epochs", "4", "--seed", args.seed, "--out", lenet]),
-        (compress, [lenet, "--data", "digits", "--target-parameters", "0.1", "--finetune-epochs", "2", "--seed", args.seed,
+        (train, ["lenet5_caffe", "--data", "digits", "--epochs", "4", "--seed", seed, "--out", lenet]),
+        (compress, [lenet, "--data", "digits", "--target-parameters", "0.1", "--finetune-epochs", "2", "--seed", seed,
                     "--out", small, "--report", args.out, *last]),
     ):
         argv = [verb.__name__.rpartition(".")[2], *options]

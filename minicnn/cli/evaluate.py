@@ -2,8 +2,7 @@
 
 import time
 
-import minicnn
-from minicnn.cli.output import DATA_HELP, add_json, check_outputs, emit, percent
+from minicnn.cli.output import DATA_HELP, add_json, check_outputs, emit, load_model, percent
 from minicnn.data import SPLITS, load_data
 from minicnn.evaluation import evaluate_classifier
 
@@ -19,7 +18,7 @@ def add_arguments(verb):
 
 def run(args):
     check_outputs(args)
-    model = minicnn.load(args.file)
+    model = load_model(args.file)
     images, labels = load_data(args.data, args.split)
     start = time.perf_counter()
     result = evaluate_classifier(model, images, labels)

@@ -1,8 +1,9 @@
 """Say what is in a network's file: layers, sizes, surgery, provenance."""
 
-import minicnn
+import textwrap
+
 from minicnn.archive import describe
-from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table
+from minicnn.cli.output import add_json, check_outputs, emit, load_model, percent, shape, source_file, table
 from minicnn.compression.ledger import ledger
 
 EXAMPLE = "minicnn info small.npz --json -"
@@ -15,7 +16,7 @@ def add_arguments(verb):
 
 def run(args):
     check_outputs(args)
-    model = minicnn.load(args.file)
+    model = load_model(args.file)
     sizes, description = ledger(model, model.input_shape), describe(model)
     document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
                 "input_shape": list(model.input_shape)}
@@ -29,5 +30,8 @@ def run(args):
         lines.append(f"round {step['round']}: {step['method']} removed {removed}")
     lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} pictures of {figures['data']} right"
               for name, figures in model.record["measured"].items()]
-    lines += [f"made by: {model.record['provenance']['command']}"] if "command" in model.record["provenance"] else []
+    if "command" in model.record["provenance"]:
+        command = textwrap.wrap(f"made by: {model.record['provenance']['command']}", 78, subsequent_indent="    ",
+                                break_long_words=False, break_on_hyphens=False)
+        lines.append(" \\\n".join(command))           # as a shell takes it
     emit(args, document, "\n".join(lines))

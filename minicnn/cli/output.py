@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
+from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable
 from minicnn.training import Recipe
 
@@ -35,9 +36,11 @@ def add_recipe(verb, prefix="", **defaults):
         "patience": "train until the training loss has converged: the rate falls to a tenth when that many epochs brought less "
                     "than 1%%, and the next time training ends",
     }
+    least = {"batch_size": 1}
     for field in fields(Recipe):
         default = defaults.get(field.name, field.default)
-        options = {"action": "store_true"} if field.name == "nesterov" else {"type": at_least(0, type(field.default))}
+        number = {"type": at_least(least.get(field.name, 0), type(field.default))}
+        options = {"action": "store_true"} if field.name == "nesterov" else number
         name = f"{prefix}{field.name}" if field.name == "epochs" else field.name
         verb.add_argument(f"--{name.replace('_', '-')}", dest=field.name, default=default,
                           help=f"{helps[field.name]} (default: %(default)s)", **options)
@@ -61,14 +64,25 @@ def at_least(low, kind):
 
 def check_outputs(args, *paths):
     """Fail before the work if what it makes could not be written."""
-    for path in (*paths, args.json):
-        if path and path != "-":
+    for path in (*paths, None if args.json == "-" else args.json):
+        if path is not None:
             check_writable(path)
+
+
+def load_model(path):
+    """The model in a file, tried once: arguments may fit their layer, and the layers not each other."""
+    model = minicnn.load(path)
+    try:
+        model(np.zeros((1, *model.input_shape), np.float32))
+    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        raise InputError(f"got {path}, whose layers do not fit each other ({error}), expected a network that runs. "
+                         "Make the file again.") from error
+    return model
 
 
 def emit(args, document, text):
     """Print ``text``, and with --json write the document, which takes text's place when it goes to standard output."""
-    if args.json:
+    if args.json is not None:
         line = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         if args.json == "-":
             sys.stdout.write(line)

@@ -9,7 +9,16 @@ import numpy as np
 
 import minicnn
 from minicnn.cli.output import (
-    DATA_HELP, add_json, add_recipe, at_least, check_outputs, checkpoint_path, emit, percent, provenance, recipe,
+    DATA_HELP,
+    add_json,
+    add_recipe,
+    at_least,
+    check_outputs,
+    checkpoint_path,
+    emit,
+    percent,
+    provenance,
+    recipe,
 )
 from minicnn.data import load_data
 from minicnn.evaluation import evaluate_classifier
@@ -30,8 +39,8 @@ def add_arguments(verb):
 
 
 def run(args):
-    checkpoint = checkpoint_path(args.out)
     check_outputs(args, args.out)
+    checkpoint = checkpoint_path(args.out)
     images, labels = load_data(args.data, "train")
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)

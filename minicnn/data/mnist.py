@@ -18,6 +18,8 @@ from minicnn.errors import InputError
 
 IMAGES, LABELS = 2051, 2049
 DIMENSIONS = {IMAGES: 3, LABELS: 1}
+SIDE, CLASSES = 28, 10
+BLOCK = 2**20           # bytes read at once
 VALIDATION = 5000       # the last training pictures are held out for choosing, so that the test set is only for reporting
 
 
@@ -29,7 +31,7 @@ def load_mnist(folder, split):
         split: "train" (all training pictures but the last 5000), "validation" (those 5000) or "test".
 
     Returns:
-        images: (N, 1, H, W) float32 in [0, 1]; labels: (N,) int64.
+        images: (N, 1, 28, 28) float32 in [0, 1]; labels: (N,) int64.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the other.
@@ -41,6 +43,11 @@ def load_mnist(folder, split):
     if len(images) != len(labels):
         raise InputError(f"got {len(images)} pictures in {images_path} but {len(labels)} labels in {labels_path}, "
                          "expected as many. Fetch both files again.")
+    if images.shape[1:] != (SIDE, SIDE) or not len(images):
+        raise InputError(f"got {' x '.join(map(str, images.shape))} pixels in {images_path}, expected pictures of "
+                         f"{SIDE} x {SIDE}. Give the files of MNIST.")
+    if labels.max() >= CLASSES:
+        raise InputError(f"got the label {labels.max()} in {labels_path}, expected 0 to {CLASSES - 1}. Give the files of MNIST.")
     if split != "test" and len(images) <= VALIDATION:
         raise InputError(f"got {len(images)} pictures in {images_path}, expected more than the {VALIDATION} held out for "
                          "validation. Use the whole training set.")
@@ -64,7 +71,7 @@ def read_idx(path, magic):
         magic: the number it must begin with, 2051 or 2049.
 
     Returns:
-        values: uint8, of the sizes in the header; read-only.
+        values: uint8, of the sizes in the header.
 
     Raises:
         InputError: another magic number, or fewer or more bytes than the header says.
@@ -79,12 +86,12 @@ def read_idx(path, magic):
             if found != magic:
                 raise InputError(f"got the magic number {found} in {path}, expected {magic}. Give an IDX file of "
                                  f"{'pictures' if magic == IMAGES else 'labels'}.")
-            size = math.prod(shape)
-            data = file.read(size)
-            longer = bool(file.read(1))
+            size, data = math.prod(shape), bytearray()
+            while len(data) <= size and (block := file.read(min(BLOCK, size + 1 - len(data)))):  # the header may claim anything
+                data += block
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"got {path}, which cannot be read ({error}), expected an IDX file. Fetch the file again.") from error
-    if len(data) < size or longer:
-        raise InputError(f"got {'more than ' if longer else ''}{len(data)} bytes of data in {path}, expected "
+    if len(data) != size:
+        raise InputError(f"got {f'more than {size}' if len(data) > size else len(data)} bytes of data in {path}, expected "
                          f"{' x '.join(map(str, shape))} = {size} as its header says. Fetch the file again.")
     return np.frombuffer(data, np.uint8).reshape(shape)

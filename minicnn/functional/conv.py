@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.functional.kernels import kernel
 
-# Columns held at once. A larger batch is worked off in blocks of images; one image always goes whole.
-COLUMN_BYTES = 64 * 2**20
+# Columns held at once: few enough to stay in the processor's cache between being written and being multiplied.
+COLUMN_BYTES = 2**20
 
 
 @kernel
@@ -33,7 +33,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     Raises:
         ValueError: shapes that do not fit one another, or a kernel larger than the padded picture.
 
-    Memory: the columns hold KH * KW copies of the input, of at most 64 MiB or one image at a time.
+    Memory: the columns of all pixels would hold KH * KW copies of the input; those of some rows of the output are made at a time.
 
     Reference: Chellapilla, Puri, Simard, High performance convolutional neural networks for document processing (2006).
     """
@@ -41,9 +41,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     n, o, ho, wo = geometry.y_shape
     rows = weight.reshape(groups, o // groups, -1)                   # (G, O/G, C/G KH KW)
     y = np.empty((o, ho, wo, n), np.result_type(x, weight))
-    for images in geometry.blocks(x.dtype.itemsize):
-        columns = im2col(x[images], geometry)                        # (G, C/G KH KW, Ho Wo B)
-        y[..., images] = (rows @ columns).reshape(o, ho, wo, -1)
+    for strip, columns in im2col(x, geometry):                       # (G, C/G KH KW, S Wo N)
+        y[:, strip] = (rows @ columns).reshape(o, strip.stop - strip.start, wo, n)
     if bias is not None:
         y += bias[:, None, None, None]
     return y.transpose(3, 0, 1, 2)
@@ -67,11 +66,11 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     grad_rows_t = np.zeros(rows.transpose(0, 2, 1).shape, x.dtype)                        # (G, C/G KH KW, O/G)
     grad_x = np.zeros(geometry.padded_shape, x.dtype) if input_gradient else None         # (C, Hp, Wp, N)
     grad_y = grad_y.transpose(1, 2, 3, 0)                                                 # (O, Ho, Wo, N)
-    for images in geometry.blocks(x.dtype.itemsize):
-        grad = grad_y[..., images].reshape(groups, o // groups, -1)                       # (G, O/G, Ho Wo B)
-        grad_rows_t = grad_rows_t + im2col(x[images], geometry) @ grad.transpose(0, 2, 1)
+    for strip, columns in im2col(x, geometry):                                            # (G, C/G KH KW, S Wo N)
+        grad = grad_y[:, strip].reshape(groups, o // groups, -1)                          # (G, O/G, S Wo N)
+        grad_rows_t += columns @ grad.transpose(0, 2, 1)
         if input_gradient:
-            add_col2im(grad_x[..., images], rows.transpose(0, 2, 1) @ grad, geometry)
+            add_col2im(grad_x, rows.transpose(0, 2, 1) @ grad, strip, geometry)
     if input_gradient:
         (ph, pw), (h, w) = geometry.padding, x.shape[2:]
         grad_x = grad_x[:, ph:ph + h, pw:pw + w].transpose(3, 0, 1, 2)
@@ -102,42 +101,40 @@ class Geometry:
         self.padded_shape = (c, *padded, n)
         self.y_shape = (n, o, ho, wo)
 
-    def blocks(self, itemsize):
-        """Slices of the batch whose columns fit ``COLUMN_BYTES``."""
-        (n, _, ho, wo), (kh, kw) = self.y_shape, self.kernel
-        step = max(1, COLUMN_BYTES // (itemsize * self.padded_shape[0] * kh * kw * ho * wo))
-        return [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-    def taps(self):
-        """For each kernel position (i, j), the rows and columns of the padded picture it meets, output by output."""
-        (kh, kw), (ho, wo) = self.kernel, self.y_shape[2:]
-        for i in range(kh):
-            top = i * self.dilation[0]
-            for j in range(kw):
-                left = j * self.dilation[1]
-                yield i, j, (slice(top, top + (ho - 1) * self.stride[0] + 1, self.stride[0]),
-                             slice(left, left + (wo - 1) * self.stride[1] + 1, self.stride[1]))
-
 
 def im2col(x, geometry):
-    """Lay the patches of x (B, C, H, W) out as columns: (G, C/G KH KW, Ho Wo B)."""
-    c = x.shape[1]
+    """Write the patches of x (N, C, H, W) side by side as columns, some rows of the output at a time.
+
+    Yields:
+        strip: slice of S output rows; columns: (G, C/G KH KW, S Wo N), valid until the next are made.
+    """
     (ph, pw), (sh, sw), (dh, dw) = geometry.padding, geometry.stride, geometry.dilation
-    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))                # (C, H, W, B): free if it came from here
+    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))                    # (C, H, W, N): free if it came from here
     if ph or pw:
         x = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
     windows = sliding_window_view(x, geometry.extent, axis=(1, 2))[:, ::sh, ::sw, :, ::dh, ::dw]
-    columns = windows.transpose(0, 4, 5, 1, 2, 3)                    # (C, KH, KW, Ho, Wo, B), still a view
-    kh, kw = geometry.kernel
-    return columns.reshape(geometry.groups, c // geometry.groups * kh * kw, -1)
+    patches = windows.transpose(0, 4, 5, 1, 2, 3)                        # (C, KH, KW, Ho, Wo, N), still a view
+    c, kh, kw, ho, wo, n = patches.shape
+    row = c * kh * kw * wo * n                                           # numbers in the columns of one output row
+    step = min(ho, max(1, COLUMN_BYTES // max(1, row * x.itemsize)))
+    memory = np.empty(row * step, x.dtype)
+    for start in range(0, ho, step):
+        strip = slice(start, min(start + step, ho))
+        s = strip.stop - start
+        columns = memory[:row * s].reshape(c, kh, kw, s, wo, n)
+        columns[...] = patches[:, :, :, strip]
+        yield strip, columns.reshape(geometry.groups, c // geometry.groups * kh * kw, s * wo * n)
 
 
-def add_col2im(x, columns, geometry):
-    """Add each column back to the patch it came from, in place; x is (C, Hp, Wp, B)."""
-    (ho, wo), (kh, kw) = geometry.y_shape[2:], geometry.kernel
-    columns = columns.reshape(x.shape[0], kh, kw, ho, wo, x.shape[-1])
-    for i, j, (down, across) in geometry.taps():
-        x[:, down, across] += columns[:, i, j]
+def add_col2im(x, columns, strip, geometry):
+    """Add each column back to the patch it came from, in place; x is (C, Hp, Wp, N)."""
+    (c, _, _, n), (kh, kw), (sh, sw), (dh, dw) = x.shape, geometry.kernel, geometry.stride, geometry.dilation
+    s, wo = strip.stop - strip.start, geometry.y_shape[3]
+    columns = columns.reshape(c, kh, kw, s, wo, n)
+    for i in range(kh):
+        for j in range(kw):
+            top, left = strip.start * sh + i * dh, j * dw
+            x[:, top:top + (s - 1) * sh + 1:sh, left:left + (wo - 1) * sw + 1:sw] += columns[:, i, j]
 
 
 def pair(value):

@@ -29,8 +29,8 @@ def build(architecture, *, rng=None, **arguments):
     module, _, function = BUILDERS[architecture].partition(":")
     try:
         model = getattr(importlib.import_module(module), function)(rng=rng, **arguments)
-    except TypeError as error:
-        raise InputError(f"got the arguments {arguments} for {architecture}: {error}. Check their names.") from error
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"got the arguments {arguments} for {architecture}: {error}. Check their names and values.") from error
     model.architecture, model.architecture_arguments = architecture, arguments
     model.record = {"class_names": [], "surgery": [], "provenance": {}, "measured": {}}
     return model

@@ -27,11 +27,18 @@ class Chain(Sequential):
         self.input_shape = input_shape
 
     def channel_groups(self):
-        """A group for every convolution and linear layer but the last, which makes the answer."""
+        """A group for every convolution and linear layer but the last, which makes the answer.
+
+        The channels that a grouped convolution (not a depthwise one) reads or makes are left alone.
+        """
         groups, producer, followers = [], None, []
         for path, layer in self.named_layers():
-            if isinstance(layer, (BatchNorm2d, FrozenBatchNorm2d)) or isinstance(layer, Conv2d) and layer.groups > 1:
+            grouped = isinstance(layer, Conv2d) and layer.groups > 1
+            depthwise = grouped and layer.groups == layer.in_channels == layer.out_channels
+            if isinstance(layer, (BatchNorm2d, FrozenBatchNorm2d)) or depthwise:
                 followers.append(path)
+            elif grouped:
+                producer, followers = None, []
             elif isinstance(layer, (Conv2d, Linear)):
                 if producer is not None:
                     columns = layer.weight.shape[1] // self.get_layer(producer).weight.shape[0]

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import math
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def cluster_chart(step):
     removed = set(step["removed"])
     labels = np.array(step["labels"])
     series = []
-    for color, label in zip(COLORS, np.unique(labels)):
+    for color, label in zip(itertools.cycle(COLORS), np.unique(labels)):
         index = np.flatnonzero(labels == label)
         series.append(Series(str(label), [step["mean"][i] for i in index], [step["variance"][i] for i in index], color,
                              ["cross" if step["filters"][i] in removed else "dot" for i in index]))

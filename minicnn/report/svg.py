@@ -14,7 +14,10 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 class Series(NamedTuple):
-    """Points of one look. x, y: numbers; marks: per point "dot", "cross" or None for no mark; line: join the points; name: for the key."""
+    """Points of one look.
+
+    name: for the key; x, y: numbers; marks: of each point, "dot", "cross" or None for none; line: join the points.
+    """
 
     name: str
     x: list
@@ -24,7 +27,7 @@ class Series(NamedTuple):
     line: bool = False
 
 
-def chart(series, x_label, y_label, title, log_x=False):
+def chart(series, x_label, y_label, title, log_x=False, key=False):
     """Draw series over common axes.
 
     Args:
@@ -32,6 +35,7 @@ def chart(series, x_label, y_label, title, log_x=False):
         x_label, y_label: what the axes are, with units.
         title: read out to who cannot see it.
         log_x: logarithmic horizontal axis; all x > 0.
+        key: name the series inside the chart, at the upper right (a page can do it outside).
 
     Returns:
         svg: text of one <svg> element.
@@ -53,6 +57,10 @@ def chart(series, x_label, y_label, title, log_x=False):
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
             parts.append(f'<path d="M{path}" fill="none" stroke="{one.color}" stroke-width="1.5"/>')
         parts += [mark(kind, x, y, one.color) for (x, y), kind in zip(places, one.marks) if kind]
+    if key:
+        for row, one in enumerate(series):
+            parts.append(f'<text x="{WIDTH - RIGHT - 4}" y="{TOP + 10 + 13 * row}" text-anchor="end" fill="{one.color}">'
+                         f"{html.escape(one.name)}</text>")
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 9}" text-anchor="middle">{html.escape(x_label)}</text>'
                  f'<text transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
                  f'{html.escape(y_label)}</text></svg>')

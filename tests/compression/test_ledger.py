@@ -1,0 +1,76 @@
+"""Counts by hand and by formula."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import minicnn
+from minicnn.compression.ledger import ledger
+from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
+from minicnn.models.chain import Chain
+
+
+def rows(sizes, key):
+    return {row["path"]: row[key] for row in sizes["layers"]}
+
+
+@pytest.mark.parametrize("name, parameters, macs", [
+    ("lenet5", {"conv1": 156, "conv2": 2416, "fc1": 48120, "fc2": 10164, "fc3": 850},
+     {"conv1": 28 * 28 * 6 * 25, "conv2": 10 * 10 * 16 * 6 * 25, "fc1": 400 * 120, "fc2": 120 * 84, "fc3": 840}),
+    ("lenet5_caffe", {"conv1": 520, "conv2": 25050, "fc1": 400500, "fc2": 5010},
+     {"conv1": 24 * 24 * 20 * 25, "conv2": 8 * 8 * 50 * 20 * 25, "fc1": 800 * 500, "fc2": 5000}),
+])
+def test_lenets_by_hand(name, parameters, macs):
+    sizes = ledger(minicnn.build(name), (1, 28, 28))
+    assert rows(sizes, "parameters") == parameters and rows(sizes, "macs") == macs
+    assert sizes["parameters"] == sum(parameters.values()) == {"lenet5": 61706, "lenet5_caffe": 431080}[name]
+    assert sizes["macs"] == sum(macs.values()) == {"lenet5": 416520, "lenet5_caffe": 2293000}[name]
+    assert sizes["bytes"] == 4 * sizes["parameters"]
+    assert sizes["convolution_parameters"] == parameters["conv1"] + parameters["conv2"]
+    assert sizes["linear_parameters"] == sizes["parameters"] - sizes["convolution_parameters"]
+
+
+def test_a_row_tells_shapes_in_plain_numbers():
+    row = ledger(minicnn.build("lenet5"), (1, 28, 28))["layers"][1]
+    assert row == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "output": [16, 10, 10],
+                   "parameters": 2416, "macs": 240000, "bytes": 9664}
+    assert all(type(number) is int for number in (row["macs"], row["parameters"], *row["weight"], *row["output"]))
+
+
+@pytest.mark.parametrize("kernel, stride, padding, dilation, groups, out", [
+    (3, 1, 0, 1, 1, (7, 9)), (3, 2, 1, 1, 1, (5, 6)), ((1, 5), (2, 1), (0, 2), 1, 1, (5, 11)), (3, 1, 2, 2, 2, (9, 11)),
+    (3, 1, 1, 1, 4, (9, 11))], ids=["plain", "stride", "oblong", "groups", "depthwise"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_by_formula(kernel, stride, padding, dilation, groups, out, bias):
+    sizes = ledger(Chain((4, 9, 11), {"conv": Conv2d(4, 8, kernel, stride, padding, dilation, groups, bias)}), (4, 9, 11))
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    taps = 8 * (4 // groups) * kh * kw
+    assert sizes["macs"] == taps * out[0] * out[1]
+    assert sizes["parameters"] == sizes["convolution_parameters"] == taps + 8 * bias
+    assert sizes["layers"][0]["output"] == [8, *out]
+
+
+@pytest.mark.parametrize("norm, trained", [(BatchNorm2d, 6), (FrozenBatchNorm2d, 0)])
+def test_norms_weigh_but_do_not_multiply(norm, trained):
+    layers = {"conv": Conv2d(1, 3, 2), "norm": norm(3), "relu": ReLU(), "pool": MaxPool2d(2), "flatten": Flatten(),
+              "fc": Linear(3, 2)}
+    sizes = ledger(Chain((1, 3, 3), layers), (1, 3, 3))
+    assert list(rows(sizes, "macs").values()) == [3 * 4 * 4, 6]
+    assert sizes["parameters"] == 15 + trained + 8
+    assert sizes["bytes"] == 4 * (15 + 12 + 8)          # buffers too
+
+
+def test_the_model_is_left_as_it_was():
+    model = minicnn.build("lenet5", rng=np.random.default_rng(0))
+    layers, arrays = list(model.named_layers()), {path: array.copy() for path, array in model.named_arrays()}
+    first, second = ledger(model, (1, 28, 28)), ledger(model, (1, 28, 28))
+    assert first == second
+    assert list(model.named_layers()) == layers          # the very same objects, in the same order
+    for path, array in model.named_arrays():
+        assert_array_equal(array, arrays[path])
+    assert not model.training and not any(layer.gradients for _, layer in layers)
+
+
+def test_multiplications_depend_on_the_picture():
+    model = Chain((1, 8, 8), {"conv": Conv2d(1, 2, 3, padding=1)})
+    assert [ledger(model, (1, side, side))["macs"] for side in (8, 16)] == [18 * 64, 18 * 256]

@@ -1,0 +1,116 @@
+"""A data set and networks small enough to train within a test, made once a session."""
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minicnn.cli.main import main
+from minicnn.data import mnist
+from minicnn.data.digits import make_digits
+
+TRAIN, VALIDATION, TEST = 320, 100, 200     # pictures
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fewer_for_validation():
+    """Hold out 100 training pictures, not 5000: for all that runs within this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "VALIDATION", VALIDATION)
+        yield
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A folder of IDX files like MNIST's, of generated digits."""
+    return write_mnist(tmp_path_factory.mktemp("mnist"), TRAIN + VALIDATION)
+
+
+@pytest.fixture(scope="session")
+def data_of_a_process(tmp_path_factory):
+    """The same with 5000 pictures more, for a process that holds out as many."""
+    return write_mnist(tmp_path_factory.mktemp("mnist"), TRAIN + 5000)
+
+
+def write_mnist(folder, count):
+    """Pictures and labels for training, plain, and for tests, gzipped."""
+    images, labels = make_digits(TRAIN + VALIDATION, np.random.default_rng(0))
+    images = (255 * images[:, 0]).astype(np.uint8)
+    for prefix, index in (("train", np.arange(count) % len(images)), ("t10k", np.arange(TEST))):
+        for name, values in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels.astype(np.uint8))):
+            header = struct.pack(f">{1 + values.ndim}I", 2048 + values.ndim, len(index), *values.shape[1:])
+            packed = gzip.compress(header + values[index].tobytes(), 1) if prefix == "t10k" else header + values[index].tobytes()
+            (folder / f"{prefix}-{name}{'.gz' if prefix == 't10k' else ''}").write_bytes(packed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nets(data, tmp_path_factory):
+    """A folder with lenet.npz (lenet5, a few epochs) and small.npz (pruned to half in some rounds)."""
+    folder = tmp_path_factory.mktemp("nets")
+    assert main(["train", "lenet5", "--data", str(data), "--epochs", "4", "--warmup-steps", "5", "--out",
+                 str(folder / "lenet.npz")]) == 0
+    assert main(["compress", str(folder / "lenet.npz"), "--data", str(data), "--target-parameters", "0.5", "--finetune-epochs", "1",
+                 "--out", str(folder / "small.npz")]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """run(*argv): (status, standard output, standard error) of ``minicnn`` in this process."""
+    def run(*argv):
+        capsys.readouterr()
+        try:
+            status = main([str(arg) for arg in argv])
+        except SystemExit as end:                                   # argparse's
+            status = end.code
+        return status, *capsys.readouterr()
+    return run
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """refused(*argv): the command ends with 2, one line on standard error, and every file as it was; returns the line."""
+    def listing():
+        return {str(path): path.read_bytes() if path.is_file() else None for path in tmp_path.rglob("*")}
+
+    def refused(*argv):
+        before = listing()
+        status, out, err = run(*argv)
+        assert status == 2 and out == ""
+        assert err.endswith("\n") and err.count("\n") == 1, err
+        assert err.startswith(f"minicnn {argv[0]}: error: ")
+        assert listing() == before
+        return err
+    return refused
+
+
+@pytest.fixture
+def start(here):
+    """start(*argv): the command as a process of its own, by the console script where it is installed."""
+    processes = []
+
+    def start(*argv, **options):
+        script = os.path.join(os.path.dirname(sys.executable), "minicnn")
+        command = [script] if os.path.exists(script) else [
+            sys.executable, "-c", "import sys; from minicnn.cli.main import main; sys.exit(main())"]
+        processes.append(subprocess.Popen([*command, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                          cwd=here, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, **options))
+        return processes[-1]
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,220 @@
+"""minicnn compress: targets, methods, --like, resuming, and what it refuses."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import minicnn
+from minicnn.archive import read_archive, write_archive
+from minicnn.cli import compress
+from minicnn.compression.ledger import ledger
+
+
+@pytest.fixture
+def squeeze(run, data, nets, here):
+    """squeeze(*options, out=...): (status, the JSON document or None, standard error) of compressing the small LeNet."""
+    def squeeze(*options, out="small.npz"):
+        status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--finetune-epochs", 1, "--out", out, "--json", "-", *options)
+        return status, json.loads(out) if out else None, err
+    return squeeze
+
+
+def kept(document):
+    return [row["weight"][0] for row in document["after"]["layers"]]
+
+
+def removed(document):
+    return [{step["path"]: len(step["removed"]) for step in entry["groups"]} for entry in document["rounds"]]
+
+
+def same_weights(one, other):
+    first, second = read_archive(one)[0], read_archive(other)[0]
+    assert list(first) == list(second)
+    for path, array in first.items():
+        assert_array_equal(array, second[path])
+
+
+def test_json_the_file_and_the_lines(squeeze, data, nets, here):
+    status, document, err = squeeze("--target-parameters", 0.5, "--seed", 2)
+    assert status == 0 and [path.name for path in here.iterdir()] == ["small.npz"]
+    assert document["before"]["parameters"] == 61706 and document["after"]["parameters"] <= 30853
+    assert document["rounds"][-1]["parameters"] == document["after"]["parameters"] > 0.9 * 30853     # no more than the target needs
+    assert document["before"]["test"]["images"] == document["after"]["test"]["images"] == 200
+    assert document["settings"]["options"]["method"] == "statistics"
+    lines = err.splitlines()
+    assert lines[0].startswith("before: 61,706 parameters, 416,520 MACs, validation ")
+    assert sum(line.startswith("round") and "->" in line for line in lines) == len(document["rounds"])
+    assert max(map(len, lines)) <= 80
+
+    model = minicnn.load("small.npz")
+    sizes = ledger(model, model.input_shape)
+    assert sizes["parameters"] == document["after"]["parameters"] == sum(array.size for _, array in model.named_parameters())
+    record, source = model.record, minicnn.load(nets / "lenet.npz").record
+    assert [step["removed"] for step in record["surgery"]] == [
+        {group["path"]: group["removed"] for group in entry["groups"]} for entry in document["rounds"]]
+    assert [step["round"] for step in record["surgery"]] == list(range(1, len(document["rounds"]) + 1))
+    assert record["class_names"] == source["class_names"] and record["provenance"]["before"] == source["provenance"]
+    assert record["provenance"]["source"]["file"] == "lenet.npz" and record["measured"]["test"]["images"] == 200
+    assert record["measured"]["test"]["accuracy"] == document["after"]["test"]["accuracy"]
+
+
+def test_the_table_fits_a_terminal(run, data, nets, here):
+    status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--target-macs", 0.7, "--finetune-epochs", 0, "--out", "s.npz",
+                           "--report", "report")
+    assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
+    for word in ("conv1", "fc3", "convolutions", "linear layers", "MACs", "bytes", "test accuracy", "s.npz written, report/report.html too"):
+        assert word in out
+    assert (here / "report" / "report.html").read_bytes().startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize("options, kind, limit", [
+    (["--target-parameters", 30000], "parameters", 30000), (["--target-parameters", "1"], "parameters", 61706),
+    (["--target-macs", 0.6], "macs", 0.6 * 416520), (["--target-macs", 300000], "macs", 300000),
+])
+def test_targets_are_shares_or_numbers(squeeze, options, kind, limit):
+    status, document, _ = squeeze(*options)
+    assert status == 0 and 0.85 * limit < document["after"][kind] <= limit
+
+
+def test_a_target_accuracy_keeps_to_it(squeeze):
+    status, document, err = squeeze("--target-accuracy", 0.02, "--minimum", 5, "--finetune-epochs", 0)
+    assert status == 0 and document["rounds"]
+    assert min(kept(document)[:4]) >= 5 and all(entry["accuracy"] >= 0.02 for entry in document["rounds"])
+    status, document, err = squeeze("--target-accuracy", 1)                     # the first round goes too far: nothing is removed
+    assert status == 0 and document["rounds"] == [] and document["after"]["parameters"] == 61706
+
+
+def test_no_linear_prunes_convolutions_only(squeeze):
+    status, document, _ = squeeze("--no-linear", "--target-macs", 0.6)
+    assert status == 0 and kept(document)[2:] == [120, 84, 10] and kept(document)[:2] < [6, 16]
+    assert {step["path"] for entry in document["rounds"] for step in entry["groups"]} <= {"conv1", "conv2"}
+
+
+@pytest.mark.parametrize("method", ["l1", "fpgm", "random"])
+def test_like_removes_as_many_of_each_layer_and_round(squeeze, method):
+    _, first, _ = squeeze("--target-parameters", 0.4, out="first.npz")
+    status, second, _ = squeeze("--target-parameters", 0.4, "--method", method, "--like", "first.npz", out="second.npz")
+    assert status == 0 and removed(second) == removed(first) and kept(second) == kept(first)
+    assert {step["method"] for step in minicnn.load("second.npz").record["surgery"]} == {method}
+
+
+def test_compensation_changes_biases_only(squeeze):
+    """Without fine-tuning and in one round, what is kept has the same weights either way."""
+    options = ["--target-parameters", 0.95, "--finetune-epochs", 0]
+    _, one, _ = squeeze(*options, out="a.npz")
+    _, other, _ = squeeze(*options, "--no-compensate", out="b.npz")
+    assert len(one["rounds"]) == len(other["rounds"]) == 1 and kept(one) == kept(other)
+    first, second = read_archive("a.npz")[0], read_archive("b.npz")[0]
+    different = {path for path in first if not np.array_equal(first[path], second[path])}
+    assert different and all(path.endswith("bias") for path in different)
+
+
+@pytest.mark.parametrize("options", [["--clusters", 3], ["--clusters", 50], ["--patience", 1, "--finetune-epochs", 3]])
+def test_other_options(squeeze, options):
+    status, document, _ = squeeze("--target-parameters", 0.8, *options)
+    assert status == 0 and document["after"]["parameters"] <= 0.8 * 61706
+
+
+@pytest.mark.parametrize("target", [["--target-parameters", 0.3], ["--target-accuracy", 0.02, "--minimum", 5]])
+def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, monkeypatch, target):
+    status, whole, _ = squeeze(*target, out="whole.npz")
+    assert status == 0 and len(whole["rounds"]) > 1
+    train = compress.train
+
+    def stop_in_round_two(*args, **options):
+        if options["label"].startswith("round 2"):
+            raise KeyboardInterrupt
+        return train(*args, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(compress, "train", stop_in_round_two)
+        status, document, err = squeeze(*target, out="stopped.npz")
+    assert status == 130 and document is None and "--resume" in err
+    assert sorted(path.name for path in here.iterdir()) == ["stopped.checkpoint.npz", "whole.npz"]
+    assert len(minicnn.load("stopped.checkpoint.npz").conv1.weight) < 6       # the checkpoint is a network like any other
+
+    status, _, err = squeeze(*target, "--seed", 1, "--resume", out="stopped.npz")
+    assert status == 2 and "another compression" in err and err.count("\n") == 1
+    status, document, err = squeeze(*target, "--resume", out="stopped.npz")
+    assert status == 0 and err.startswith("resuming after round 1 from stopped.checkpoint.npz\n")
+    assert document["rounds"] == whole["rounds"] and document["after"] == whole["after"]
+    same_weights("stopped.npz", "whole.npz")
+    assert minicnn.load("stopped.npz").record["surgery"] == minicnn.load("whole.npz").record["surgery"]
+    assert sorted(path.name for path in here.iterdir()) == ["stopped.npz", "whole.npz"]
+
+
+def test_a_compressed_network_can_be_compressed_again(run, data, nets, here):
+    for source, out, target in ((nets / "lenet.npz", "a.npz", 40000), ("a.npz", "b.npz", 20000)):
+        assert run("compress", source, "--data", data, "--target-parameters", target, "--finetune-epochs", 0, "--out", out)[0] == 0
+    first, second = minicnn.load("a.npz").record["surgery"], minicnn.load("b.npz").record["surgery"]
+    assert second[:len(first)] == first and len(second) > len(first)
+    assert run("info", "b.npz")[0] == 0
+
+
+# what is refused
+
+@pytest.mark.parametrize("options, expected", [
+    (["--target-parameters", "0"], "expected at least"), (["--target-parameters", "100"], "expected at least"),
+    (["--target-macs", "10"], "10 macs"), (["--target-parameters", "0.9", "--no-linear", "--minimum", "15"], "linear layers all of theirs"),
+    (["--target-accuracy", "98"], "a share up to 1"), (["--target-parameters", "0.5", "--minimum", "500"], "500 channels"),
+    (["--target-parameters", "0.5", "--data", "none"], "'none'"), (["--target-parameters", "0.5", "--out", "none/x.npz"], "none/x.npz"),
+    (["--target-parameters", "0.5", "--report", "file"], "file"), (["--target-parameters", "0.5", "--report", "file/x"], "file/x"),
+    (["--target-parameters", "0.5", "--json", "none/x"], "none/x"), (["--target-parameters", "0.5", "--like", "none.npz"], "none.npz"),
+])
+def test_options_that_cannot_be_met(run, data, nets, here, options, expected):
+    (here / "file").write_bytes(b"old")
+    status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--out", "small.npz", *options)
+    assert (status, out) == (2, "") and expected in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("minicnn compress: error: ")
+    assert [line for line in err.splitlines() if not line.startswith("before: ")] == err.splitlines()[-1:]
+    assert [path.name for path in here.iterdir()] == ["file"] and (here / "file").read_bytes() == b"old"
+
+
+def test_like_of_a_network_that_lost_nothing_or_has_another_form(refused, run, data, nets, here):
+    options = ["--data", data, "--target-parameters", 0.5, "--finetune-epochs", 0, "--out", "x.npz"]
+    assert "nothing was removed" in refused("compress", nets / "lenet.npz", *options, "--like", nets / "lenet.npz")
+    arrays, description = read_archive(nets / "small.npz")
+    for number, path in ((6, "conv1"), (1, "conv9")):
+        description["surgery"] = [{"round": 1, "method": "l1", "removed": {path: list(range(number))}}]
+        write_archive("other.npz", arrays, description)
+        assert f"{number} filters of {path}" in refused("compress", nets / "lenet.npz", *options, "--like", "other.npz")
+
+
+SPOILT = [
+    (lambda arrays, description: arrays.pop("conv1.bias"), "missing conv1.bias"),
+    (lambda arrays, description: arrays.update(more=np.zeros(1)), "extra more"),
+    (lambda arrays, description: arrays.update({"fc3.bias": np.zeros(11)}), "fc3.bias is (11,)"),
+    (lambda arrays, description: arrays["fc3.bias"].__setitem__(0, np.nan), "NaN"),
+    (lambda arrays, description: description.update(architecture="vgg16"), "vgg16"),
+    (lambda arrays, description: description["layers"][1].update(kind="Flatten"), "do not fit each other"),
+    (lambda arrays, description: description["layers"][2]["arguments"].update(kernel_size=100), "do not fit each other"),
+]
+
+
+@pytest.mark.parametrize("verb", ["compress", "evaluate", "info"])
+@pytest.mark.parametrize("spoil, expected", SPOILT)
+def test_spoilt_networks(refused, data, nets, here, verb, spoil, expected):
+    arrays, description = read_archive(nets / "lenet.npz")
+    spoil(arrays, description)
+    write_archive("net.npz", arrays, description)
+    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data], "info": []}[verb]
+    err = refused(verb, "net.npz", *options)
+    assert expected in err and "net.npz" in err
+
+
+@pytest.mark.parametrize("verb", ["compress", "evaluate", "info"])
+def test_files_that_are_no_networks(refused, data, nets, here, verb):
+    good, objects = (nets / "lenet.npz").read_bytes(), Path("pickle.npz")
+    np.savez(objects, **{"conv1.weight": np.array([{}], object)})               # a pickle inside
+    with zipfile.ZipFile(objects, "a") as archive:
+        archive.writestr("minicnn.json", zipfile.ZipFile(nets / "lenet.npz").read("minicnn.json"))
+    Path("cut.npz").write_bytes(good[:-100])
+    Path("text.npz").write_text("not a network\n")
+    Path("empty.npz").write_bytes(b"")
+    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data], "info": []}[verb]
+    for name, expected in (("pickle.npz", "pickle"), ("cut.npz", "cannot be read"), ("text.npz", "cannot be read"),
+                           ("empty.npz", "cannot be read"), (".", "directory"), ("none.npz", "No such file")):
+        assert expected in refused(verb, name, *options)

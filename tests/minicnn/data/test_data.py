@@ -1,0 +1,34 @@
+"""Data sets by name or folder."""
+
+import numpy as np
+import pytest
+
+from minicnn import data
+from minicnn.errors import InputError
+
+
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_digits_by_name_and_mnist_by_folder(monkeypatch, tmp_path, split):
+    monkeypatch.setattr(data, "load_digits", lambda split: ("digits", split))
+    monkeypatch.setattr(data, "load_mnist", lambda folder, split: (folder, split))
+    assert data.load_data("digits", split) == ("digits", split)
+    assert data.load_data(tmp_path, split) == (tmp_path, split)
+    assert data.load_data(str(tmp_path), split) == (str(tmp_path), split)
+
+
+def test_what_is_neither(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for source in (tmp_path / "none", tmp_path / "file", "Digits"):
+        with pytest.raises(InputError, match="expected 'digits' or a folder"):
+            data.load_data(str(source), "test")
+
+
+def test_an_unknown_split():
+    with pytest.raises(InputError, match="got the split 'dev', expected one of train, validation, test"):
+        data.load_data("digits", "dev")
+
+
+def test_generated_digits_are_as_load_data_promises(monkeypatch):
+    monkeypatch.setitem(data.digits.COUNTS, "test", 10)
+    images, labels = data.load_data("digits", "test")
+    assert images.shape == (10, 1, 28, 28) and images.dtype == np.float32 and labels.dtype == np.int64

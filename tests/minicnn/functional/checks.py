@@ -1,0 +1,57 @@
+"""What the test of every operation asks: closeness over one tensor, gradients equal to differences, arguments left alone."""
+
+import numpy as np
+
+FORWARD, BACKWARD = 1e-5, 1e-4      # float32 against torch: products are summed in another order
+EXACT = 1e-12                       # float64 against the definition
+
+
+def assert_close(got, expected, tolerance, what="array"):
+    """max |got - expected| <= tolerance max |expected|: design.md's relative tolerance, over one tensor."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.shape == expected.shape, f"{what} is {got.shape}, expected {expected.shape}"
+    error, largest = (np.abs(a.astype(np.float64)).max(initial=0) for a in (got - expected, expected))
+    assert error <= tolerance * largest, f"{what} differs by {error:.3g} where the largest is {largest:.3g}"
+
+
+def check_gradients(forward, backward, *arrays, eps=1e-6):
+    """Compare <v, J^T g> with a central difference of <g, f> along v, for one random v in each float64 array.
+
+    Args:
+        forward: (*arrays) -> y, an array or a number.
+        backward: (grad_y, *arrays) -> one gradient for each array, in order.
+    """
+    rng = np.random.default_rng(1)                   # not 0: the tests draw x from that, and grad_y must not be x
+    grad_y = rng.standard_normal(np.shape(forward(*arrays)))
+    gradients = backward(grad_y, *arrays)
+    assert len(gradients) == len(arrays)
+    for place, (array, gradient) in enumerate(zip(arrays, gradients)):
+        assert gradient.shape == array.shape and gradient.dtype == array.dtype == np.float64
+        v = rng.standard_normal(array.shape)
+        ahead, behind = (forward(*arrays[:place], array + step * v, *arrays[place + 1:]) for step in (eps, -eps))
+        numeric = np.sum(grad_y * (ahead - behind)) / (2 * eps)
+        # v is normal, so <v, gradient> is of the size of |gradient|, but may by chance be near 0
+        assert abs(np.sum(v * gradient) - numeric) <= 1e-6 * np.linalg.norm(gradient), f"gradient {place}"
+
+
+def check_arrays(call, *arrays):
+    """Whatever the arrays' memory order, the results are the same; float32 and float64 are kept; arguments are not written.
+
+    ``call(*arrays)`` returns the results, forward and backward, as a tuple.
+    """
+    for dtype, tolerance in ((np.float64, EXACT), (np.float32, FORWARD)):
+        first = None
+        for laid_out in zip(*(memory_orders(array.astype(dtype)) for array in arrays)):
+            results = call(*laid_out)                # the arrays are read-only: writing one raises
+            assert all(r.dtype == dtype or r.dtype.kind == "u" for r in results), [r.dtype for r in results]
+            first = first or results
+            for place, (got, expected) in enumerate(zip(results, first)):
+                assert_close(got.astype(dtype), expected.astype(dtype), tolerance, f"result {place}")
+
+
+def memory_orders(array):
+    """The same numbers in C order, with the batch innermost, and as every second element of a larger array; read-only."""
+    innermost = np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0)
+    for laid_out in (np.ascontiguousarray(array), innermost, np.repeat(array, 2, axis=-1)[..., ::2]):
+        laid_out.flags.writeable = False
+        yield laid_out

@@ -1,0 +1,91 @@
+"""Files are whole or not there, and places that cannot be written are known before the work."""
+
+import os
+import stat
+
+import pytest
+
+from minicnn.errors import InputError
+from minicnn.files import atomic_write, check_writable, make_folder
+
+
+def write(path, data=b"new"):
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+@pytest.fixture
+def unwritable(tmp_path):
+    """Places that cannot be written, even by root: below a file, and in a folder that is not there."""
+    (tmp_path / "file").write_bytes(b"old")
+    return [tmp_path / "file" / "x", tmp_path / "none" / "x"]
+
+
+def listing(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_atomic_write_makes_and_replaces(tmp_path):
+    write(tmp_path / "a", b"one")
+    write(str(tmp_path / "a"), b"two")
+    assert listing(tmp_path) == {"a": b"two"}
+
+
+def test_atomic_write_gives_the_permissions_of_an_ordinary_file(tmp_path):
+    write(tmp_path / "a")
+    (tmp_path / "b").write_bytes(b"")
+    assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) == stat.S_IMODE(os.stat(tmp_path / "b").st_mode)
+
+
+def test_atomic_write_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("a")
+    assert listing(tmp_path) == {"a": b"new"}
+
+
+@pytest.mark.parametrize("old", [{}, {"a": b"old"}])
+@pytest.mark.parametrize("error, raised", [(ValueError("x"), ValueError), (KeyboardInterrupt(), KeyboardInterrupt),
+                                           (OSError(28, "No space left on device"), InputError)])
+def test_an_error_inside_changes_nothing(tmp_path, old, error, raised):
+    for name, data in old.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(raised), atomic_write(tmp_path / "a") as file:
+        file.write(b"half")
+        raise error
+    assert listing(tmp_path) == old
+
+
+def test_unwritable_places(tmp_path, unwritable):
+    before = listing(tmp_path)
+    for path in unwritable:
+        for function in (write, check_writable):
+            with pytest.raises(InputError, match="cannot write .*expected a writable place") as caught:
+                function(path)
+            assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert listing(tmp_path) == before
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    for function in (write, check_writable):
+        with pytest.raises(InputError, match="a"):
+            function(tmp_path / "a")
+    assert listing(tmp_path) == {} and (tmp_path / "a").is_dir()
+
+
+def test_check_writable_leaves_no_trace(tmp_path):
+    check_writable(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_make_folder_makes_parents_and_takes_what_is_there(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and listing(tmp_path) == {}
+
+
+def test_make_folder_at_or_below_a_file(tmp_path, unwritable):
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="cannot write"):
+            make_folder(path)
+    assert listing(tmp_path) == {"file": b"old"}
