@@ -21,6 +21,7 @@ def record(name, document, packages=()):
         document: JSON-able figures.
         packages: distributions whose versions matter, besides NumPy.
     """
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"made": circumstances(packages), **document}, indent=1, ensure_ascii=False) + "\n")
     print(f"{path.relative_to(ROOT)} written", file=sys.stderr)

@@ -88,16 +88,17 @@ class Axis:
 
     def ticks(self):
         """(value, place) at 1, 2, 5 times powers of ten, some four of them."""
-        if self.log:
+        low, high = (10.0 ** self.low, 10.0 ** self.high) if self.log else (self.low, self.high)
+        if self.log and self.high - self.low > 0.7:     # a shorter axis, less than 1 to 5, may hold none of these
             powers = range(math.floor(self.low), math.ceil(self.high) + 1)
             steps = (1, 2, 5) if self.high - self.low < 2 else (1,)
             values = [step * 10.0 ** power for power in powers for step in steps]
         else:
-            rough = (self.high - self.low) / 4
+            rough = (high - low) / 5          # at most; at least two
             power = 10.0 ** math.floor(math.log10(rough))
             step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
-            values = [i * step for i in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
-        return [(value, self(value)) for value in values if self.low <= self.scale(value) <= self.high]
+            values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        return [(value, self(value)) for value in values if low <= value <= high]
 
 
 def number(value):

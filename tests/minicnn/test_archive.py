@@ -127,7 +127,8 @@ def test_an_error_while_writing_leaves_the_old_file_whole_and_nothing_else(path,
 @pytest.mark.parametrize("change, expected", [
     (lambda arrays: arrays.pop("conv2.bias"), "missing conv2.bias (16,)"),
     (lambda arrays: arrays.update(conv9=np.zeros(3, np.float32)), "extra conv9"),
-    (lambda arrays: arrays.update({"fc1.weight": np.zeros((120, 401), np.float32)}), "fc1.weight is (120, 401), expected (120, 400)"),
+    (lambda arrays: arrays.update({"fc1.weight": np.zeros((120, 401), np.float32)}),
+     "fc1.weight is (120, 401), expected (120, 400)"),
     (lambda arrays: arrays["conv1.weight"].__setitem__((5, 0, 4, 4), np.nan), "NaN or infinity in conv1.weight"),
     (lambda arrays: arrays["fc3.bias"].__setitem__(9, -np.inf), "NaN or infinity in fc3.bias"),
     (lambda arrays: arrays.update({"fc3.bias": np.full(10, 1e300)}), "NaN or infinity in fc3.bias"),   # infinite in float32
@@ -211,7 +212,8 @@ def test_a_directory_that_claims_more_than_the_file_holds(path, content, entry):
 def test_entries_that_overlap(path, content):
     """One stretch of the file under many names would fill the memory from a small file."""
     arrays, description = content
-    write_entries(path, {"big.npy": npy(np.zeros(100_000)), **{f"{key}.npy": npy(array) for key, array in arrays.items()}}, description)
+    write_entries(path, {"big.npy": npy(np.zeros(100_000)), **{f"{key}.npy": npy(array) for key, array in arrays.items()}},
+                  description)
     with zipfile.ZipFile(path, "a") as archive:
         info = archive.NameToInfo["big.npy"]
         for number in range(200):
@@ -232,7 +234,8 @@ def test_a_compressed_file(path, content):
     refused(path, "compressed")
 
 
-@pytest.mark.parametrize("header", [b"{'descr': (", b"{[]: 1}", b"{'descr': '<f4', 'shape': 5}", b"(((", b"x" * 9000, b"{" * 9000, b"\x00",
+@pytest.mark.parametrize("header",
+                         [b"{'descr': (", b"{[]: 1}", b"{'descr': '<f4', 'shape': 5}", b"(((", b"x" * 9000, b"{" * 9000, b"\x00",
                                     b"{'descr': [('a', '((')], 'fortran_order': False, 'shape': (1,)}", b"'", b"1\n  2\n 3", b""])
 def test_a_broken_array_header(path, content, header):
     arrays, description = content
@@ -341,7 +344,8 @@ def test_descriptions_that_cannot_be_built(path, content, change, expected):
 
 @pytest.mark.parametrize("text, expected", [
     (b"", "cannot be read"), (b"{", "cannot be read"), (b"\xff\xfe{", "cannot be read"), (b"[" * 100_000, "cannot be read"),
-    (b"[]", "format"), (b"{}", "format"), (b'{"format": 2}', "format"), (b'{"format": "1"}', "format"), (b'{"format": 1}', "description"),
+    (b"[]", "format"), (b"{}", "format"), (b'{"format": 2}', "format"), (b'{"format": "1"}', "format"),
+    (b'{"format": 1}', "description"),
 ])
 def test_broken_descriptions(path, text, expected):
     write_entries(path, {DESCRIPTION: text})

@@ -21,7 +21,8 @@ RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
 def toy_model(seed=0, width=4):
     """A network with everything that has a state: momentum, running statistics, random numbers of its own."""
     rng = np.random.default_rng(seed)
-    model = Chain((1, 6, 6), {"conv": Conv2d(1, width, 3, rng=rng), "norm": BatchNorm2d(width), "relu": ReLU(), "flatten": Flatten(),
+    model = Chain((1, 6, 6),
+                  {"conv": Conv2d(1, width, 3, rng=rng), "norm": BatchNorm2d(width), "relu": ReLU(), "flatten": Flatten(),
                               "dropout": Dropout(0.2), "fc": Linear(width * 16, 3, rng=rng)})
     model.architecture, model.architecture_arguments, model.record = "toy", {}, {}
     return model
@@ -196,7 +197,8 @@ def test_nesterov_needs_momentum():
         train(toy_model(), *toy_data(), Recipe(nesterov=True, momentum=0.0), seed=0)
 
 
-@pytest.mark.parametrize("error, raised", [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)])
+@pytest.mark.parametrize("error, raised",
+                         [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)])
 def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeypatch, error, raised):
     checkpoint, whole = tmp_path / "c.npz", toy_model()
     losses = train(whole, *toy_data(), RECIPE, seed=5)

@@ -16,12 +16,10 @@ from minicnn.data.digits import make_digits
 TRAIN, VALIDATION, TEST = 320, 100, 200     # pictures
 
 
-@pytest.fixture(scope="session", autouse=True)
-def fewer_for_validation():
-    """Hold out 100 training pictures, not 5000: for all that runs within this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist, "VALIDATION", VALIDATION)
-        yield
+@pytest.fixture(autouse=True)
+def fewer_for_validation(monkeypatch):
+    """Hold out 100 training pictures, not 5000, in what runs within this process."""
+    monkeypatch.setattr(mnist, "VALIDATION", VALIDATION)
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +50,12 @@ def write_mnist(folder, count):
 def nets(data, tmp_path_factory):
     """A folder with lenet.npz (lenet5, a few epochs) and small.npz (pruned to half in some rounds)."""
     folder = tmp_path_factory.mktemp("nets")
-    assert main(["train", "lenet5", "--data", str(data), "--epochs", "4", "--warmup-steps", "5", "--out",
-                 str(folder / "lenet.npz")]) == 0
-    assert main(["compress", str(folder / "lenet.npz"), "--data", str(data), "--target-parameters", "0.5", "--finetune-epochs", "1",
-                 "--out", str(folder / "small.npz")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "VALIDATION", VALIDATION)
+        assert main(["train", "lenet5", "--data", str(data), "--epochs", "4", "--warmup-steps", "5", "--out",
+                     str(folder / "lenet.npz")]) == 0
+        assert main(["compress", str(folder / "lenet.npz"), "--data", str(data), "--target-parameters", "0.5",
+                     "--finetune-epochs", "1", "--out", str(folder / "small.npz")]) == 0
     return folder
 
 

@@ -18,7 +18,8 @@ from minicnn.compression.ledger import ledger
 def squeeze(run, data, nets, here):
     """squeeze(*options, out=...): (status, the JSON document or None, standard error) of compressing the small LeNet."""
     def squeeze(*options, out="small.npz"):
-        status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--finetune-epochs", 1, "--out", out, "--json", "-", *options)
+        status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--finetune-epochs", 1, "--out", out,
+                               "--json", "-", *options)
         return status, json.loads(out) if out else None, err
     return squeeze
 
@@ -42,7 +43,7 @@ def test_json_the_file_and_the_lines(squeeze, data, nets, here):
     status, document, err = squeeze("--target-parameters", 0.5, "--seed", 2)
     assert status == 0 and [path.name for path in here.iterdir()] == ["small.npz"]
     assert document["before"]["parameters"] == 61706 and document["after"]["parameters"] <= 30853
-    assert document["rounds"][-1]["parameters"] == document["after"]["parameters"] > 0.9 * 30853     # no more than the target needs
+    assert document["rounds"][-1]["parameters"] == document["after"]["parameters"] > 0.9 * 30853     # no more than needed
     assert document["before"]["test"]["images"] == document["after"]["test"]["images"] == 200
     assert document["settings"]["options"]["method"] == "statistics"
     lines = err.splitlines()
@@ -63,10 +64,11 @@ def test_json_the_file_and_the_lines(squeeze, data, nets, here):
 
 
 def test_the_table_fits_a_terminal(run, data, nets, here):
-    status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--target-macs", 0.7, "--finetune-epochs", 0, "--out", "s.npz",
-                           "--report", "report")
+    status, out, err = run("compress", nets / "lenet.npz", "--data", data, "--target-macs", 0.7, "--finetune-epochs", 0,
+                           "--out", "s.npz", "--report", "report")
     assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
-    for word in ("conv1", "fc3", "convolutions", "linear layers", "MACs", "bytes", "test accuracy", "s.npz written, report/report.html too"):
+    for word in ("conv1", "fc3", "convolutions", "linear layers", "MACs", "bytes", "test accuracy",
+                 "s.npz written, report/report.html too"):
         assert word in out
     assert (here / "report" / "report.html").read_bytes().startswith(b"<!doctype html>")
 
@@ -81,9 +83,9 @@ def test_targets_are_shares_or_numbers(squeeze, options, kind, limit):
 
 
 def test_a_target_accuracy_keeps_to_it(squeeze):
-    status, document, err = squeeze("--target-accuracy", 0.02, "--minimum", 5, "--finetune-epochs", 0)
+    status, document, err = squeeze("--target-accuracy", 0.02, "--minimum", 4, "--no-linear")
     assert status == 0 and document["rounds"]
-    assert min(kept(document)[:4]) >= 5 and all(entry["accuracy"] >= 0.02 for entry in document["rounds"])
+    assert kept(document) == [4, 4, 120, 84, 10] and all(entry["accuracy"] >= 0.02 for entry in document["rounds"])
     status, document, err = squeeze("--target-accuracy", 1)                     # the first round goes too far: nothing is removed
     assert status == 0 and document["rounds"] == [] and document["after"]["parameters"] == 61706
 
@@ -95,11 +97,12 @@ def test_no_linear_prunes_convolutions_only(squeeze):
 
 
 @pytest.mark.parametrize("method", ["l1", "fpgm", "random"])
-def test_like_removes_as_many_of_each_layer_and_round(squeeze, method):
-    _, first, _ = squeeze("--target-parameters", 0.4, out="first.npz")
-    status, second, _ = squeeze("--target-parameters", 0.4, "--method", method, "--like", "first.npz", out="second.npz")
-    assert status == 0 and removed(second) == removed(first) and kept(second) == kept(first)
-    assert {step["method"] for step in minicnn.load("second.npz").record["surgery"]} == {method}
+def test_like_removes_as_many_of_each_layer_and_round(squeeze, nets, method):
+    surgery = minicnn.load(nets / "small.npz").record["surgery"]
+    status, document, _ = squeeze("--target-parameters", 0.5, "--method", method, "--like", nets / "small.npz")
+    assert status == 0 and len(surgery) > 1
+    assert removed(document) == [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]
+    assert {step["method"] for step in minicnn.load("small.npz").record["surgery"]} == {method}
 
 
 def test_compensation_changes_biases_only(squeeze):
@@ -113,13 +116,13 @@ def test_compensation_changes_biases_only(squeeze):
     assert different and all(path.endswith("bias") for path in different)
 
 
-@pytest.mark.parametrize("options", [["--clusters", 3], ["--clusters", 50], ["--patience", 1, "--finetune-epochs", 3]])
+@pytest.mark.parametrize("options", [["--clusters", 3], ["--clusters", 50], ["--patience", 1]])
 def test_other_options(squeeze, options):
-    status, document, _ = squeeze("--target-parameters", 0.8, *options)
-    assert status == 0 and document["after"]["parameters"] <= 0.8 * 61706
+    status, document, _ = squeeze("--target-parameters", 0.95, *options)
+    assert status == 0 and document["after"]["parameters"] <= 0.95 * 61706
 
 
-@pytest.mark.parametrize("target", [["--target-parameters", 0.3], ["--target-accuracy", 0.02, "--minimum", 5]])
+@pytest.mark.parametrize("target", [["--target-parameters", 0.3], ["--target-accuracy", 0.02, "--minimum", 3, "--no-linear"]])
 def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, monkeypatch, target):
     status, whole, _ = squeeze(*target, out="whole.npz")
     assert status == 0 and len(whole["rounds"]) > 1
@@ -148,7 +151,8 @@ def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, mo
 
 def test_a_compressed_network_can_be_compressed_again(run, data, nets, here):
     for source, out, target in ((nets / "lenet.npz", "a.npz", 40000), ("a.npz", "b.npz", 20000)):
-        assert run("compress", source, "--data", data, "--target-parameters", target, "--finetune-epochs", 0, "--out", out)[0] == 0
+        assert run("compress", source, "--data", data, "--target-parameters", target, "--finetune-epochs", 0,
+                   "--out", out)[0] == 0
     first, second = minicnn.load("a.npz").record["surgery"], minicnn.load("b.npz").record["surgery"]
     assert second[:len(first)] == first and len(second) > len(first)
     assert run("info", "b.npz")[0] == 0
@@ -158,11 +162,15 @@ def test_a_compressed_network_can_be_compressed_again(run, data, nets, here):
 
 @pytest.mark.parametrize("options, expected", [
     (["--target-parameters", "0"], "expected at least"), (["--target-parameters", "100"], "expected at least"),
-    (["--target-macs", "10"], "10 macs"), (["--target-parameters", "0.9", "--no-linear", "--minimum", "15"], "linear layers all of theirs"),
+    (["--target-macs", "10"], "10 macs"),
+    (["--target-parameters", "0.9", "--no-linear", "--minimum", "15"], "linear layers all of theirs"),
     (["--target-accuracy", "98"], "a share up to 1"), (["--target-parameters", "0.5", "--minimum", "500"], "500 channels"),
-    (["--target-parameters", "0.5", "--data", "none"], "'none'"), (["--target-parameters", "0.5", "--out", "none/x.npz"], "none/x.npz"),
-    (["--target-parameters", "0.5", "--report", "file"], "file"), (["--target-parameters", "0.5", "--report", "file/x"], "file/x"),
-    (["--target-parameters", "0.5", "--json", "none/x"], "none/x"), (["--target-parameters", "0.5", "--like", "none.npz"], "none.npz"),
+    (["--target-parameters", "0.5", "--data", "none"], "'none'"),
+    (["--target-parameters", "0.5", "--out", "none/x.npz"], "none/x.npz"),
+    (["--target-parameters", "0.5", "--report", "file"], "file"),
+    (["--target-parameters", "0.5", "--report", "file/x"], "file/x"),
+    (["--target-parameters", "0.5", "--json", "none/x"], "none/x"),
+    (["--target-parameters", "0.5", "--like", "none.npz"], "none.npz"),
 ])
 def test_options_that_cannot_be_met(run, data, nets, here, options, expected):
     (here / "file").write_bytes(b"old")
@@ -200,7 +208,8 @@ def test_spoilt_networks(refused, data, nets, here, verb, spoil, expected):
     arrays, description = read_archive(nets / "lenet.npz")
     spoil(arrays, description)
     write_archive("net.npz", arrays, description)
-    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data], "info": []}[verb]
+    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data],
+               "info": []}[verb]
     err = refused(verb, "net.npz", *options)
     assert expected in err and "net.npz" in err
 
@@ -214,7 +223,8 @@ def test_files_that_are_no_networks(refused, data, nets, here, verb):
     Path("cut.npz").write_bytes(good[:-100])
     Path("text.npz").write_text("not a network\n")
     Path("empty.npz").write_bytes(b"")
-    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data], "info": []}[verb]
+    options = {"compress": ["--data", data, "--target-parameters", 0.5, "--out", "x.npz"], "evaluate": ["--data", data],
+               "info": []}[verb]
     for name, expected in (("pickle.npz", "pickle"), ("cut.npz", "cannot be read"), ("text.npz", "cannot be read"),
                            ("empty.npz", "cannot be read"), (".", "directory"), ("none.npz", "No such file")):
         assert expected in refused(verb, name, *options)

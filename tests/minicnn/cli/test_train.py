@@ -91,7 +91,8 @@ def test_resume_with_other_options_is_refused(run, refused, data, here, monkeypa
 
 
 @pytest.mark.parametrize("options, expected", [
-    (["--out", "none/net.npz"], "cannot write none/net.npz"), (["--out", "file/net.npz"], "cannot write"), (["--out", "."], "folder"),
+    (["--out", "none/net.npz"], "cannot write none/net.npz"), (["--out", "file/net.npz"], "cannot write"),
+    (["--out", "."], "folder"),
     (["--out", ""], "folder"), (["--out", "net.npz", "--json", "none/x.json"], "none/x.json"),
     (["--out", "net.npz", "--json", ""], "folder"), (["--out", "net.npz", "--data", "none"], "'none'"),
     (["--out", "net.npz", "--data", "."], "train-images-idx3-ubyte"),

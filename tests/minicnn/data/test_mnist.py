@@ -48,7 +48,8 @@ def folder(tmp_path, gz, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("split, source, part", [("train", 30, slice(0, 22)), ("validation", 30, slice(22, 30)), ("test", 12, slice(12))])
+@pytest.mark.parametrize("split, source, part",
+                         [("train", 30, slice(0, 22)), ("validation", 30, slice(22, 30)), ("test", 12, slice(12))])
 def test_small_files(folder, split, source, part):
     images, labels = load_mnist(folder, split)
     expected = numbers(source, source)

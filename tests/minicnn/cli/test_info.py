@@ -1,0 +1,56 @@
+"""minicnn info."""
+
+import hashlib
+import json
+import shlex
+
+import pytest
+
+import minicnn
+from minicnn.cli import main
+
+
+def test_json(run, nets):
+    status, out, err = run("info", nets / "small.npz", "--json", "-")
+    document, model = json.loads(out), minicnn.load(nets / "small.npz")
+    assert (status, err) == (0, "")
+    assert document["file"] == "small.npz" and document["architecture"] == "lenet5" and document["input_shape"] == [1, 28, 28]
+    assert document["sha256"] == hashlib.sha256((nets / "small.npz").read_bytes()).hexdigest()
+    assert [row["path"] for row in document["layers"]] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    for row in document["layers"]:
+        assert row["weight"] == list(model.get_layer(row["path"]).weight.shape)
+    assert document["parameters"] == sum(array.size for _, array in model.named_parameters()) == document["bytes"] // 4
+    assert document["macs"] == sum(row["macs"] for row in document["layers"])
+    assert document["surgery"] == model.record["surgery"] and document["provenance"] == model.record["provenance"]
+    assert document["measured"]["test"]["images"] == 200 and document["class_names"] == list("0123456789")
+    assert [entry["path"] for entry in document["description"]] == [path for path, _ in model.named_layers() if path]
+
+
+def test_lenet_by_hand(run, nets):
+    document = json.loads(run("info", nets / "lenet.npz", "--json", "-")[1])
+    assert document["parameters"] == 61706 and document["convolution_parameters"] == 156 + 2416
+    assert document["macs"] == 25 * 6 * 28 * 28 + 150 * 16 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
+    assert document["layers"][1] == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "output": [16, 10, 10],
+                                     "parameters": 2416, "macs": 240000, "bytes": 9664}
+
+
+def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monkeypatch):
+    monkeypatch.chdir(nets)
+    status, out, err = run("info", "small.npz")
+    lines, record = out.splitlines(), minicnn.load("small.npz").record
+    assert (status, err) == (0, "") and lines[0] == "small.npz: lenet5, input 1x28x28"
+    for step in record["surgery"]:
+        line = next(line for line in lines if line.startswith(f"round {step['round']}: statistics removed "))
+        for path, numbers in step["removed"].items():
+            assert f"{len(numbers)} of {path}" in line
+    assert any(line.startswith("test: ") and "200 pictures" in line for line in lines)
+    paths = [str(nets), record["measured"]["test"]["data"]]
+    assert all(len(line) <= 80 for line in lines if not any(path in line for path in paths))
+    made = out[out.index("made by: ") + len("made by: "):]
+    assert shlex.split(made.replace("\\\n", "")) == shlex.split(record["provenance"]["command"])    # pastes as it stands
+    main.parser().parse_args(shlex.split(record["provenance"]["command"])[1:])
+
+
+@pytest.mark.parametrize("options, expected", [(["--json", "none/x.json"], "none/x.json"), (["--json", ""], "folder")])
+def test_places_that_cannot_be_used(refused, nets, here, options, expected):
+    assert expected in refused("info", nets / "small.npz", *options)

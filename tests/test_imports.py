@@ -1,0 +1,150 @@
+"""Imports point one way, optional packages stay optional, and our folders do not hide the standard library's."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml"}     # inside functions only
+
+
+def module_name(path):
+    """The name under which a file is imported."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "minicnn" else ["minicnn", *parts])
+
+
+FILES = {module_name(path): path for folder in ("minicnn", "detection",
+                                                "compression") for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def imports(path):
+    """(module, at module level?) of every import statement of a file; ``from a import b`` counts as a and as a.b."""
+    tree = ast.parse(path.read_text("utf-8"))
+    inside = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+              for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            yield name, id(node) not in inside
+
+
+def within(name, package):
+    return name == package or name.startswith(f"{package}.")
+
+
+# who (a package; and what of it is excepted) may not import what
+ARROWS = [
+    ("minicnn", ("minicnn.cli", "minicnn.detection", "minicnn.compression"),
+     ("minicnn.detection", "minicnn.compression", "minicnn.cli")),
+    ("minicnn.compression", (), ("minicnn.detection", "minicnn.cli")),
+    ("minicnn.detection", (), ("minicnn.compression", "minicnn.cli")),
+    ("minicnn.functional", (), ("minicnn.layers", "minicnn.models", "minicnn.optim", "minicnn.archive", "minicnn.training")),
+    ("minicnn.layers", (), ("minicnn.models", "minicnn.archive", "minicnn.training", "minicnn.optim")),
+    ("minicnn.models", (), ("minicnn.archive", "minicnn.training")),
+]
+
+
+@pytest.mark.parametrize("who, excepted, what", ARROWS, ids=[arrow[0] for arrow in ARROWS])
+def test_arrows(who, excepted, what):
+    files = {name: path for name, path in FILES.items() if within(name, who) and not any(within(name, one) for one in excepted)}
+    assert files
+    wrong = [f"{name} imports {imported}" for name, path in files.items() for imported, _ in imports(path)
+             if any(within(imported, one) for one in what)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_numpy_alone_is_imported_at_module_level(name):
+    for imported, top in imports(FILES[name]):
+        package = imported.partition(".")[0]
+        if package not in sys.stdlib_module_names | {"minicnn"}:
+            assert package in ({"numpy"} if top else {"numpy"} | OPTIONAL), imported
+
+
+def test_our_folders_are_imported_by_their_installed_names():
+    """``import compression`` is the standard library's since Python 3.14."""
+    wrong = [(name, imported) for name, path in FILES.items() for imported, _ in imports(path)
+             if imported.partition(".")[0] in ("compression", "detection")]
+    assert wrong == []
+
+
+def python(code, *path):
+    """Run code at the repository's root, which stands first on the path; ``path`` comes last."""
+    code = f"import sys; sys.path += {[str(one) for one in path]!r}\n{code}"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_the_standard_librarys_compression_stays_importable(tmp_path):
+    """As on Python 3.14, whose gzip, bz2 and lzma import compression._common: here by a stand-in behind us on the path."""
+    package = tmp_path / "compression"
+    for folder in (package / "_common", package / "zstd"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("HERE = True\n")
+    (package / "__init__.py").write_text("")
+    (package / "_common" / "_streams.py").write_text("class BaseStream: pass\n")
+    assert python("""
+import compression
+assert compression.__file__.startswith(sys.path[0] or __import__("os").getcwd()), compression.__file__     # ours comes first
+import compression._common, compression.zstd
+from compression._common import _streams
+assert compression._common.HERE and compression.zstd.HERE and _streams.BaseStream
+import gzip, bz2, lzma
+assert gzip.decompress(gzip.compress(b"x")) == b"x"
+import minicnn.compression.pruning, minicnn.compression.recipe
+assert minicnn.compression is not compression and minicnn.compression.pruning.prune_group
+print("fine")
+""", tmp_path) == "fine"
+
+
+def test_the_installed_names_are_minicnn_and_below():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = setup["options"]["packages"].split()
+    assert all(within(package, "minicnn") for package in packages)
+    assert set(packages) == {name for name, path in FILES.items() if path.name == "__init__.py"}       # none is forgotten
+    places = dict(line.split(" = ") for line in setup["options"]["package_dir"].strip().splitlines() if "=" in line)
+    assert places == {"minicnn": "minicnn", "minicnn.detection": "detection", "minicnn.compression": "compression"}
+
+
+def test_no_distribution_installs_our_folders_at_the_top():
+    from importlib import metadata
+    try:
+        top = metadata.distribution("minicnn").read_text("top_level.txt")
+    except metadata.PackageNotFoundError:
+        pytest.skip("minicnn is not installed, only on the path")
+    assert top.split() == ["minicnn"]
+
+
+@pytest.mark.parametrize("code", [
+    "import minicnn",
+    "import minicnn, numpy as np; minicnn.build('lenet5', rng=np.random.default_rng(0))(np.zeros((1, 1, 28, 28), np.float32))",
+    "import minicnn.cli.main; minicnn.cli.main.parser()",
+])
+def test_numpy_is_all_that_is_imported(code):
+    others = sorted(OPTIONAL | {"torch", "matplotlib"})
+    assert python(f"{code}; print([name for name in {others!r} if name in sys.modules])") == "[]"
+
+
+def test_saving_and_loading_import_numpy_alone(tmp_path):
+    code = f"""
+import numpy as np, minicnn
+minicnn.save({str(tmp_path / 'a.npz')!r}, minicnn.build("lenet5", rng=np.random.default_rng(0)))
+minicnn.load({str(tmp_path / 'a.npz')!r})(np.zeros((1, 1, 28, 28), np.float32))
+packages = {{name.partition(".")[0] for name in set(sys.modules) - before if getattr(sys.modules[name], "__file__", None)}}
+print(sorted(name for name in packages - sys.stdlib_module_names if not name.startswith("__editable")))
+"""
+    assert python(f"before = set(sys.modules)\n{code}") == "['minicnn', 'numpy']"
