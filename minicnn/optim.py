@@ -40,7 +40,7 @@ class SGD:
                 continue
             g = gradients[path]
             if self.weight_decay:
-                g = g + self.weight_decay * parameter
+                g += self.weight_decay * parameter
             if self.momentum:
                 if path in self.buffers:
                     self.buffers[path] *= self.momentum

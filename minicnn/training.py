@@ -7,6 +7,7 @@ very numbers of one that was never stopped.
 import json
 import sys
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,8 +66,10 @@ def train(model, images, labels, recipe, seed, checkpoint=None, resume=False, la
         InputError: the checkpoint is of another training, or the loss is no longer finite.
     """
     optimizer = SGD(model, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.nesterov)
-    settings = {"recipe": asdict(recipe), "seed": seed, "images": len(images), "layers": describe(model)["layers"]}
-    losses = []
+    settings, losses = {}, []
+    if checkpoint:
+        data = zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(np.ascontiguousarray(images)))
+        settings = {"recipe": asdict(recipe), "seed": seed, "data": data, "layers": describe(model)["layers"]}
     if checkpoint and resume and Path(checkpoint).exists():
         losses = read_checkpoint(checkpoint, model, optimizer, settings)
         print(f"resuming after epoch {len(losses)} from {checkpoint}", file=sys.stderr)

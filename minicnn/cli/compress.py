@@ -28,7 +28,7 @@ from minicnn.cli.output import (
 )
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.ledger import ledger
-from minicnn.compression.recipe import Options, Target, compress
+from minicnn.compression.recipe import Options, Target, check_reachable, compress
 from minicnn.data import load_data
 from minicnn.errors import InputError
 from minicnn.evaluation import evaluate_classifier
@@ -73,8 +73,7 @@ def run(args):
     original = load_model(args.file)
     target, options = read_target(args, original), read_options(args)
     counts = read_counts(args.like, original)
-    if args.report:
-        make_folder(args.report)
+    check_reachable(original, target, options, counts)
     images, labels = load_data(args.data, "train")
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
@@ -89,6 +88,11 @@ def run(args):
         return evaluate_classifier(model, *validation)["accuracy"]
 
     before = {**measure(original, test), "accuracy": validate(original)}
+    if target.kind == "accuracy" and before["accuracy"] < target.value:
+        raise InputError(f"got a target accuracy of {target.value:g}, expected at most the {before['accuracy']:g} that the network has on "
+                         "the validation pictures. Choose a lower one.")
+    if args.report:
+        make_folder(args.report)
     print_state("before", before)
 
     def finetune(model, number):
@@ -103,7 +107,7 @@ def run(args):
     after = measure(model, test)
     model.record["surgery"] += [
         {"round": number, "method": args.method, "removed": {step["path"]: step["removed"] for step in entry["groups"]}}
-        for number, entry in enumerate(rounds, start=1)]
+        for number, entry in enumerate(rounds, start=len(original.record["surgery"]) + 1)]
     model.record["provenance"] = provenance(args, data=args.data, seed=args.seed, source=settings["source"],
                                             before=original.record["provenance"])
     model.record["measured"] = {"test": {"data": args.data, **after["test"]}}

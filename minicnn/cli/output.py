@@ -122,4 +122,4 @@ def source_file(path):
 
 def checkpoint_path(out):
     """Where the checkpoint of the work towards ``out`` lies: beside it."""
-    return str(Path(out).with_suffix(".checkpoint.npz"))
+    return f"{str(out).removesuffix('.npz')}.checkpoint.npz"

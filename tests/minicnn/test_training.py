@@ -175,7 +175,7 @@ def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("other, named", [
     ({"recipe": Recipe(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "recipe"), ({"seed": 6}, "seed"),
-    ({"data": toy_data(59)}, "images"), ({"model": toy_model(width=5)}, "layers"),
+    ({"data": toy_data(59)}, "data"), ({"model": toy_model(width=5)}, "layers"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
     def run(model=None, data=None, recipe=RECIPE, seed=5, **options):
