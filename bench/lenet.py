@@ -1,13 +1,15 @@
 """How long an epoch of LeNet-5 takes, against torch on the same processor.
 
 Same network (``lenet5_caffe``), same first weights, same batches of 64 pictures in the same order, float32, SGD with momentum and
-weight decay. Each library runs in a process of its own, with its default threads. The losses of the first batches are held against
-each other before anything is timed; then the two take turns, a whole epoch each, while the other waits.
+weight decay. Each library runs in a process of its own, with its default threads: torch on all cores, minicnn with one BLAS thread as in
+``minicnn train``, and once more with BLAS's own number of threads, as where threadpoolctl is missing. The losses of the first batches
+are held against each other before anything is timed; then they take turns, a whole epoch each, while the others wait.
 
     python bench/lenet.py --data ../shared/data/mnist
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
 import sys
@@ -20,8 +22,10 @@ from record import record, table
 import minicnn
 from minicnn.data import load_data
 from minicnn.optim import SGD
+from minicnn.threads import one_blas_thread
 from minicnn.training import train_step
 
+OURS, UNLIMITED, TORCH = "minicnn", "minicnn, BLAS threads not limited", "torch"
 BATCH, LR, MOMENTUM, WEIGHT_DECAY = 64, 0.05, 0.9, 5e-4
 CHECKED = 10        # batches; each step of training enlarges what rounding made different, tenfold every three by then
 
@@ -58,23 +62,24 @@ def torch_step():
 def work(library, data, orders):
     """A process: for every number of batches that comes through ``orders``, train on as many; answer seconds and losses."""
     images, labels = load_data(data, "train")
-    step = {"minicnn": minicnn_step, "torch": torch_step}[library]()
+    step = torch_step() if library == TORCH else minicnn_step()
     batches = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
     while (count := orders.recv()) is not None:
-        start = time.perf_counter()
-        losses = [step(images[batch], labels[batch]) for batch in batches[:count]]
-        orders.send((time.perf_counter() - start, losses))
+        with one_blas_thread() if library == OURS else contextlib.nullcontext():
+            start = time.perf_counter()
+            losses = [step(images[batch], labels[batch]) for batch in batches[:count]]
+            orders.send((time.perf_counter() - start, losses))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the MNIST files")
-    parser.add_argument("--epochs", type=int, default=7, help="timed epochs of each (default: 7)")
+    parser.add_argument("--epochs", type=int, default=5, help="timed epochs of each (default: 5)")
     args = parser.parse_args()
     pictures = len(load_data(args.data, "train")[1])
     context = multiprocessing.get_context("spawn")
     pipes = {}
-    for library in ("minicnn", "torch"):
+    for library in (OURS, UNLIMITED, TORCH):
         pipes[library], far = context.Pipe()
         context.Process(target=work, args=(library, args.data, far), daemon=True).start()
 
@@ -83,7 +88,7 @@ def main():
         return pipes[library].recv()
 
     losses = {library: run(library, CHECKED)[1] for library in pipes}
-    difference = max(abs(a - b) / b for a, b in zip(losses["minicnn"], losses["torch"]))
+    difference = max(abs(a - b) / b for library in (OURS, UNLIMITED) for a, b in zip(losses[library], losses[TORCH]))
     if difference > 1e-6:
         sys.exit(f"the losses of the first {CHECKED} batches differ by {difference:.1e}")
     seconds = {library: [] for library in pipes}
@@ -93,21 +98,22 @@ def main():
             print(f"{library}: {seconds[library][-1]:.1f} s", file=sys.stderr)
     for pipe in pipes.values():
         pipe.send(None)
-    ratios = [a / b for a, b in zip(seconds["minicnn"], seconds["torch"])]
+    ratios = {library: [a / b for a, b in zip(seconds[library], seconds[TORCH])] for library in (OURS, UNLIMITED)}
     record("lenet", {
         "question": f"seconds for an epoch of lenet5_caffe over {pictures} MNIST pictures, batch {BATCH}, float32",
         "largest_difference_of_losses": difference,
         "seconds": seconds, "median": {library: statistics.median(values) for library, values in seconds.items()},
-        "ratio": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
-    }, ("torch",))
+        "ratio_to_torch": {library: {"median": statistics.median(values), "least": min(values), "most": max(values)}
+                           for library, values in ratios.items()},
+    }, ("torch", "threadpoolctl"))
 
 
 def markdown(document):
     """The README's table."""
     rows = [(name, f"{document['median'][name]:.1f} s", f"{min(values):.1f} to {max(values):.1f} s")
             for name, values in document["seconds"].items()]
-    ratio = document["ratio"]
-    rows.append(("minicnn / torch", f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}"))
+    rows += [(f"{name} / torch", f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}")
+             for name, ratio in document["ratio_to_torch"].items()]
     return table(("an epoch of `lenet5_caffe`, 55 000 pictures", "median", "least to most"), rows)
 
 

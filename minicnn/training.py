@@ -18,6 +18,7 @@ from minicnn.archive import describe, read_archive, write_archive
 from minicnn.errors import InputError
 from minicnn.optim import SGD, cosine_schedule, warmup
 from minicnn.progress import Progress
+from minicnn.threads import one_blas_thread
 
 PLATEAU = 0.01          # an epoch whose loss is not 1 % below the best so far brings nothing
 DROPS = 2               # with patience: plateaus until the end; after each but the last the rate falls to a tenth
@@ -95,7 +96,7 @@ def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
     total = 0.0
     model.train(rng)
     try:
-        with (Progress(len(images), f"{label} {epoch + 1}/{recipe.epochs}") as progress,
+        with (Progress(len(images), f"{label} {epoch + 1}/{recipe.epochs}") as progress, one_blas_thread(),
               np.errstate(over="ignore", invalid="ignore")):            # a training that diverges is told by its loss
             for number, batch in enumerate(batches):
                 step = epoch * len(batches) + number
