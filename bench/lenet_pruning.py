@@ -162,18 +162,37 @@ def picture(arms, whole):
 
 
 def markdown(document):
-    """The README's table."""
-    rows = []
-    for share in (BUDGET, 0.05, 0.03, 0.01):
-        for arm, entries in document["arms"].items():
-            for entry in (entry for entry in entries if entry["share"] == share):
-                lost = entry["test_lost"]
-                rows.append((arm, *(f"{100 * entry[key]['mean'] / document['whole'][key]:.1f} %" for key in ("parameters", "macs")),
-                             f"{lost['mean']:.2f} ({lost['least']:.2f} to {lost['most']:.2f})", f"{entry['test_error']['mean']:.2f} %"))
+    """The README's table, and in words which criterion won, how small it gets, and the literature's network."""
+    arms, whole = document["arms"], document["whole"]["parameters"]
+    rows, won = [], []
+    for share in (BUDGET, 0.03):
+        entries = {arm: entry for arm in arms for entry in arms[arm] if entry["share"] == share}
+        for arm, entry in entries.items():
+            lost = entry["test_lost"]
+            rows.append((arm, *(f"{100 * entry[key]['mean'] / document['whole'][key]:.1f} %" for key in ("parameters", "macs")),
+                         f"{lost['mean']:.2f} ({lost['least']:.2f} to {lost['most']:.2f})", f"{entry['test_error']['mean']:.2f} %"))
+        alike = {arm: entries[arm]["test_lost"]["mean"] for arm in ("statistics", *CONTROLS)}
+        won.append(f"at {100 * share:g} % {min(alike, key=alike.get)} lost least ({min(alike.values()):.2f} points; "
+                   f"statistics {alike['statistics']:.2f})")
     base = document["base"]["test"]
-    text = (f"`lenet5_caffe` on MNIST gets {base['mean']:.2f} % of the test pictures right ({base['least']:.2f} to {base['most']:.2f}, "
-            f"{len(document['seeds'])} seeds) after 8 epochs. Compressed:\n\n")
-    return text + table(("criterion", "parameters left", "MACs left", "test points lost, mean (least to most)", "test error"), rows)
+    lines = [
+        f"`lenet5_caffe` on MNIST gets {base['mean']:.2f} % of the test pictures right ({base['least']:.2f} to {base['most']:.2f}, "
+        f"{len(document['seeds'])} seeds) after 8 epochs. Compressed:", "",
+        table(("criterion", "parameters left", "MACs left", "test points lost, mean (least to most)", "test error"), rows), "",
+        f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. The differences are within the "
+        "spread over seeds.",
+    ]
+    for arm in ("statistics", FIVE):
+        share = document[f"smallest_within_{LOSS}_points_on_validation"][arm]
+        entry = next(entry for entry in arms[arm] if entry["share"] == share)
+        lines.append(f"Losing at most {LOSS} points on validation, {arm} gets down to {entry['parameters']['mean']:,.0f} parameters "
+                     f"({100 * entry['parameters']['mean'] / whole:.1f} %); on test it loses {entry['test_lost']['mean']:.2f} there.")
+    for arm in ("statistics", FIVE):
+        share = document[f"smallest_within_{ERROR}_percent_test_error"][arm]
+        entry = next(entry for entry in arms[arm] if entry["share"] == share)
+        lines.append(f"The literature's {document['literature']['kept']}, {LITERATURE:,} parameters, has {ERROR} % error; the "
+                     f"smallest rung of {arm} with no more has {entry['parameters']['mean']:,.0f} parameters and {entry['test_error']['mean']:.2f} %.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

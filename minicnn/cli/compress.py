@@ -59,7 +59,7 @@ def add_arguments(verb):
     verb.add_argument("--compensate", action=argparse.BooleanOptionalAction, default=True,
                       help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
     verb.add_argument("--clusters", type=at_least(2, int), metavar="K", help="clusters a layer (default: the silhouette chooses 2 to 5)")
-    verb.add_argument("--minimum", type=at_least(1, int), default=2, metavar="N", help="filters that a layer keeps (default: 2)")
+    verb.add_argument("--minimum", type=at_least(1, int), default=5, metavar="N", help="filters that a layer keeps at least (default: 5)")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")

@@ -19,7 +19,7 @@ from minicnn.layers import Linear, ReLU
 from minicnn.models.chain import Chain
 from minicnn.training import Recipe, train
 
-PLAIN = Options(compensate=False)
+PLAIN = Options(compensate=False, minimum=2)
 FIRST = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84}      # widths before any round
 
 
@@ -327,7 +327,7 @@ class Interrupted(Exception):
     pass
 
 
-def run(model, target, rounds=(), options=Options(), finetune=noise, stop=None, **more):
+def run(model, target, rounds=(), options=Options(minimum=2), finetune=noise, stop=None, **more):
     """A run with compensation; ``stop``: interrupted after that round, what its checkpoint would hold."""
     kept = []
 
