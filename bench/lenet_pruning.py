@@ -36,6 +36,7 @@ from minicnn.training import Recipe, train  # noqa: E402
 SEEDS = range(5)
 BUDGET = 0.1
 LADDER = (0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005)          # shares of the parameters, one after the other
+# the floor of five is the default of ``minicnn compress``
 ONLY, FIVE = "statistics, convolutions only", "statistics, at least 5 a layer"
 CONTROLS = ("l1", "fpgm", "random")                             # they remove as many filters as "statistics" did
 ARMS = {
@@ -182,16 +183,19 @@ def markdown(document):
         f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. The differences are within the "
         "spread over seeds.",
     ]
-    for arm in ("statistics", FIVE):
-        share = document[f"smallest_within_{LOSS}_points_on_validation"][arm]
+
+    def smallest(arm, within):
+        share = document[f"smallest_within_{within}"][arm]
         entry = next(entry for entry in arms[arm] if entry["share"] == share)
-        lines.append(f"Losing at most {LOSS} points on validation, {arm} gets down to {entry['parameters']['mean']:,.0f} parameters "
-                     f"({100 * entry['parameters']['mean'] / whole:.1f} %); on test it loses {entry['test_lost']['mean']:.2f} there.")
+        return entry["test_lost"]["mean"], entry["test_error"]["mean"], f"{entry['parameters']['mean']:,.0f} parameters"
+
     for arm in ("statistics", FIVE):
-        share = document[f"smallest_within_{ERROR}_percent_test_error"][arm]
-        entry = next(entry for entry in arms[arm] if entry["share"] == share)
-        lines.append(f"The literature's {document['literature']['kept']}, {LITERATURE:,} parameters, has {ERROR} % error; the "
-                     f"smallest rung of {arm} with no more has {entry['parameters']['mean']:,.0f} parameters and {entry['test_error']['mean']:.2f} %.")
+        lost, _, size = smallest(arm, f"{LOSS}_points_on_validation")
+        lines.append(f"Losing at most {LOSS} points on validation, {arm} gets down to {size}; on test it loses {lost:.2f} there.")
+    for arm in ("statistics", FIVE):
+        _, error, size = smallest(arm, f"{ERROR}_percent_test_error")
+        lines.append(f"The literature's {document['literature']['kept']}, {LITERATURE:,} parameters, has {ERROR} % error; the smallest "
+                     f"rung of {arm} with no more has {size} and {error:.2f} %.")
     return "\n".join(lines)
 
 
