@@ -164,7 +164,7 @@ def picture(arms, whole):
 
 def markdown(document):
     """The README's table, and in words which criterion won, how small it gets, and the literature's network."""
-    arms, whole = document["arms"], document["whole"]["parameters"]
+    arms = document["arms"]
     rows, won = [], []
     for share in (BUDGET, 0.03):
         entries = {arm: entry for arm in arms for entry in arms[arm] if entry["share"] == share}
