@@ -165,7 +165,7 @@ def picture(arms, whole):
 def markdown(document):
     """The README's table, and in words which criterion won, how small it gets, and the literature's network."""
     arms = document["arms"]
-    rows, won = [], []
+    rows, won, apart = [], [], False
     for share in (BUDGET, 0.03):
         entries = {arm: entry for arm in arms for entry in arms[arm] if entry["share"] == share}
         for arm, entry in entries.items():
@@ -173,6 +173,7 @@ def markdown(document):
             rows.append((arm, *(f"{100 * entry[key]['mean'] / document['whole'][key]:.1f} %" for key in ("parameters", "macs")),
                          f"{lost['mean']:.2f} ({lost['least']:.2f} to {lost['most']:.2f})", f"{entry['test_error']['mean']:.2f} %"))
         alike = {arm: entries[arm]["test_lost"]["mean"] for arm in ("statistics", *CONTROLS)}
+        apart |= max(alike.values()) - min(alike.values()) > max(entries[arm]["test_lost"]["deviation"] for arm in alike)
         won.append(f"at {100 * share:g} % {min(alike, key=alike.get)} lost least ({min(alike.values()):.2f} points; "
                    f"statistics {alike['statistics']:.2f})")
     base = document["base"]["test"]
@@ -180,8 +181,8 @@ def markdown(document):
         f"`lenet5_caffe` on MNIST gets {base['mean']:.2f} % of the test pictures right ({base['least']:.2f} to {base['most']:.2f}, "
         f"{len(document['seeds'])} seeds) after 8 epochs. Compressed:", "",
         table(("criterion", "parameters left", "MACs left", "test points lost, mean (least to most)", "test error"), rows), "",
-        f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. The differences are within the "
-        "spread over seeds.",
+        f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. Their differences are "
+        f"{'larger' if apart else 'smaller'} than the standard deviation over seeds.",
     ]
 
     def smallest(arm, within):

@@ -17,7 +17,8 @@ def main():
         document = json.loads((RESULTS / f"{name}.json").read_text())
         made = document["made"]
         versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-        source = (f"`{made['command']}`, {made['date']}, commit {made['commit']}, {made['processor']}, {made['cores']} cores, "
+        rows = f" (rows on {', '.join(document['rows_made_on'])})" if "rows_made_on" in document else ""
+        source = (f"`{made['command']}`, {made['date']}, commit {made['commit']}{rows}, {made['processor']}, {made['cores']} cores, "
                   f"Python {made['python']}, {versions}; [all figures](bench/results/{name}.json)")
         block = f"<!-- {name} -->\n{importlib.import_module(name).markdown(document)}\n\n<sub>{source}</sub>\n<!-- /{name} -->"
         text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
