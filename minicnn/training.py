@@ -93,6 +93,7 @@ def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
     rng = np.random.default_rng([*np.atleast_1d(seed), epoch])
     order = rng.permutation(len(images))
     batches = [order[start:start + recipe.batch_size] for start in range(0, len(order), recipe.batch_size)]
+    drop = 0.1 ** plateaus(losses, recipe.patience)
     total = 0.0
     model.train(rng)
     try:
@@ -100,8 +101,7 @@ def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
               np.errstate(over="ignore", invalid="ignore")):            # a training that diverges is told by its loss
             for number, batch in enumerate(batches):
                 step = epoch * len(batches) + number
-                fall = (0.1 ** plateaus(losses, recipe.patience) if recipe.patience
-                        else cosine_schedule(step, recipe.epochs * len(batches)))
+                fall = drop if recipe.patience else cosine_schedule(step, recipe.epochs * len(batches))
                 optimizer.lr = recipe.lr * fall * warmup(step, recipe.warmup_steps)
                 loss = train_step(model, images[batch], labels[batch], optimizer)
                 if not np.isfinite(loss):

@@ -5,6 +5,7 @@ are of the validation pictures; the test pictures are only looked at before and 
 """
 
 import argparse
+import copy
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -79,7 +80,7 @@ def run(args):
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
                          "recipe": asdict(recipe(args)), "seed": args.seed, "counts": counts})
 
-    model, rounds = load_model(args.file), []
+    model, rounds = copy.deepcopy(original), []
     if args.resume and Path(checkpoint).exists():
         model, rounds = read_checkpoint(checkpoint, settings)
         print(f"resuming after round {len(rounds)} from {checkpoint}", file=sys.stderr)
