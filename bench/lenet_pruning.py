@@ -191,15 +191,15 @@ def markdown(document):
         f"{len(document['seeds'])} seeds) after 8 epochs. Compressed:", "",
         table(("criterion", "parameters left", "MACs left", "test points lost, mean (least to most)", "test error"), rows), "",
         f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. Their differences are "
-        f"{'larger' if apart else 'smaller'} than the standard deviation over seeds.",
+        f"{'larger' if apart else 'smaller'} than the standard deviation over seeds.", "",
     ]
 
     for wanted, shares in document["chosen_on_validation"].items():
         for arm in ("statistics", FIVE):
             entry = next(entry for entry in arms[arm] if entry["share"] == shares[arm])
-            lines.append(f"The smallest rung with {wanted} on validation, {arm}: {entry['parameters']['mean']:,.0f} parameters; on test it "
-                         f"loses {entry['test_lost']['mean']:.2f} points and has {entry['test_error']['mean']:.3f} % error.")
-    lines.append(f"The literature's {document['literature']['kept']}, {LITERATURE:,} parameters, has {ERROR} % error.")
+            lines.append(f"* The smallest rung with {wanted} on validation, {arm}: {entry['parameters']['mean']:,.0f} parameters; on test "
+                         f"it loses {entry['test_lost']['mean']:.2f} points and has {entry['test_error']['mean']:.3f} % error.")
+    lines.append(f"* The literature's {document['literature']['kept']}, {LITERATURE:,} parameters, has {ERROR} % error.")
     return "\n".join(lines)
 
 

@@ -97,7 +97,13 @@ def restore(arrays, description):
 
 def write_archive(path, arrays, description):
     """Write arrays and their description; the same content gives the same bytes."""
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as file:
+        write_entries(file, arrays, description)
+
+
+def write_entries(file, arrays, description):
+    """The archive's bytes; a function of its own, so that zipfile's finalizers, which would swallow a Ctrl-C, run while it waits."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps({"format": FORMAT, **description}, ensure_ascii=False, indent=1)
         archive.writestr(zipfile.ZipInfo(DESCRIPTION), text.encode())      # a ZipInfo of its own has a fixed date
         for name, array in arrays.items():

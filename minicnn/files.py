@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 from minicnn.errors import InputError
@@ -12,29 +14,52 @@ from minicnn.errors import InputError
 def atomic_write(path):
     """A binary file to write to; when the block ends without an error it takes the place of ``path``, flushed to disk.
 
+    Ctrl-C waits until the file is whole or, after another error, gone.
+
     Raises:
         InputError: the folder does not exist or cannot be written.
     """
     path = Path(path)
+    with interrupts_held():
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)         # mkstemp makes files that others cannot read
+            os.replace(temporary, path)
+        except OSError as error:
+            os.unlink(temporary)
+            raise unwritable(path, error) from error
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def interrupts_held():
+    """Within the block Ctrl-C only waits; it takes effect at the block's end. For short work that must not be left half done.
+
+    Signals reach the main thread alone, so that elsewhere there is nothing to hold.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):     # ignored, or not Python's
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)         # mkstemp makes files that others cannot read
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise unwritable(path, error) from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if held:
+            previous(*held[0])
 
 
 def check_writable(path):

@@ -1,7 +1,9 @@
 """Files are whole or not there, and places that cannot be written are known before the work."""
 
 import os
+import signal
 import stat
+import threading
 
 import pytest
 
@@ -89,3 +91,44 @@ def test_make_folder_at_or_below_a_file(tmp_path, unwritable):
         with pytest.raises(InputError, match="cannot write"):
             make_folder(path)
     assert listing(tmp_path) == {"file": b"old"}
+
+
+def test_ctrl_c_waits_until_the_file_is_whole(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"first, ")
+            signal.raise_signal(signal.SIGINT)
+            file.write(b"second")
+    assert (tmp_path / "a").read_bytes() == b"first, second" and [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_before_an_error_leaves_the_old_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"new")
+            signal.raise_signal(signal.SIGINT)
+            raise OSError
+    assert (tmp_path / "a").read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with atomic_write(tmp_path / "a"):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN and (tmp_path / "a").exists()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_can_write(tmp_path):
+    def write():
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"x")
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert (tmp_path / "a").read_bytes() == b"x"
