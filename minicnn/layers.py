@@ -96,12 +96,13 @@ class Layer:
                 if getattr(layer, name) is not None:
                     yield f"{path}.{name}" if path else name, getattr(layer, name)
 
-    def load_arrays(self, arrays, strict=True):
+    def load_arrays(self, arrays, strict=True, consume=False):
         """Copy arrays to their paths.
 
         Args:
             arrays: mapping of dotted path to array.
             strict: every path must be present and none left over; False takes what fits by name.
+            consume: take each out of the mapping when it has been copied, so that a large network is not in memory twice.
 
         Raises:
             InputError: names every missing, extra and mis-shaped array; nothing has been copied then.
@@ -117,7 +118,7 @@ class Layer:
             raise InputError(f"the arrays do not fit the network: {'; '.join(wrong)}. Use the file's own architecture.")
         for path in own:
             if path in arrays:
-                own[path][...] = arrays[path]
+                own[path][...] = arrays.pop(path) if consume else arrays[path]
 
     # training
 
@@ -460,7 +461,7 @@ class Flatten(Layer):
         pass
 
     def __call__(self, x):
-        return x.reshape(x.shape[0], -1)
+        return x.reshape(len(x), math.prod(x.shape[1:]))        # -1 would not do for an empty batch
 
     def vjp(self, x, input_gradient=True):
         return self(x), lambda grad_y: grad_y.reshape(x.shape)

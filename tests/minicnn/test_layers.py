@@ -139,6 +139,21 @@ def test_strict_loading_names_every_array_that_does_not_fit_and_copies_nothing()
     same(copies(model), before)
 
 
+def test_loading_can_take_the_arrays_out_of_the_mapping():
+    model, expected = network(), {path: array + 1 for path, array in network().named_arrays()}
+    arrays = dict(expected)
+    model.load_arrays(arrays, consume=True)
+    assert arrays == {}
+    same(dict(model.named_arrays()), expected)
+    arrays = dict(expected)
+    model.load_arrays(arrays)
+    assert list(arrays) == list(expected)                       # unasked they stay
+    del arrays["classifier.bias"]
+    with pytest.raises(InputError, match="missing classifier.bias"):
+        model.load_arrays(arrays, consume=True)
+    assert len(arrays) == len(expected) - 1                     # and where they do not fit
+
+
 def test_loading_what_fits_by_name():
     model = network()
     before = copies(model)
@@ -421,6 +436,13 @@ def test_dropout_zeroes_in_training_only_and_its_generator_decides():
 
 
 # surgery
+
+def test_flatten_of_an_empty_batch():
+    """A picture without proposals reaches the box head so."""
+    x = np.zeros((0, 3, 2, 5), np.float32)
+    y, pullback = Flatten().vjp(x)
+    assert y.shape == Flatten()(x).shape == (0, 30) and pullback(y).shape == x.shape
+
 
 def test_a_network_with_channels_cut_out_equals_one_with_them_at_zero():
     """A convolution's filters, what follows them (norm, depthwise), and the columns that read them."""

@@ -1,0 +1,83 @@
+"""The body of MobileNetV3-large: fifteen inverted residual blocks between two plain convolutions.
+
+Paths are torchvision's ``features``: ``0.0.weight``, ``4.block.2.fc1.weight``, ``16.1.bias``.
+
+Reference: Howard et al., Searching for MobileNetV3 (2019), table 1, sections 5.1 to 5.3; Sandler et al., MobileNetV2 (2018), for the
+inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
+"""
+
+from minicnn import functional as F
+from minicnn.layers import Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
+
+# kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
+BLOCKS = (
+    (3, 16, 16, 0, ReLU, 1), (3, 64, 24, 0, ReLU, 2), (3, 72, 24, 0, ReLU, 1),
+    (5, 72, 40, 24, ReLU, 2), (5, 120, 40, 32, ReLU, 1), (5, 120, 40, 32, ReLU, 1),
+    (3, 240, 80, 0, Hardswish, 2), (3, 200, 80, 0, Hardswish, 1), (3, 184, 80, 0, Hardswish, 1), (3, 184, 80, 0, Hardswish, 1),
+    (3, 480, 112, 120, Hardswish, 1), (3, 672, 112, 168, Hardswish, 1),
+    (5, 672, 160, 168, Hardswish, 2), (5, 960, 160, 240, Hardswish, 1), (5, 960, 160, 240, Hardswish, 1),
+)
+
+
+class MobileNetV3Large(Layer):
+    """The convolutional body, without the classifier.
+
+    Args:
+        norm: num_features -> layer, the batch norm to build with.
+    """
+
+    returned = ("13", "16")         # what a feature pyramid reads; both at stride 32
+    out_channels = (160, 960)
+
+    def __init__(self, norm, *, rng=None):
+        layers = [conv_norm(3, 16, 3, Hardswish, norm, stride=2, rng=rng)]
+        in_channels = 16
+        for kernel, expanded, out_channels, squeezed, activation, stride in BLOCKS:
+            layers.append(InvertedResidual(in_channels, kernel, expanded, out_channels, squeezed, activation, stride, norm, rng=rng))
+            in_channels = out_channels
+        layers.append(conv_norm(in_channels, 960, 1, Hardswish, norm, rng=rng))
+        vars(self).update({str(number): layer for number, layer in enumerate(layers)})
+
+    def __call__(self, x):
+        """x (N, 3, H, W) -> two maps, of 160 and 960 channels, both at stride 32."""
+        maps = []
+        for name, layer in self.children():
+            x = layer(x)
+            if name in self.returned:
+                maps.append(x)
+        return maps
+
+
+class InvertedResidual(Layer):
+    """1x1 to many channels, k x k on each of them alone, [squeeze-and-excitation], 1x1 to few; plus x where the shape is the same."""
+
+    def __init__(self, in_channels, kernel, expanded, out_channels, squeezed, activation, stride, norm, *, rng=None):
+        layers = [] if expanded == in_channels else [conv_norm(in_channels, expanded, 1, activation, norm, rng=rng)]
+        layers.append(conv_norm(expanded, expanded, kernel, activation, norm, stride=stride, groups=expanded, rng=rng))
+        if squeezed:
+            layers.append(SqueezeExcitation(expanded, squeezed, rng=rng))
+        layers.append(conv_norm(expanded, out_channels, 1, None, norm, rng=rng))
+        self.block = Sequential(layers)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def __call__(self, x):
+        y = self.block(x)
+        return x + y if self.residual else y
+
+
+class SqueezeExcitation(Layer):
+    """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole picture says."""
+
+    def __init__(self, channels, squeezed, *, rng=None):
+        self.fc1, self.fc2 = Conv2d(channels, squeezed, 1, rng=rng), Conv2d(squeezed, channels, 1, rng=rng)
+        self.activation, self.scale_activation = ReLU(), Hardsigmoid()
+
+    def __call__(self, x):
+        squeezed = self.activation(self.fc1(F.adaptive_avg_pool2d(x, 1)))
+        return x * self.scale_activation(self.fc2(squeezed))
+
+
+def conv_norm(in_channels, out_channels, kernel, activation, norm, *, stride=1, groups=1, rng=None):
+    """Convolution without bias, norm, and the activation if there is one."""
+    layers = [Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False, rng=rng), norm(out_channels)]
+    return Sequential(layers if activation is None else [*layers, activation()])

@@ -1,0 +1,66 @@
+"""The body of ResNet-50: four stages of bottlenecks, whose outputs at strides 4, 8, 16 and 32 a feature pyramid reads.
+
+Paths are torchvision's: ``conv1.weight``, ``layer1.0.conv2.weight``, ``layer1.0.downsample.0.weight``.
+
+Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (2016), table 1 and figure 5. As in torchvision the
+3 x 3 convolution of a bottleneck carries the stride, not the first 1 x 1 ("ResNet v1.5").
+"""
+
+from minicnn import functional as F
+from minicnn.layers import Conv2d, Layer, MaxPool2d, Sequential
+
+STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
+
+
+class ResNet50(Layer):
+    """The convolutional body, without the classifier.
+
+    Args:
+        norm: num_features -> layer, the batch norm to build with.
+    """
+
+    out_channels = (256, 512, 1024, 2048)
+
+    def __init__(self, norm, *, rng=None):
+        self.conv1, self.bn1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False, rng=rng), norm(64)
+        self.maxpool = MaxPool2d(3, stride=2, padding=1)
+        in_channels = 64
+        for number, (width, blocks, stride) in enumerate(STAGES, start=1):
+            layers = [Bottleneck(in_channels, width, stride, norm, rng=rng)]
+            in_channels = Bottleneck.expansion * width
+            layers += [Bottleneck(in_channels, width, 1, norm, rng=rng) for _ in range(blocks - 1)]
+            setattr(self, f"layer{number}", Sequential(layers))
+
+    def __call__(self, x):
+        """x (N, 3, H, W) -> four maps, of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+class Bottleneck(Layer):
+    """relu(x + 1x1(relu(3x3(relu(1x1(x)))))), each convolution with a norm.
+
+    Where the shape changes (the first block of a stage), ``downsample`` brings x to it: 1 x 1 with the stride, norm, no ReLU.
+    """
+
+    expansion = 4
+    downsample = None
+
+    def __init__(self, in_channels, width, stride, norm, *, rng=None):
+        out_channels = self.expansion * width
+        self.conv1, self.bn1 = Conv2d(in_channels, width, 1, bias=False, rng=rng), norm(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, stride=stride, padding=1, bias=False, rng=rng), norm(width)
+        self.conv3, self.bn3 = Conv2d(width, out_channels, 1, bias=False, rng=rng), norm(out_channels)
+        if stride > 1 or in_channels != out_channels:
+            self.downsample = Sequential([Conv2d(in_channels, out_channels, 1, stride=stride, bias=False, rng=rng),
+                                          norm(out_channels)])
+
+    def __call__(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
