@@ -1,1 +1,4 @@
-"""Faster R-CNN: nothing here yet. Its files will stand in the order the data flows through them."""
+"""Faster R-CNN, its files in the order the data flows: transform, backbone, fpn, anchors, rpn, roi_align, roi_heads, faster_rcnn.
+
+Reference: Ren, He, Girshick, Sun, Faster R-CNN: towards real-time object detection with region proposal networks (2015).
+"""

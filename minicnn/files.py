@@ -1,6 +1,7 @@
 """Writing files so that they are whole or not there."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import tempfile
@@ -20,6 +21,7 @@ def atomic_write(path):
         InputError: the folder does not exist or cannot be written.
     """
     path = Path(path)
+    check_regular(path)
     with interrupts_held():
         try:
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -69,8 +71,15 @@ def check_writable(path):
             pass
     except OSError as error:
         raise unwritable(path, error) from error
-    if Path(path).is_dir():
+    check_regular(Path(path))
+
+
+def check_regular(path):
+    """A folder or a device must not be replaced by a file."""
+    if path.is_dir():
         raise InputError(f"got the folder {path} to write to, expected a file. Add a file name.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"got {path} to write to, which is a device or a pipe, expected a file. Choose another name.")
 
 
 def make_folder(path):
@@ -80,6 +89,22 @@ def make_folder(path):
         check_writable(Path(path, "file"))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def sha256(path):
+    """The SHA-256 of a file, hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(2**20):
+                digest.update(piece)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror or error}), expected a file. Check the path.") from error
+    return digest.hexdigest()
 
 
 def unwritable(path, error):

@@ -1,6 +1,7 @@
 """Looking at what passes through a layer while the network runs."""
 
 import contextlib
+import time
 
 from minicnn.layers import Layer
 
@@ -17,7 +18,22 @@ class Probe(Layer):
         return y
 
 
-@contextlib.contextmanager
+class Stopwatch(Layer):
+    """Stands in for a layer, and adds the milliseconds of each call to ``milliseconds[path]``."""
+
+    def __init__(self, layer, milliseconds, path):
+        self.layer, self.milliseconds, self.path = layer, milliseconds, path
+
+    def __call__(self, *args):
+        start = time.perf_counter()
+        y = self.layer(*args)
+        self.milliseconds[self.path] += 1000 * (time.perf_counter() - start)
+        return y
+
+    def __getattr__(self, name):
+        return getattr(self.layer, name)
+
+
 def probed(model, observers):
     """Within the block, show the layers' inputs and outputs.
 
@@ -25,11 +41,25 @@ def probed(model, observers):
         model: a Layer; it is as before when the block ends.
         observers: mapping of dotted path to ``observe(x, y)``.
     """
-    originals = {path: model.get_layer(path) for path in observers}
+    return standing_in(model, {path: Probe(model.get_layer(path), observe) for path, observe in observers.items()})
+
+
+@contextlib.contextmanager
+def timed(model, paths):
+    """Within the block, measure how long layers take; gives {path: milliseconds}, which grow with each call."""
+    milliseconds = dict.fromkeys(paths, 0.0)
+    with standing_in(model, {path: Stopwatch(model.get_layer(path), milliseconds, path) for path in paths}):
+        yield milliseconds
+
+
+@contextlib.contextmanager
+def standing_in(model, layers):
+    """Within the block, other layers stand at these paths; of two, one in the other, the inner comes first."""
+    originals = {path: model.get_layer(path) for path in layers}
     try:
-        for path, observe in observers.items():
-            model.replace_layer(path, Probe(originals[path], observe))
+        for path, layer in layers.items():
+            model.replace_layer(path, layer)
         yield
     finally:
-        for path, layer in originals.items():
+        for path, layer in reversed(originals.items()):
             model.replace_layer(path, layer)

@@ -1,5 +1,6 @@
 """Files are whole or not there, and places that cannot be written are known before the work."""
 
+import hashlib
 import os
 import signal
 import stat
@@ -8,7 +9,7 @@ import threading
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.files import atomic_write, check_writable, make_folder
+from minicnn.files import atomic_write, check_writable, make_folder, sha256
 
 
 def write(path, data=b"new"):
@@ -132,3 +133,26 @@ def test_another_thread_can_write(tmp_path):
     thread.start()
     thread.join()
     assert (tmp_path / "a").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("size", [0, 3, 2**20, 2**20 + 1, 3 * 2**20])        # it is read in pieces of 2^20
+def test_sha256_is_the_standard_librarys(tmp_path, size):
+    data = os.urandom(size)
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_sha256_of_what_is_no_file(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError, match="cannot read .*expected a file") as caught:
+            sha256(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [check_writable, lambda path: atomic_write(path).__enter__()])
+def test_a_device_is_not_replaced_by_a_file(write, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="a device or a pipe, expected a file"):
+        write(pipe)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

@@ -1,11 +1,13 @@
-"""Probes see what passes, and are gone afterwards."""
+"""Probes see what passes, watches measure it, and both are gone afterwards."""
+
+import time
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minicnn.layers import Conv2d, ReLU, Sequential
-from minicnn.probe import Probe, probed
+from minicnn.layers import Conv2d, Layer, ReLU, Sequential
+from minicnn.probe import Probe, probed, timed
 
 
 def network():
@@ -63,3 +65,56 @@ def test_no_probes_no_change():
     model = network()
     with probed(model, {}):
         assert not any(isinstance(layer, Probe) for _, layer in model.named_layers())
+
+
+class Slow(Layer):
+    """Adds its two inputs, in two milliseconds."""
+
+    bias = 3
+
+    def __call__(self, x, y):
+        time.sleep(0.002)
+        return x + y
+
+
+class Pair(Layer):
+    def __init__(self):
+        self.slow, self.relu = Slow(), ReLU()
+
+    def __call__(self, x):
+        return self.relu(self.slow(x, self.slow.bias))
+
+
+def test_times_add_up_and_attributes_are_seen_through_the_watch():
+    model = Pair()
+    layers = list(model.named_layers())
+    with timed(model, ["slow", "relu"]) as milliseconds:
+        assert milliseconds == {"slow": 0, "relu": 0}
+        assert_array_equal(model(np.array([-5, 1])), [0, 4])
+        once = dict(milliseconds)
+        model(np.array([1]))
+        assert 2 <= once["slow"] <= milliseconds["slow"] - 2 and 0 < once["relu"] < milliseconds["relu"]
+    assert list(model.named_layers()) == layers
+    after = dict(milliseconds)
+    model(np.array([1]))
+    assert milliseconds == after            # the watches are gone
+
+
+def test_watches_are_gone_after_an_error():
+    model = Pair()
+    layers = list(model.named_layers())
+    with pytest.raises(TypeError), timed(model, ["slow"]):
+        model("text")
+    assert list(model.named_layers()) == layers
+    with pytest.raises(KeyError, match="no layer 'fast'"), timed(model, ["slow", "fast"]):
+        pass
+    assert list(model.named_layers()) == layers
+
+
+def test_a_layer_and_one_inside_it_are_measured_together():
+    model = Sequential({"pair": Pair()})
+    layers = list(model.named_layers())
+    with timed(model, ["pair.slow", "pair"]) as milliseconds:
+        model(np.array([1]))
+    assert 2 <= milliseconds["pair.slow"] <= milliseconds["pair"]
+    assert list(model.named_layers()) == layers

@@ -1,0 +1,141 @@
+"""Boxes with readable labels on a picture.
+
+Colours: the eight of Okabe and Ito, which people of any colour vision tell apart, then the same ones lighter and darker. Lines and
+letters grow with the picture; each line has a dark or a light rim, so that it shows on any ground.
+
+Reference: Okabe, Ito, Color universal design (2008); W3C, Web content accessibility guidelines 2.1, "relative luminance".
+"""
+
+import math
+
+import numpy as np
+
+from minicnn.data.pictures import as_picture, import_pillow
+from minicnn.errors import InputError
+
+# in an order in which neighbours stay far apart in every shade, for protanopes and deuteranopes too (as its test computes)
+PALETTE = ((0, 158, 115), (230, 159, 0), (0, 0, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167), (240, 228, 66), (0, 114, 178))
+SHADES = (0, -0.55, 0.45, -0.3, 0.25, -0.7, 0.65, -0.4, 0.35, -0.2, 0.15, -0.6)     # share of white mixed in or, negative, of black
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+LEAST_LETTER = 10               # pixels; smaller letters run together
+LONGEST_NAME = 100              # characters
+
+
+def draw(image, boxes, labels, scores, names):
+    """Draw boxes and their labels, the surest on top.
+
+    Args:
+        image: anything ``minicnn.data.pictures.as_picture`` takes.
+        boxes: (D, 4), x1, y1, x2, y2 in pixels; those that miss the picture, or have NaN or sides the wrong way round, are left out.
+        labels: (D,) integers, which choose the colours.
+        scores: (D,) numbers.
+        names: D strings.
+
+    Returns:
+        picture: (H, W, 3) uint8, a copy.
+
+    Raises:
+        InputError: not as many of each, or no Pillow.
+    """
+    picture = as_picture(image)
+    canvas = import_pillow("drawing").fromarray(picture)
+    from PIL import ImageDraw, ImageFont
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if not len(boxes) == len(labels) == len(scores) == len(names):
+        raise InputError(f"got {len(boxes)} boxes, {len(labels)} labels, {len(scores)} scores and {len(names)} names, expected as many "
+                         "of each. Give those of one picture.")
+    height, width = picture.shape[:2]
+    side = math.sqrt(height * width)                                # of a square as large as the picture
+    line, font = math.ceil(0.004 * side), ImageFont.load_default(max(LEAST_LETTER, round(5 + 0.02 * side)))
+    pen = ImageDraw.Draw(canvas)
+
+    surest_first = [i for i in np.argsort(-np.asarray(scores, np.float64), kind="stable") if shows(boxes[i], width, height)]
+    boxes = np.clip(boxes, 0, [width, height] * 2)
+    for i in reversed(surest_first):
+        draw_box(pen, boxes[i], line, colour(labels[i]))
+    tags = []
+    for i in surest_first:                                          # the surest chooses first where its tag stands
+        text = fitting_text(names[i], scores[i], font, width - 2 * line)
+        tags.append((free_place(boxes[i], tag_size(text, font, line), [place for place, *_ in tags], width, height), text, labels[i]))
+    for place, text, label in reversed(tags):
+        draw_tag(pen, place, text, font, line, colour(label))
+    return np.array(canvas)
+
+
+def colour(label):
+    """The colour of a class, the same in every picture: (red, green, blue), 0 to 255. 96 differ."""
+    shade, index = divmod(int(label) - 1, len(PALETTE))
+    base, share = PALETTE[index], SHADES[shade % len(SHADES)]
+    ground = 0 if share < 0 and base != BLACK else 255              # black becomes no darker: its shades are greys
+    return tuple(round(channel + abs(share) * (ground - channel)) for channel in base)
+
+
+def ink(ground):
+    """Black or white, whichever has more contrast with a colour."""
+    return BLACK if contrast(ground, BLACK) >= contrast(ground, WHITE) else WHITE
+
+
+def contrast(one, other):
+    """The contrast ratio of two colours, 1 to 21; from 4.5 on, text is readable."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(rgb):
+    """The relative luminance of an sRGB colour, 0 to 1."""
+    red, green, blue = (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in (part / 255 for part in rgb))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def shows(box, width, height):
+    """Is there something of the box in the picture? Not with NaN, for which every comparison is false."""
+    x1, y1, x2, y2 = box
+    return x1 <= x2 and y1 <= y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0
+
+
+def draw_box(pen, box, line, rgb):
+    """A frame just inside the box, between two rims."""
+    x1, y1, x2, y2 = map(round, box)
+    x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)                       # the last pixels inside
+    rim = round(line / 3)
+    if rim:
+        pen.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=ink(rgb), width=line + 2 * rim)
+    pen.rectangle((x1, y1, x2, y2), outline=rgb, width=line)
+
+
+def fitting_text(name, score, font, width):
+    """Name and score; if the picture is too narrow for both, the name or its beginning."""
+    name = " ".join(str(name).split())[:LONGEST_NAME]
+    for text in (f"{name} {score:.2f}", name):
+        if font.getlength(text) <= width:
+            return text
+    return next((name[:count] + "." for count in range(len(name), 0, -1) if font.getlength(name[:count] + ".") <= width), "")
+
+
+def tag_size(text, font, line):
+    """(width, height) of a tag, the same height for all texts."""
+    _, top, _, bottom = font.getbbox("Åg")
+    return round(font.getlength(text)) + 2 * line, bottom - top + 2 * line
+
+
+def free_place(box, size, taken, width, height):
+    """(x1, y1, x2, y2) of a tag near its box: within the picture, and where it hides least of the tags that stand already."""
+    x1, y1, x2, y2 = map(round, box)
+    w, h = size
+    places = [(max(0, min(x, width - w)), max(0, min(y, height - h)))
+              for x in (x1, x2 - w) for y in (y1 - h, y1, y2, y2 - h)]       # above, inside on top, below, inside at the bottom
+    places = [(x, y, x + w, y + h) for x, y in places]
+    return min(places, key=lambda place: sum(overlap(place, other) for other in taken))      # the first of equals
+
+
+def overlap(one, other):
+    """The area that two rectangles share."""
+    w = min(one[2], other[2]) - max(one[0], other[0])
+    h = min(one[3], other[3]) - max(one[1], other[1])
+    return max(w, 0) * max(h, 0)
+
+
+def draw_tag(pen, place, text, font, line, ground):
+    x1, y1, x2, y2 = place
+    pen.rectangle((x1, y1, x2 - 1, y2 - 1), fill=ground)
+    pen.text((x1 + line, y1 + line - font.getbbox("Åg")[1]), text, fill=ink(ground), font=font)

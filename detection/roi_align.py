@@ -1,0 +1,130 @@
+"""RoIAlign: from a map, a small grid of averages for each box, whatever the box's size.
+
+A box is cut into P x P bins, and the map is read, by bilinear interpolation, at g x g points of each. The points stand in rows and
+columns, and a bilinear weight is a vertical share times a horizontal one. So the sum over a bin is a product of matrices,
+
+    pooled[c] = A_y map[c] A_x^T,
+
+where row p of A_y (P, H) holds, for each row of the map, the shares lent to bin p by its g rows of points, and A_x (P, W) likewise.
+
+Reference: He, Gkioxari, Dollar, Girshick, Mask R-CNN (2017), section 3 (RoIAlign).
+"""
+
+import math
+
+import numpy as np
+
+from minicnn.detection.boxes import areas
+from minicnn.functional.kernels import kernel
+from minicnn.layers import Layer
+
+CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 is read from level 4, the map of stride 16
+
+
+@kernel
+def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
+    """Average the map in each bin of each box (torchvision's ``roi_align`` with aligned=False).
+
+    Args:
+        x: (C, H, W), the map of one picture.
+        boxes: (R, 4) float32, in the picture's pixels.
+        output_size: P.
+        spatial_scale: pixels of the map for one of the picture.
+        sampling_ratio: g; 0 takes ceil(side / P), different for each box and axis.
+
+    Returns:
+        pooled: (R, C, P, P); channels innermost in memory.
+    """
+    channels, height, width = x.shape
+    x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
+    scaled = boxes * np.float32(spatial_scale)
+    sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
+    pooled = np.empty((len(boxes), output_size, output_size, channels), x.dtype)
+    for out, (left, top), (w, h) in zip(pooled, scaled[:, :2], sides):
+        rows, across = shares(top, h, height, output_size, sampling_ratio)               # A_y without its zero columns
+        columns, down = shares(left, w, width, output_size, sampling_ratio)
+        patch = x[rows, columns]                                                         # (h, w, C)
+        high, wide, _ = patch.shape
+        partly = across @ patch.reshape(high, wide * channels)                           # (P, w C)
+        np.matmul(down, partly.reshape(output_size, wide, channels), out=out)            # (P, P, C)
+    return pooled.transpose(0, 3, 1, 2)
+
+
+def shares(start, side, length, bins, sampling_ratio):
+    """One axis of one box: which pixels are read, and the matrix (P, pixels) of their shares in each bin.
+
+    Points lie at start + p side / P + (i + 0.5) side / (P g). One more than a pixel outside the map counts as zero; one just
+    outside reads the border.
+    """
+    f = np.float32
+    g = sampling_ratio if sampling_ratio > 0 else math.ceil(side / f(bins))
+    bin_side = f(side) / f(bins)
+    steps = (np.arange(g, dtype=f) + f(0.5)) * bin_side / f(g)
+    points = f(start) + np.arange(bins, dtype=f)[:, None] * bin_side + steps             # (P, g)
+    inside = (points >= -1) & (points <= length)
+    points = np.maximum(points, 0)
+    low = np.minimum(points.astype(np.intp), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    share = np.where(low == length - 1, f(0), points - low.astype(f))                    # of the pixel after
+    first = low.min()
+    matrix = np.zeros((bins, high.max() - first + 1), f)
+    p = np.arange(bins)
+    for i in range(g):
+        matrix[p, low[:, i] - first] += inside[:, i] * (1 - share[:, i])
+        matrix[p, high[:, i] - first] += inside[:, i] * share[:, i]
+    return slice(first, high.max() + 1), matrix / f(g)
+
+
+class MultiScaleRoIAlign(Layer):
+    """Pool each box from the map that suits its size.
+
+    Args:
+        output_size: P.
+        sampling_ratio: see ``roi_align``.
+
+    Reference: Lin et al., Feature pyramid networks (2017), equation 1.
+    """
+
+    def __init__(self, output_size, sampling_ratio):
+        self.output_size, self.sampling_ratio = output_size, sampling_ratio
+
+    def __call__(self, maps, proposals, sizes):
+        """maps: (N, C, H_l, W_l), finest first; proposals: (R_n, 4) of each picture; sizes: (h, w) of each picture in the batch.
+
+        Returns:
+            pooled: (sum of R_n, C, P, P), in the order of the proposals.
+        """
+        scales = map_scales(maps, sizes)
+        pooled = np.empty((sum(map(len, proposals)), self.output_size, self.output_size, maps[0].shape[1]), maps[0].dtype)
+        pooled = pooled.transpose(0, 3, 1, 2)
+        start = 0
+        for n, boxes in enumerate(proposals):
+            part = pooled[start:start + len(boxes)]
+            levels = map_levels(boxes, scales)
+            for level, (x, scale) in enumerate(zip(maps, scales)):
+                chosen = levels == level
+                part[chosen] = self.pool(x[n], boxes[chosen], scale)
+            start += len(boxes)
+        return pooled
+
+    def pool(self, x, boxes, scale):
+        return roi_align(x, boxes, self.output_size, scale, self.sampling_ratio)
+
+
+def map_scales(maps, sizes):
+    """Pixels of each map for one of the picture: the power of two next to (rows of the map) / (rows of the tallest picture).
+
+    torchvision guesses so, from the unpadded height alone, and keeps the guess of the first batch it sees; here every batch has
+    its own, so that a result does not depend on what came before.
+    """
+    height = max(h for h, _ in sizes)
+    return [2.0 ** round(float(np.log2(np.float32(x.shape[2] / height)))) for x in maps]
+
+
+def map_levels(boxes, scales):
+    """(R,) int: which map each box is pooled from: floor(4 + log2(sqrt(area) / 224)), counted from the finest map's level."""
+    finest, coarsest = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
+    f = np.float32
+    with np.errstate(divide="ignore"):
+        level = np.floor(f(CANONICAL_LEVEL) + np.log2(np.sqrt(areas(boxes)) / f(CANONICAL_SCALE)) + f(1e-6))
+    return (np.clip(level, finest, coarsest) - finest).astype(np.intp)

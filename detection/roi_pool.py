@@ -1,0 +1,58 @@
+"""RoIPool, the pooling of the original recipe: boxes are rounded to whole cells of the map, and each bin takes its largest value.
+
+Reference: Girshick, Fast R-CNN (2015), section 2.1.
+"""
+
+import numpy as np
+
+from minicnn.detection.roi_align import MultiScaleRoIAlign
+from minicnn.functional.kernels import kernel
+
+
+@kernel
+def roi_pool(x, boxes, output_size, spatial_scale):
+    """Take the largest value in each bin of each box; an empty bin gives 0 (torchvision's ``roi_pool``).
+
+    Args:
+        x, boxes, output_size, spatial_scale: as for ``roi_align``.
+
+    Returns:
+        pooled: (R, C, P, P); channels innermost in memory.
+    """
+    channels, height, width = x.shape
+    x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
+    corners = round_half_away(boxes * np.float32(spatial_scale))
+    pooled = np.zeros((len(boxes), output_size, output_size, channels), x.dtype)
+    for out, (left, top, right, bottom) in zip(pooled, corners):
+        columns = bins(left, right, width, output_size)
+        for i, (y1, y2) in enumerate(bins(top, bottom, height, output_size)):
+            if y1 < y2:
+                rows = x[y1:y2].max(axis=0)                                              # (W, C)
+                for j, (x1, x2) in enumerate(columns):
+                    if x1 < x2:
+                        out[i, j] = rows[x1:x2].max(axis=0)
+    return pooled.transpose(0, 3, 1, 2)
+
+
+def round_half_away(x):
+    """C's rounding: 2.5 -> 3 and -2.5 -> -3, where NumPy's would give 2 and -2."""
+    return (np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))).astype(np.intp)
+
+
+def bins(start, end, length, count):
+    """(first, past the last) cell of each bin of one axis, clipped to the map; both ends of the box belong to it."""
+    side = np.float32(max(end - start + 1, 1)) / np.float32(count)
+    p = np.arange(count, dtype=np.float32)
+    edges = np.floor(p * side), np.ceil((p + np.float32(1)) * side)
+    first, past = (np.clip(edge.astype(np.intp) + start, 0, length) for edge in edges)
+    return list(zip(first.tolist(), past.tolist()))
+
+
+class MultiScaleRoIPool(MultiScaleRoIAlign):
+    """``roi_pool`` in the place of ``roi_align``."""
+
+    def __init__(self, output_size):
+        super().__init__(output_size, sampling_ratio=0)
+
+    def pool(self, x, boxes, scale):
+        return roi_pool(x, boxes, self.output_size, scale)

@@ -1,0 +1,67 @@
+"""Pictures of any size -> one batch the network can read; boxes back to the pixels of each picture.
+
+Each picture is normalised, resized so that its short side becomes ``min_size`` unless its long side would exceed ``max_size``, and
+put into the top left corner of the batch, whose sides are multiples of 32.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn import functional as F
+from minicnn.layers import Layer
+
+SIZE_DIVISIBLE = 32         # the batch's sides: the coarsest stride of a backbone
+
+
+class Batch(NamedTuple):
+    """pixels: (N, 3, H, W) float32, normalised, zero (the mean colour) right of and below each picture;
+    sizes: (h, w) of each picture in it; original_sizes: (h, w) before resizing."""
+
+    pixels: np.ndarray
+    sizes: list
+    original_sizes: list
+
+
+class Transform(Layer):
+    """torchvision's GeneralizedRCNNTransform in evaluation; it has no arrays of its own.
+
+    Args:
+        min_size, max_size: pixels; what the short side becomes, and what the long one may not exceed.
+        image_mean, image_std: three numbers each, of pictures in [0, 1].
+    """
+
+    def __init__(self, min_size, max_size, image_mean, image_std):
+        self.min_size, self.max_size = min_size, max_size
+        self.image_mean, self.image_std = image_mean, image_std
+
+    def __call__(self, images):
+        """images: (3, H, W) float32 in [0, 1] each -> Batch."""
+        resized = [self.resize(self.normalize(image)) for image in images]
+        sizes = [image.shape[1:] for image in resized]
+        height, width = (-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
+        pixels = np.zeros((len(resized), 3, height, width), np.float32)
+        for row, image, (h, w) in zip(pixels, resized, sizes):
+            row[:, :h, :w] = image
+        return Batch(pixels, sizes, [image.shape[1:] for image in images])
+
+    def normalize(self, image):
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.image_mean, self.image_std))
+        image = image - mean
+        image /= std                # in place: a large photograph's copies weigh
+        return image
+
+    def resize(self, image):
+        size = self.size(*image.shape[1:])
+        return image if size == image.shape[1:] else F.interpolate(image[None], size, "bilinear")[0]
+
+    def size(self, h, w):
+        """The resized (h, w), in float64 and cut off: 161 x 214 becomes 799 x 1063 at 800, since 161 (800 / 161) < 800."""
+        scale = min(self.min_size / min(h, w), self.max_size / max(h, w))
+        return max(1, int(h * scale)), max(1, int(w * scale))
+
+    @staticmethod
+    def boxes_to_original(boxes, size, original_size):
+        """Boxes (D, 4) in a resized picture -> in the original's pixels; not clipped again, as in torchvision."""
+        ratio_h, ratio_w = (np.float32(new) / np.float32(old) for new, old in zip(original_size, size))
+        return boxes * np.array([ratio_w, ratio_h, ratio_w, ratio_h], np.float32)

@@ -1,0 +1,552 @@
+"""Pictures: every kind of file, image and array becomes the same sane RGB; what is damaged or too large is refused in one line."""
+
+import io
+import os
+import struct
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from minicnn import InputError
+from minicnn.data.pictures import MAX_PIXELS, as_input, as_picture, as_values, find_pictures, read_picture, write_picture
+
+
+def noise(*shape):
+    """Random bytes."""
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "picture"
+
+
+@pytest.fixture
+def stored(path):
+    """stored(image, format, **options): what read_picture makes of the file Pillow writes."""
+    def stored(image, format="PNG", **options):
+        image.save(path, format, **options)
+        return read_picture(path)
+    return stored
+
+
+@pytest.fixture
+def no_pillow(monkeypatch):
+    """As where Pillow is not installed."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+
+
+def refused(value, *expected, function=read_picture):
+    """The function raises an InputError of one line that holds what is expected, and nothing else is said."""
+    with pytest.raises(InputError) as caught:
+        function(value)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 400
+    for text in ("expected ", *expected):
+        assert text in message
+    return message
+
+
+# files that Pillow reads
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA"])
+def test_a_colour_picture_is_read_as_it_was_written(stored, format):
+    picture = noise(5, 7, 3) // 64 * 64                             # 64 colours, which a GIF's palette holds
+    options = {"WEBP": {"lossless": True}}.get(format, {})
+    got = stored(Image.fromarray(picture), format, **options)
+    assert got.dtype == np.uint8
+    assert_array_equal(got, picture)
+
+
+def test_a_jpeg_is_read_as_pillow_decodes_it(stored, path):
+    got = stored(Image.fromarray(noise(40, 30, 3)), "JPEG")
+    with Image.open(path) as image:
+        assert_array_equal(got, np.asarray(image))
+
+
+def test_grayscale_has_three_equal_channels(stored):
+    grey = noise(5, 7)
+    assert_array_equal(stored(Image.fromarray(grey)), np.stack([grey] * 3, axis=2))
+
+
+def test_one_bit_is_black_and_white(stored):
+    bits = noise(5, 9) > 127
+    assert_array_equal(stored(Image.fromarray(bits)), 255 * np.stack([bits] * 3, axis=2).astype(np.uint8))
+
+
+def test_alpha_is_laid_over_white(stored):
+    rgba = np.zeros((1, 4, 4), np.uint8)
+    rgba[0] = [(10, 20, 30, 255), (10, 20, 30, 0), (0, 0, 0, 128), (100, 200, 50, 51)]
+    assert_array_equal(stored(Image.fromarray(rgba))[0], [(10, 20, 30), (255, 255, 255), (127, 127, 127), (224, 244, 214)])
+    gray_alpha = Image.fromarray(np.array([[(10, 255), (10, 0), (0, 128)]], np.uint8))
+    assert_array_equal(stored(gray_alpha)[0, :, 0], [10, 255, 127])
+
+
+def test_palettes_and_their_transparency(stored):
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    assert_array_equal(stored(image)[0], [(255, 0, 0), (0, 255, 0), (0, 0, 255)])
+    assert_array_equal(stored(image, transparency=1)[0], [(255, 0, 0), (255, 255, 255), (0, 0, 255)])
+    assert_array_equal(stored(image, transparency=bytes([255, 51, 0]))[0], [(255, 0, 0), (204, 255, 204), (255, 255, 255)])
+    assert_array_equal(stored(image, "GIF", transparency=0)[0], [(255, 255, 255), (0, 255, 0), (0, 0, 255)])
+
+
+def test_a_transparent_colour_is_white(stored):
+    image = Image.fromarray(np.array([[(1, 2, 3), (4, 5, 6)]], np.uint8))
+    assert_array_equal(stored(image, transparency=(4, 5, 6))[0], [(1, 2, 3), (255, 255, 255)])
+    assert_array_equal(stored(Image.fromarray(np.array([[1, 4]], np.uint8)), transparency=4)[0, :, 0], [1, 255])
+
+
+@pytest.mark.parametrize("format, options", [("JPEG", {"quality": 100, "subsampling": 0}), ("TIFF", {})])
+def test_cmyk_is_not_inverted(stored, format, options):
+    """A JPEG's CMYK is stored inverted, as Adobe does; a TIFF's is not."""
+    image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    assert np.abs(stored(image, format, **options).astype(int) - (0, 255, 255)).max() <= 3
+    image = Image.new("CMYK", (8, 8), (0, 0, 0, 200))
+    assert np.abs(stored(image, format, **options).astype(int) - 55).max() <= 3
+
+
+def test_ycbcr_and_lab_become_rgb(stored):
+    image = Image.new("YCbCr", (8, 8), (76, 85, 255))
+    assert np.abs(as_picture(image).astype(int) - (254, 0, 0)).max() <= 2
+    lab = Image.new("LAB", (8, 8), (255, 128, 128))                 # as light as can be, no colour
+    assert stored(lab, "TIFF").min() >= 250
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("brightest", [255, 65535])
+def test_16_bits_are_scaled_not_clipped(stored, format, brightest):
+    values = np.linspace(0, brightest, 12).astype(np.uint16).reshape(3, 4)
+    got = stored(Image.fromarray(values.astype(np.int32), "I").convert("I;16"), format)
+    assert_array_equal(got, np.stack([np.rint(values / 257)] * 3, axis=2))
+
+
+def test_16_bits_of_the_other_byte_order(path):
+    path.write_bytes(tiff(np.array([[0, 257, 65535, 1000]], np.uint16)))
+    assert_array_equal(read_picture(path)[0, :, 0], [0, 1, 255, 4])
+
+
+def test_16_bits_of_colour_keep_their_high_bytes(path):
+    """Pillow's own rule for colour; a PNG made by hand, since Pillow cannot write it."""
+    values = np.array([[(0, 0x1234, 0xffff), (0x8080, 0x0100, 0x00ff)]], ">u2")
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + values.tobytes()))
+    assert_array_equal(read_picture(path)[0], [(0, 0x12, 255), (0x80, 1, 0)])
+
+
+@pytest.mark.parametrize("values, expected", [
+    ([0, 0.5, 1], [0, 128, 255]), ([0, 100.4, 255], [0, 100, 255]), ([-3, 1000, 2000], [0, 128, 255]), ([0, 0, 0], [0, 0, 0])])
+def test_floats_are_scaled_by_their_range(stored, values, expected):
+    got = stored(Image.fromarray(np.array([values], np.float32)), "TIFF")
+    assert_array_equal(got[0], np.stack([expected] * 3, axis=1))
+
+
+def test_32_bit_integers_are_scaled_by_their_range(stored):
+    assert_array_equal(stored(Image.fromarray(np.array([[-5, 0, 257, 65535]], np.int32)), "TIFF")[0, :, 1], [0, 0, 1, 255])
+    assert_array_equal(stored(Image.fromarray(np.array([[0, 10**6, 2 * 10**6]], np.int32)), "TIFF")[0, :, 2], [0, 128, 255])
+
+
+def test_floats_that_are_not_finite_are_refused(path):
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(path, "TIFF")
+    refused(path, "NaN")
+
+
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_of_several_frames_the_first_is_read(stored, format):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue", "lime")]
+    got = stored(frames[0], format, save_all=True, append_images=frames[1:], **{"WEBP": {"lossless": True}}.get(format, {}))
+    assert_array_equal(got, np.broadcast_to((255, 0, 0), (4, 6, 3)))
+
+
+@pytest.mark.parametrize("orientation, turn", [
+    (1, lambda a: a), (2, lambda a: a[:, ::-1]), (3, lambda a: a[::-1, ::-1]), (4, lambda a: a[::-1]),
+    (5, lambda a: a.transpose(1, 0, 2)), (6, lambda a: np.rot90(a, -1)), (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+    (8, lambda a: np.rot90(a)), (0, lambda a: a), (9, lambda a: a)])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_exif_orientation_turns_the_picture_upright(stored, format, orientation, turn):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = noise(3, 5, 3)
+    options = {"WEBP": {"lossless": True}}.get(format, {})
+    assert_array_equal(stored(Image.fromarray(picture), format, exif=exif, **options), turn(picture))
+
+
+def test_exif_orientation_of_a_jpeg_and_of_16_bits(stored, path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    got = stored(Image.fromarray(noise(40, 30, 3)), "JPEG", exif=exif)
+    with Image.open(path) as image:
+        assert_array_equal(got, np.rot90(np.asarray(image), -1))
+    values = np.array([[0, 257, 514]], np.int32)
+    got = stored(Image.fromarray(values).convert("I;16"), exif=exif)
+    assert_array_equal(got[:, 0, 0], [0, 1, 2])
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0rubbish!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0",
+                                  b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff"])
+def test_damaged_exif_does_not_cost_the_picture(stored, exif):
+    assert stored(Image.fromarray(noise(40, 30, 3)), "JPEG", exif=exif).shape == (40, 30, 3)
+
+
+# files without Pillow
+
+@pytest.mark.parametrize("magic, shape", [(b"P6", (2, 3, 3)), (b"P5", (2, 3))])
+@pytest.mark.parametrize("header", [b"%s\n3 2\n255\n", b"%s 3 2 255 ", b"%s\r\n3\t2\r255\t", b"%s\n# by hand # 9\n3 # wide\n2\n#\n\n255\n",
+                                    b"%s#x\n3 2\n255\n"])
+def test_netpbm(path, no_pillow, magic, shape, header):
+    values = noise(*shape)
+    path.write_bytes(header % magic + values.tobytes() + b"what follows is another picture's")
+    expected = values if values.ndim == 3 else np.stack([values] * 3, axis=2)
+    assert_array_equal(read_picture(path), expected)
+
+
+@pytest.mark.parametrize("white, values, expected", [
+    (65535, [0, 257, 128, 129, 65535], [0, 1, 0, 1, 255]), (1023, [0, 1023, 512, 2000, 1], [0, 255, 128, 255, 0]),
+    (1, [0, 1, 1, 0, 9], [0, 255, 255, 0, 255]), (100, [0, 50, 100, 101, 1], [0, 128, 255, 255, 3]),
+    (256, [0, 256, 128, 1, 2], [0, 255, 128, 1, 2])])
+def test_netpbm_of_other_maxima(path, no_pillow, white, values, expected):
+    path.write_bytes(b"P5 5 1 %d\n" % white + np.array(values, np.uint8 if white < 256 else ">u2").tobytes())
+    assert_array_equal(read_picture(path)[0, :, 0], expected)
+
+
+@pytest.mark.parametrize("data, expected", [
+    (b"P6 2 2 255\n" + bytes(11), "got 11 bytes"), (b"P6 2 2 255", "header"), (b"P6\n", "header"), (b"P6 2 -2 255\n", "header"),
+    (b"P5 0 2 255\n", "0 x 2"), (b"P5 2 2 0\n", "up to 0"), (b"P5 2 2 70000\n" + bytes(8), "70000"),
+    (b"P6 999999999 999999999 255\n", str(MAX_PIXELS)), (b"P6 99999999999999999999 2 255\n", "header"),
+    (b"P6 10000 5001 255\n", str(MAX_PIXELS)),
+    (b"P5 #" + bytes(100000), "header"), (b"P6 2 2 65535\n" + bytes(23), "got 23 bytes")])
+def test_damaged_netpbm(path, data, expected):
+    path.write_bytes(data)
+    refused(path, str(path), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
+def test_ppm_round_trip(tmp_path_factory, picture):
+    path = tmp_path_factory.getbasetemp() / "round.ppm"
+    write_picture(path, picture)
+    assert_array_equal(read_picture(path), picture)
+    with Image.open(path) as image:
+        assert_array_equal(np.asarray(image), picture)
+
+
+@pytest.mark.parametrize("values", [
+    noise(4, 5, 3), noise(4, 5), noise(4, 5, 1), noise(4, 5, 4), noise(4, 5) > 99, noise(4, 5).astype(np.uint16) * 257,
+    noise(4, 5).astype(">u2"),
+    noise(4, 5, 3) / 255, (noise(3, 4, 5) / 255).astype(np.float32), np.asfortranarray(noise(4, 5, 3) / 255).astype(np.float16)],
+    ids=lambda values: f"{values.shape}{values.dtype}")
+def test_npy_is_as_its_array(path, no_pillow, values):
+    with open(path, "wb") as file:
+        np.save(file, values)
+    assert_array_equal(as_input(path), as_input(values))
+    assert_array_equal(read_picture(path), as_picture(values))
+
+
+class Bomb:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("echo unpickled > unpickled",)
+
+
+def npy(shape, dtype, data=b"", version=1):
+    """A .npy file of any header."""
+    text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + data
+
+
+@pytest.mark.parametrize("data, expected", [
+    (npy((4, 5, 3), "|u1", bytes(59)), "59 bytes"), (npy((4, 5, 3), "|u1", bytes(61)), "61 bytes"),
+    (npy((4, 5), "|O", bytes(160)), "object"), (npy((4, 5), "<i8", bytes(160)), "int64"),
+    (npy((4, 5), "<c8", bytes(160)), "complex64"), (npy((4, 5), "<U1", bytes(80)), "<U1"),
+    (npy((2**31, 2**31), "|u1"), str(MAX_PIXELS)), (npy((-4, -5), "|u1", bytes(20)), "(-4, -5)"), (npy((4, 0, 3), "|u1"), "pixels"),
+    (npy((20,), "|u1", bytes(20)), "(20,)"), (npy((2, 4, 5, 3), "|u1", bytes(120)), "(2, 4, 5, 3)"),
+    (npy((4, 5), "|u1", bytes(20), 3), "header"),
+    (npy((4, 5), "__import__('os')", bytes(20)), "header"), (b"\x93NUMPY", "header"), (b"\x93NUMPY\x01\x00\xff\xff{", "header"),
+    (npy((4, 5), "<f4", struct.pack("<20f", *[200] * 20)), "divide by 255")])
+def test_damaged_npy(path, data, expected):
+    path.write_bytes(data)
+    refused(path, str(path), expected)
+
+
+def test_a_pickle_in_npy_is_not_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open(path, "wb") as file:
+        np.save(file, np.array([[Bomb()] * 2] * 2), allow_pickle=True)
+    refused(path, "object")
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_without_pillow_one_line_says_what_to_install(path, monkeypatch):
+    write_picture(path.with_suffix(".png"), noise(3, 4, 3))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    refused(path.with_suffix(".png"), "pip install pillow", "PPM", str(path))
+    refused(path.with_suffix(".jpg"), "pip install pillow", function=lambda path: write_picture(path, noise(3, 4, 3)))
+    write_picture(path.with_suffix(".ppm"), noise(3, 4, 3))
+    assert_array_equal(read_picture(path.with_suffix(".ppm")), noise(3, 4, 3))
+
+
+# files that are no pictures
+
+def test_files_that_are_no_pictures(path, tmp_path):
+    refused(tmp_path / "none.jpg", "none.jpg", "no file")
+    refused(tmp_path, str(tmp_path), "folder")
+    refused("", "no file")
+    refused("a\0b", "no file")
+    refused("x" * 5000, "no file", function=lambda path: read_picture(path[:9]))
+    for data, expected in ((b"", "empty"), (b"hello", "no picture"), (b"<html>", "no picture"), (bytes(1000), "no picture"),
+                           (b"\xff\xd8\xff", "no picture"), (b"\x89PNG\r\n\x1a\n", "")):
+        path.write_bytes(data)
+        refused(path, str(path), expected)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(path):
+    path.write_bytes(b"x")
+    path.chmod(0)
+    refused(path, str(path), "Permission denied")
+
+
+FORMATS = [("JPEG", {}), ("PNG", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_adobe_deflate"}), ("WEBP", {}),
+           ("TGA", {}), ("ICO", {}), ("JPEG2000", {}), ("PPM", {})]
+
+
+@pytest.mark.parametrize("format, options", FORMATS)
+def test_truncated_files_are_refused_or_read_and_nothing_else_is_said(path, capfd, format, options):
+    """Wherever the file ends; what decoders accept nevertheless has the right size."""
+    stream = io.BytesIO()
+    Image.fromarray(noise(32, 32, 3)).save(stream, format, **options)
+    data = stream.getvalue()
+    refusals = 0
+    for length in np.linspace(0, len(data) - 1, 25).astype(int):
+        path.write_bytes(data[:length])
+        try:
+            assert read_picture(path).shape == (32, 32, 3)
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refusals += 1
+    assert refusals >= 20
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("format, options", FORMATS)
+def test_damaged_files_are_refused_or_read(path, capfd, format, options):
+    rng = np.random.default_rng(1)
+    stream = io.BytesIO()
+    Image.fromarray(noise(32, 32, 3)).save(stream, format, **options)
+    for _ in range(40):
+        data = bytearray(stream.getvalue())
+        for place in rng.integers(0, min(len(data), 400), 6):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            picture = read_picture(path)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    if not options:                                                 # libtiff itself writes a line for damaged compressed data
+        assert capfd.readouterr() == ("", "")
+
+
+def png(width, height, bits, colour, data):
+    """A PNG made by hand."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def tiff(values):
+    """A grayscale TIFF of 16 bits, the most significant byte first, made by hand."""
+    height, width = values.shape
+    entries = ((256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, values.nbytes))
+    directory = struct.pack(">H", len(entries)) + b"".join(struct.pack(">HHIHxx", tag, 3, 1, value) for tag, value in entries)
+    return struct.pack(">2sHI", b"MM", 42, 8 + values.nbytes) + values.astype(">u2").tobytes() + directory + bytes(4)
+
+
+@pytest.mark.parametrize("width, height", [(10000, 5001), (9500, 9500), (14000, 14000), (60000, 60000), (2**31 - 1, 2**31 - 1)])
+def test_oversized_pictures_are_refused_by_their_header(path, width, height):
+    """Pillow's own limit lies above ours: it would only warn of the second, and raise its own error for the others."""
+    path.write_bytes(png(width, height, 8, 0, b""))
+    refused(path, str(path), str(MAX_PIXELS))
+
+
+def test_the_largest_picture_is_read(monkeypatch, path):
+    monkeypatch.setattr("minicnn.data.pictures.MAX_PIXELS", 12)
+    write_picture(path.with_suffix(".png"), noise(3, 4, 3))
+    assert read_picture(path.with_suffix(".png")).shape == (3, 4, 3)
+    write_picture(path.with_suffix(".png"), noise(1, 13, 3))
+    refused(path.with_suffix(".png"), "13 x 1")
+
+
+def test_postscript_is_not_run(path):
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    refused(path, "PostScript")
+
+
+# values
+
+def test_input_divides_bytes_as_torchvision():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    x = as_input(levels)
+    assert x.dtype == np.float32 and x.shape == (3, 16, 16) and x.flags.c_contiguous
+    assert_array_equal(x[1].ravel(), np.array([np.float32(level) / np.float32(255) for level in range(256)]))
+
+
+def test_floats_are_taken_as_they_are():
+    x = np.random.default_rng(0).random((3, 5, 7), np.float32)
+    assert_array_equal(as_input(x), x)
+    assert_array_equal(as_input(x.transpose(1, 2, 0)), x)
+    assert_array_equal(as_input(x[0]), np.stack([x[0]] * 3))
+    assert_array_equal(as_input(x.astype(np.float64)), x)
+    assert as_input(x.astype(np.float16)).dtype == np.float32
+
+
+def test_uint16_and_bool_are_scaled():
+    assert_array_equal(as_input(np.array([[0, 13107, 65535]], np.uint16))[0, 0], np.array([0, 0.2, 1], np.float32))
+    assert_array_equal(as_input(np.array([[False, True]]))[2, 0], [0, 1])
+
+
+@pytest.mark.parametrize("shape, expected", [((3, 5, 7), (5, 7)), ((3, 5, 3), (3, 5)), ((3, 5, 4), (3, 5)), ((3, 5, 1), (3, 5)),
+                                             ((1, 1), (1, 1)), ((1, 1, 3), (1, 1)), ((9, 2, 4), (9, 2))])
+def test_which_side_is_the_channels(shape, expected):
+    for values in (noise(*shape), noise(*shape) / 255):
+        assert as_picture(values).shape == (*expected, 3)
+        assert as_input(values).shape == (3, *expected)
+
+
+def test_floats_with_alpha_are_laid_over_white():
+    got = as_input(np.array([[(0.5, 0.25, 0, 1), (0.5, 0.25, 0, 0), (0, 0, 0, 0.25)]]))
+    assert_array_equal(got.transpose(1, 2, 0)[0], [(0.5, 0.25, 0), (1, 1, 1), (0.75, 0.75, 0.75)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
+def test_bytes_come_back_from_floats(picture):
+    assert_array_equal(as_picture(as_values(picture) / np.float32(255)), as_picture(picture))
+
+
+def test_a_pillow_image_is_taken_as_its_pixels_lie():
+    image = Image.fromarray(noise(3, 5, 3))
+    image.getexif()[0x0112] = 6
+    assert_array_equal(as_picture(image), noise(3, 5, 3))
+    assert_array_equal(as_input(image.convert("L")), as_input(np.asarray(image.convert("L"))))
+    assert_array_equal(as_picture(Image.new("RGBA", (2, 2), (0, 0, 0, 0))), np.full((2, 2, 3), 255))
+
+
+def test_a_damaged_pillow_image_is_refused(path):
+    Image.fromarray(noise(32, 32, 3)).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:1000])
+    with Image.open(path) as image:
+        refused(image, "truncated", function=as_picture)
+
+
+class Tensor:
+    """Another library's array, such as torch's."""
+
+    def __array__(self, dtype=None, copy=None):
+        return noise(3, 5, 7) / 255
+
+
+def test_other_libraries_arrays_are_arrays():
+    assert_array_equal(as_input(Tensor()), as_input(noise(3, 5, 7) / 255))
+
+
+@pytest.mark.parametrize("value, expected", [
+    (noise(3, 5) * 1.0, "divide by 255"), (np.full((3, 5), np.nan), "nan"), (np.full((3, 5), np.inf), "inf"),
+    (np.full((3, 5), -0.1), "-0.1"), (noise(3, 5).astype(int), "int64"), (noise(3, 5).astype(np.int16), "int16"), (noise(5), "(5,)"),
+    (noise(2, 3, 5, 3), "list"), (noise(2, 5, 7), "(2, 5, 7)"), (noise(5, 7, 2), "(5, 7, 2)"), (np.zeros((0, 5, 3)), "pixels"),
+    (np.zeros((3, 5, 0), np.uint8), "pixels"),
+    (np.zeros((3, 5), object), "object"), (np.zeros((3, 5), "U1"), "U1"), (np.zeros((3, 5), complex), "complex"),
+    ([[1, 2], [3, 4]], "list"), (None, "NoneType"), (b"a.jpg", "bytes"), (7, "int")])
+def test_values_that_are_no_picture(value, expected):
+    refused(value, expected, function=as_input)
+    refused(value, expected, function=as_picture)
+
+
+# finding
+
+@pytest.fixture
+def shots(tmp_path, monkeypatch):
+    """A folder with pictures among other things, to work beside."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.JPG", "a.png", "c.npy", "notes.txt", ".a.png", "._b.JPG", "[1].png", "below/d.png", "empty/x.txt", "folder.png/e.png"):
+        path = tmp_path / "shots" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (["shots"], ["[1].png", "a.png", "b.JPG", "c.npy"]), (["shots/b.JPG", "shots/"], ["b.JPG", "[1].png", "a.png", "c.npy"]),
+    (["shots/*.png"], ["[1].png", "a.png"]), (["shots/[ab].*"], ["a.png", "b.JPG"]), (["shots/[1].png"], ["[1].png"]),
+    (["shots/**/*.png"], ["[1].png", "a.png", "below/d.png", "folder.png/e.png"]), (["shots/a.png", "./shots/../shots/a.png"], ["a.png"]),
+    (["shots/none.jpg", "shots/notes.txt"], ["none.jpg", "notes.txt"])])
+def test_finding(shots, arguments, expected):
+    assert find_pictures(arguments) == [Path("shots", name) for name in expected]
+
+
+def test_a_name_given_twice_as_absolute_and_relative_is_one(shots, tmp_path):
+    assert find_pictures([tmp_path / "shots/a.png", "shots/a.png"]) == [tmp_path / "shots/a.png"]
+
+
+@pytest.mark.parametrize("argument", ["shots/empty", "shots/*.bmp", "none/*", "shots/bel*"])
+def test_where_no_picture_is(shots, argument):
+    refused(["shots/a.png", argument], argument, "no picture", function=find_pictures)
+
+
+# writing
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".ppm"])
+def test_writing_without_loss(path, suffix):
+    path = path.with_suffix(suffix)
+    for picture in (noise(3, 5, 3), noise(3, 5), noise(7, 5, 3)[::2, ::-1], noise(3, 5) / 255):
+        write_picture(path, picture)
+        assert_array_equal(read_picture(path), as_picture(picture))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+def test_writing_a_jpeg_of_good_quality(path, suffix):
+    slope = np.broadcast_to(np.arange(0, 240, 2, dtype=np.uint8)[:, None, None], (120, 100, 3))
+    path = path.with_suffix(suffix)
+    write_picture(path, slope)
+    assert np.abs(read_picture(path).astype(int) - slope).max() <= 4
+    assert path.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_places_where_no_picture_can_be_written(path, tmp_path):
+    for target, expected in ((path.with_suffix(".bmp"), ".png"), (path, ".png"), (tmp_path / "none" / "x.png", "none"),
+                             (tmp_path / "none" / "x.ppm", "none")):
+        refused(target, str(target), expected, function=lambda target: write_picture(target, noise(3, 5, 3)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_old_file(path, monkeypatch):
+    path = path.with_suffix(".png")
+    write_picture(path, noise(3, 5, 3))
+
+    def fail(self, file, **options):
+        file.write(b"half")
+        raise KeyboardInterrupt
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_picture(path, noise(30, 50, 3))
+    assert_array_equal(read_picture(path), noise(3, 5, 3))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_pillows_warnings_do_not_leak_and_stay_as_they_were():
+    before = list(warnings.filters)
+    as_picture(Image.new("P", (2, 2)))
+    assert warnings.filters == before
