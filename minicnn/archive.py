@@ -23,17 +23,31 @@ DESCRIPTION = "minicnn.json"
 DESCRIPTION_BYTES = 64 * 2**20
 
 
-def save(path, model):
+def save(path, model, dtype="float32"):
     """Write a model with its ``record``; see the module's text for what the file holds.
 
     Args:
         path: the ``.npz`` to write; an existing one is replaced.
         model: made by ``minicnn.build`` or ``minicnn.load``.
+        dtype: "float16" stores weights in half the bytes, rounded to three digits; biases and norms, which are few, stay float32.
+            What is loaded from it computes in float32 all the same.
 
     Raises:
-        InputError: the place cannot be written.
+        InputError: the place cannot be written, or a weight is beyond float16's range.
     """
-    write_archive(path, dict(model.named_arrays()), describe(model))
+    arrays = dict(model.named_arrays())
+    if dtype == "float16":
+        arrays = {name: half(name, array) if array.ndim > 1 else array for name, array in arrays.items()}
+    write_archive(path, arrays, describe(model))
+
+
+def half(name, array):
+    """An array as float16."""
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise InputError(f"got weights up to {np.abs(array).max():g} in {name}, expected at most 65504 for float16. Use float32.")
+    return rounded
 
 
 def load(path):
@@ -82,17 +96,26 @@ def restore(arrays, description):
                          f"({', '.join(sorted(leaves ^ described))}), expected the same. Make the file again.")
     for entry in description["layers"]:
         model.replace_layer(entry["path"], make_layer(entry["kind"], entry["arguments"]))
-    with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, which is told below
-        model.load_arrays(arrays)
-    for name, array in model.named_arrays():
-        if not np.isfinite(array).all():
-            raise InputError(f"got NaN or infinity in {name}, expected finite weights. The training that wrote it diverged.")
+    load_finite_arrays(model, arrays)
     wrong = [key for key, empty in model.record.items() if not isinstance(description[key], type(empty))]
     if wrong:
         raise InputError(f"got a description with a wrong type of {', '.join(wrong)}, expected one written by minicnn. "
                          "Make the file again.")
     model.record = {key: description[key] for key in model.record}
     return model
+
+
+def load_finite_arrays(model, arrays):
+    """Move arrays into a new model; ``arrays`` is empty then.
+
+    Raises:
+        InputError: they do not fit, or a value is not finite.
+    """
+    with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, which is told below
+        model.load_arrays(arrays, consume=True)
+    for name, array in model.named_arrays():
+        if not np.isfinite(array).all():
+            raise InputError(f"got NaN or infinity in {name}, expected finite weights. The training that wrote it diverged.")
 
 
 def write_archive(path, arrays, description):

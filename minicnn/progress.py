@@ -10,10 +10,11 @@ class Progress:
     Args:
         total: number of items.
         label: what they are part of, such as "epoch 3/8".
+        unit: what the items are; "bytes" are shown in MB.
     """
 
-    def __init__(self, total, label):
-        self.total, self.label, self.count = total, label, 0
+    def __init__(self, total, label, unit="images"):
+        self.total, self.label, self.unit, self.count = total, label, unit, 0
         self.start = self.shown = time.perf_counter()
         self.watched = sys.stderr.isatty()
         self.bar = None
@@ -22,7 +23,8 @@ class Progress:
                 import tqdm
             except ImportError:
                 return
-            self.bar = tqdm.tqdm(total=total, desc=label, leave=False, ncols=79, unit=" images", file=sys.stderr)
+            units = {"unit": "B", "unit_scale": True} if unit == "bytes" else {"unit": f" {unit}"}
+            self.bar = tqdm.tqdm(total=total, desc=label, leave=False, ncols=79, file=sys.stderr, **units)
 
     def update(self, count, note=""):
         """Count further items; note: what to show beside, such as the loss."""
@@ -33,7 +35,10 @@ class Progress:
         elif self.watched and time.perf_counter() - self.shown > 0.2:
             self.shown = time.perf_counter()
             rate = self.count / (self.shown - self.start)
-            sys.stderr.write(f"\r{self.label}  {self.count}/{self.total}  {rate:.0f} images/s  {note}\x1b[K")
+            figures = f"{self.count}/{self.total}  {rate:.0f} {self.unit}/s"
+            if self.unit == "bytes":
+                figures = f"{self.count / 1e6:.1f}/{self.total / 1e6:.1f} MB  {rate / 1e6:.1f} MB/s"
+            sys.stderr.write(f"\r{self.label}  {figures}  {note}\x1b[K")
             sys.stderr.flush()
 
     def __enter__(self):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml"}     # inside functions only
+OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml", "safetensors"}     # inside functions only
 
 
 def module_name(path):

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn import InputError
-from minicnn.archive import DESCRIPTION, describe, read_archive, write_archive
+from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
 from minicnn.compression.pruning import prune_group
 
 
@@ -104,6 +104,38 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, model, monkeypatch):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_float16_rounds_weights_halves_the_file_and_computes_in_float32(tmp_path, model):
+    minicnn.save(tmp_path / "whole.npz", model)
+    minicnn.save(tmp_path / "half.npz", model, "float16")
+    with np.load(tmp_path / "half.npz") as file:
+        assert file["fc1.weight"].dtype == np.float16 and file["fc1.bias"].dtype == np.float32
+    sizes = [(tmp_path / name).stat().st_size for name in ("half.npz", "whole.npz")]
+    assert 0.5 < sizes[0] / sizes[1] < 0.53
+    again, own = minicnn.load(tmp_path / "half.npz"), dict(model.named_arrays())
+    for path, array in again.named_arrays():
+        assert array.dtype == np.float32
+        assert_array_equal(array, own[path].astype(np.float16) if array.ndim > 1 else own[path])
+    assert not np.array_equal(again.fc1.weight, model.fc1.weight) and describe(again) == describe(model)
+    x = generator().random((3, 1, 28, 28), np.float32)
+    assert again(x).dtype == np.float32 and np.abs(again(x) - model(x)).max() < 1e-3
+
+
+@pytest.mark.parametrize("value", [65520, -1e6])            # the least that is rounded to infinity, and a negative one
+def test_a_weight_beyond_float16_is_refused_and_the_old_file_stays(path, model, value):
+    minicnn.save(path, model)
+    old = path.read_bytes()
+    model.conv2.weight[1, 2, 3, 4] = value
+    with pytest.raises(InputError, match="got weights up to .* in conv2.weight, expected at most 65504 for float16. Use float32"):
+        minicnn.save(path, model, "float16")
+    assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]
+    minicnn.save(path, model)                               # float32 takes it
+    model.conv2.weight[1, 2, 3, 4] = 65519                  # which is rounded to 65504
+    model.conv2.bias[0] = value                             # a bias stays float32
+    minicnn.save(path, model, "float16")
+    again = minicnn.load(path)
+    assert again.conv2.weight[1, 2, 3, 4] == 65504 and again.conv2.bias[0] == value
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bug")])
 def test_an_error_while_writing_leaves_the_old_file_whole_and_nothing_else(path, model, monkeypatch, error):
     minicnn.save(path, model)
@@ -141,6 +173,16 @@ def test_arrays_that_do_not_fit(path, content, change, expected):
     change(arrays)
     write_archive(path, arrays, description)
     refused(path, expected)
+
+
+def test_loading_moves_the_arrays_into_the_network(model):
+    arrays = {name: array.astype(np.float64) + 1 for name, array in model.named_arrays()}
+    expected, empty = dict(arrays), minicnn.build("lenet5")
+    load_finite_arrays(empty, arrays)
+    assert arrays == {}
+    for name, array in empty.named_arrays():
+        assert array.dtype == np.float32
+        assert_array_equal(array, expected[name].astype(np.float32))
 
 
 # pickles

@@ -38,6 +38,14 @@ def test_a_plain_line_without_tqdm(monkeypatch):
     assert last == "\x1b[K" and "\n" not in terminal.getvalue()                         # taken away
 
 
+def test_bytes_are_shown_in_megabytes(monkeypatch):
+    terminal = sit_at_terminal(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with Progress(160_000_000, "vgg16", unit="bytes") as progress:
+        progress.update(40_000_000)                                                     # in two seconds
+    assert terminal.getvalue().startswith("\rvgg16  40.0/160.0 MB  20.0 MB/s  \x1b[K")
+
+
 def test_the_line_is_taken_away_after_an_error_too(monkeypatch):
     terminal = sit_at_terminal(monkeypatch)
     monkeypatch.setitem(sys.modules, "tqdm", None)
@@ -65,6 +73,15 @@ def test_a_bar_with_tqdm(monkeypatch):
     assert "epoch 1/8" in text and "loss 0.500" in text and "10/10" in text
     assert text.rpartition("\r")[0].endswith(" " * 8) or text.endswith("\r")            # leave=False: wiped
     assert all(len(line) <= 80 for line in text.split("\r")) and "\n" not in text
+
+
+def test_a_bar_of_bytes_with_tqdm(monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr("tqdm.std.time", lambda ticks=iter(range(1000)): float(next(ticks)))
+    terminal = sit_at_terminal(monkeypatch)
+    with Progress(160_000_000, "vgg16", unit="bytes") as progress:
+        progress.update(40_000_000)
+    assert "40.0M/160M" in terminal.getvalue() and "B/s" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("tqdm", [True, False])
