@@ -18,9 +18,10 @@ from minicnn.cli.output import (
     add_recipe,
     at_least,
     check_outputs,
+    check_pictures,
     checkpoint_path,
     emit,
-    load_model,
+    load_classifier,
     percent,
     provenance,
     recipe,
@@ -71,11 +72,12 @@ def add_arguments(verb):
 def run(args):
     check_outputs(args, args.out)
     checkpoint = checkpoint_path(args.out)
-    original = load_model(args.file)
+    original = load_classifier(args.file)
     target, options = read_target(args, original), read_options(args)
     counts = read_counts(args.like, original)
     check_reachable(original, target, options, counts)
     images, labels = load_data(args.data, "train")
+    check_pictures(images, original, args.data)
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
                          "recipe": asdict(recipe(args)), "seed": args.seed, "counts": counts})
@@ -142,7 +144,7 @@ def read_counts(file, model):
     """The filters removed from another network of the model's form, by round and layer; None without one."""
     if file is None:
         return None
-    surgery = load_model(file).record["surgery"]
+    surgery = load_classifier(file).record["surgery"]
     if not surgery:
         raise InputError(f"got {file}, from which nothing was removed, expected a compressed network. Give another to --like.")
     counts = [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]

@@ -2,7 +2,7 @@
 
 import time
 
-from minicnn.cli.output import DATA_HELP, add_json, check_outputs, emit, load_model, percent
+from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_classifier, percent
 from minicnn.data import SPLITS, load_data
 from minicnn.evaluation import evaluate_classifier
 
@@ -18,8 +18,9 @@ def add_arguments(verb):
 
 def run(args):
     check_outputs(args)
-    model = load_model(args.file)
+    model = load_classifier(args.file)
     images, labels = load_data(args.data, args.split)
+    check_pictures(images, model, args.data)
     start = time.perf_counter()
     result = evaluate_classifier(model, images, labels)
     seconds = time.perf_counter() - start

@@ -2,8 +2,9 @@
 
 import textwrap
 
+import minicnn
 from minicnn.archive import describe
-from minicnn.cli.output import add_json, check_outputs, emit, load_model, percent, shape, source_file, table
+from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table, trying
 from minicnn.compression.ledger import ledger
 
 EXAMPLE = "minicnn info small.npz --json -"
@@ -16,14 +17,17 @@ def add_arguments(verb):
 
 def run(args):
     check_outputs(args)
-    model = load_model(args.file)
-    sizes, description = ledger(model, model.input_shape), describe(model)
+    model = minicnn.load(args.file)
+    description, repeats = describe(model), getattr(model, "repeats", {})
+    with trying(args.file):
+        sizes = ledger(model, model.input_shape)
     document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
-                "input_shape": list(model.input_shape)}
+                "input_shape": list(model.input_shape), "repeats": repeats}
     rows = [(row["path"], row["kind"], shape(row["weight"]), shape(row["output"]), f"{row['parameters']:,}", f"{row['macs']:,}",
              f"{row['bytes']:,}") for row in sizes["layers"]]
     rows.append(("total", "", "", "", f"{sizes['parameters']:,}", f"{sizes['macs']:,}", f"{sizes['bytes']:,}"))
-    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}",
+    counted = "".join(f", MACs with {part} on {often} proposals" for part, often in repeats.items())
+    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}{counted}",
              table(("layer", "kind", "weight", "output", "parameters", "MACs", "bytes"), rows)]
     for step in model.record["surgery"]:
         removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())

@@ -4,10 +4,10 @@ import argparse
 import sys
 
 import minicnn
-from minicnn.cli import compress, demo, evaluate, info, train
+from minicnn.cli import compress, convert, demo, detect, download, evaluate, info, train
 from minicnn.errors import InputError
 
-VERBS = (train, compress, evaluate, info, demo)
+VERBS = (detect, convert, download, train, compress, evaluate, info, demo)
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,12 +33,12 @@ def parser():
 
 
 def main(argv=None):
-    """Run a command; returns the exit status: 0, 2 for what the user gave, 130 for Ctrl-C."""
+    """Run a command; returns the exit status: 0, the verb's own, 2 for what the user gave, 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
     args.argv = argv
     try:
-        args.run(args)
+        return args.run(args) or 0
     except InputError as error:
         print(f"minicnn {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -46,4 +46,3 @@ def main(argv=None):
         again = ": add --resume to the same command to go on from the last checkpoint" if hasattr(args, "resume") else ""
         print(f"\nminicnn {args.verb}: interrupted{again}", file=sys.stderr)
         return 130
-    return 0

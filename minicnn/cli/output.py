@@ -1,7 +1,7 @@
 """What verbs share: options for data and JSON, tables for a terminal, provenance for files."""
 
 import argparse
-import hashlib
+import contextlib
 import json
 import platform
 import shlex
@@ -13,7 +13,7 @@ import numpy as np
 
 import minicnn
 from minicnn.errors import InputError
-from minicnn.files import atomic_write, check_writable
+from minicnn.files import atomic_write, check_writable, sha256
 from minicnn.training import Recipe
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
@@ -69,15 +69,32 @@ def check_outputs(args, *paths):
             check_writable(path)
 
 
-def load_model(path):
-    """The model in a file, tried once: arguments may fit their layer, and the layers not each other."""
+def load_classifier(path):
+    """The classifier in a file, tried once."""
     model = minicnn.load(path)
-    try:
+    if hasattr(model, "detect"):
+        raise InputError(f"got {path}, which is a {model.architecture}, a detector, expected a classifier. Give the file of one, such as "
+                         "lenet5; 'minicnn detect' runs a detector.")
+    with trying(path):
         model(np.zeros((1, *model.input_shape), np.float32))
-    except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
+    return model
+
+
+@contextlib.contextmanager
+def trying(path):
+    """The block runs the network of a file for the first time: arguments may fit their layer, and the layers not each other."""
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
         raise InputError(f"got {path}, whose layers do not fit each other ({error}), expected a network that runs. "
                          "Make the file again.") from error
-    return model
+
+
+def check_pictures(images, model, source):
+    """Fail in one line if the network takes pictures of another shape than (N, C, H, W) those of ``source`` have."""
+    if images.shape[1:] != model.input_shape:
+        raise InputError(f"got pictures of {shape(images.shape[1:])} in {source}, expected {shape(model.input_shape)}, which "
+                         f"{model.architecture} takes. Choose another network or other data.")
 
 
 def emit(args, document, text):
@@ -117,7 +134,7 @@ def provenance(args, **more):
 
 def source_file(path):
     """A file's name and SHA-256."""
-    return {"file": Path(path).name, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    return {"file": Path(path).name, "sha256": sha256(path)}
 
 
 def checkpoint_path(out):

@@ -14,6 +14,7 @@ from minicnn.cli.output import (
     add_recipe,
     at_least,
     check_outputs,
+    check_pictures,
     checkpoint_path,
     emit,
     percent,
@@ -44,6 +45,7 @@ def run(args):
     images, labels = load_data(args.data, "train")
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
+    check_pictures(images, model, args.data)
     losses = train(model, images, labels, recipe(args), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(

@@ -74,3 +74,33 @@ def test_the_model_is_left_as_it_was():
 def test_multiplications_depend_on_the_picture():
     model = Chain((1, 8, 8), {"conv": Conv2d(1, 2, 3, padding=1)})
     assert [ledger(model, (1, side, side))["macs"] for side in (8, 16)] == [18 * 64, 18 * 256]
+
+
+def test_what_repeats_is_counted_so_often():
+    """As a box head, which runs on every proposal; its path counts, not another that begins alike."""
+    model = Chain((1, 4, 4), {"body": Conv2d(1, 2, 3), "head": Chain((2, 2, 2), {"conv": Conv2d(2, 3, 1), "flatten": Flatten(),
+                                                                                 "fc": Linear(12, 5)}), "header": Linear(5, 2)})
+    once = rows(ledger(model, (1, 4, 4)), "macs")
+    assert once == {"body": 18 * 4, "head.conv": 6 * 4, "head.fc": 60, "header": 10}
+    model.repeats = {"head": 300}
+    sizes = ledger(model, (1, 4, 4))
+    assert rows(sizes, "macs") == {**once, "head.conv": 300 * 24, "head.fc": 300 * 60}
+    assert sizes["macs"] == 72 + 300 * 84 + 10
+
+
+def test_a_detector_counts_its_box_head_for_each_proposal_it_may_have():
+    """The number depends on settings alone: not on the weights, and not on what was proposed."""
+    counts = []
+    for rng in (None, np.random.default_rng(0)):
+        model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", num_classes=3, box_head_width=4, min_size=64,
+                              rpn_post_nms_top_n_test=7, rng=rng)
+        sizes = ledger(model, model.input_shape)                    # 64 x 85, padded to 64 x 96
+        counts.append(rows(sizes, "macs"))
+    assert counts[0] == counts[1]
+    assert model.input_shape == (3, 64, 85)
+    assert counts[0]["backbone.body.0.0"] == 32 * 48 * 16 * 27
+    assert counts[0]["backbone.body.13.block.2.fc1"] == 672 * 168                 # squeeze-and-excitation has one pixel
+    assert counts[0]["rpn.head.cls_logits"] == (2 * 3 + 2 * 3 + 1 * 2) * 256 * 15      # three maps
+    assert {path: count for path, count in counts[0].items() if path.startswith("roi_heads.")} == {
+        "roi_heads.box_head.fc6": 7 * 4 * 256 * 49, "roi_heads.box_head.fc7": 7 * 16,
+        "roi_heads.box_predictor.cls_score": 7 * 12, "roi_heads.box_predictor.bbox_pred": 7 * 48}

@@ -48,3 +48,9 @@ def test_generated_digits_are_the_default(run, nets, monkeypatch):
 ])
 def test_places_that_cannot_be_used(refused, nets, here, options, expected):
     assert expected in refused("evaluate", nets / "small.npz", *options)
+
+
+def test_pictures_of_another_shape_than_the_network_takes(refused, nets, monkeypatch):
+    monkeypatch.setattr("minicnn.cli.evaluate.load_data", lambda source, split: (np.zeros((2, 3, 28, 28), np.float32), np.arange(2)))
+    line = refused("evaluate", nets / "small.npz", "--data", "somewhere")
+    assert "pictures of 3x28x28 in somewhere, expected 1x28x28, which lenet5 takes" in line

@@ -4,10 +4,13 @@ import hashlib
 import json
 import shlex
 
+import numpy as np
 import pytest
 
 import minicnn
+from minicnn.archive import read_archive, write_archive
 from minicnn.cli import main
+from minicnn.detection.faster_rcnn import FasterRCNN
 
 
 def test_json(run, nets):
@@ -15,6 +18,7 @@ def test_json(run, nets):
     document, model = json.loads(out), minicnn.load(nets / "small.npz")
     assert (status, err) == (0, "")
     assert document["file"] == "small.npz" and document["architecture"] == "lenet5" and document["input_shape"] == [1, 28, 28]
+    assert document["repeats"] == {}
     assert document["sha256"] == hashlib.sha256((nets / "small.npz").read_bytes()).hexdigest()
     assert [row["path"] for row in document["layers"]] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
     for row in document["layers"]:
@@ -54,3 +58,42 @@ def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monke
 @pytest.mark.parametrize("options, expected", [(["--json", "none/x.json"], "none/x.json"), (["--json", ""], "folder")])
 def test_places_that_cannot_be_used(refused, nets, here, options, expected):
     assert expected in refused("info", nets / "small.npz", *options)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """The file of a small detector."""
+    model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", num_classes=3, box_head_width=4, min_size=64,
+                          rng=np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("detector") / "detector.npz"
+    minicnn.save(path, model)
+    return path
+
+
+def test_a_detector_runs_once_and_its_table_says_what_was_counted(run, detector, monkeypatch):
+    runs, call = [], FasterRCNN.__call__
+    monkeypatch.setattr(FasterRCNN, "__call__", lambda self, images: runs.append(images.shape) or call(self, images))
+    status, out, err = run("info", detector)
+    assert (status, err) == (0, "") and runs == [(1, 3, 64, 85)]
+    lines = out.splitlines()
+    assert lines[0] == f"{detector}: fasterrcnn_mobilenet_v3_large_320_fpn, input 3x64x85, MACs with roi_heads on 150 proposals"
+    assert next(line for line in lines if line.startswith("roi_heads.box_head.fc6 ")).split() == [
+        "roi_heads.box_head.fc6", "Linear", "4x12544", "4", "50,180", f"{150 * 4 * 12544:,}", f"{4 * 50180:,}"]
+    document = json.loads(run("info", detector, "--json", "-")[1])
+    assert document["repeats"] == {"roi_heads": 150} and document["input_shape"] == [3, 64, 85]
+    assert document["parameters"] == sum(array.size for _, array in minicnn.load(detector).named_parameters())
+
+
+def test_a_detector_whose_layers_do_not_fit_each_other(refused, detector, here):
+    arrays, description = read_archive(detector)
+    next(entry for entry in description["layers"] if entry["path"] == "rpn.head.cls_logits")["arguments"]["out_channels"] = 16
+    for name in ("weight", "bias"):
+        arrays[f"rpn.head.cls_logits.{name}"] = np.repeat(arrays[f"rpn.head.cls_logits.{name}"], 2, axis=0)[:16]
+    write_archive("wrong.npz", arrays, {**description})
+    assert "layers do not fit each other" in refused("info", "wrong.npz")
+
+
+@pytest.mark.parametrize("options", [["evaluate"], ["compress", "--target-parameters", "0.5", "--out", "x.npz"]], ids=lambda one: one[0])
+def test_verbs_for_classifiers_refuse_a_detector(refused, detector, here, options):
+    line = refused(options[0], detector, *options[1:])
+    assert "detector.npz" in line and "fasterrcnn_mobilenet_v3_large_320_fpn, a detector, expected a classifier" in line

@@ -127,3 +127,8 @@ def test_nesterov_without_momentum(run, data, here):
     status, out, err = run("train", "lenet5", "--data", data, "--nesterov", "--momentum", 0, "--out", "net.npz")
     assert (status, out) == (2, "") and err.startswith("minicnn train: error: ") and "momentum" in err
     assert not list(here.iterdir())
+
+
+def test_a_network_for_other_pictures(refused, data, here):
+    line = refused("train", "fasterrcnn_mobilenet_v3_large_320_fpn", "--data", data, "--out", "x.npz")
+    assert "pictures of 1x28x28" in line and "fasterrcnn_mobilenet_v3_large_320_fpn takes" in line

@@ -1,0 +1,25 @@
+"""Fetch torchvision's published weights and make a file of them, without torch.
+
+What is fetched is kept in a cache folder (``MINICNN_CACHE`` names another), so that a download that was interrupted goes on where it
+was, and the next conversion needs no network.
+"""
+
+from minicnn.checkpoint.download import BASE, FILES, download
+from minicnn.cli.convert import add_output, write
+from minicnn.cli.output import check_outputs
+
+EXAMPLE = "minicnn download fasterrcnn_resnet50_fpn -o detector.npz"
+
+
+def add_arguments(verb):
+    verb.add_argument("architecture", metavar="ARCH", choices=tuple(FILES),
+                      help=f"one of {', '.join(FILES)}; without -o the file is ARCH.npz")
+    add_output(verb)
+    verb.add_argument("--url", default=BASE, metavar="BASE", help="an address that holds files of the same names: https, or http on this "
+                                                                  "computer (default: %(default)s)")
+
+
+def run(args):
+    out = f"{args.architecture}.npz" if args.out is None else args.out
+    check_outputs(args, out)
+    write(args, download(args.architecture, base=args.url), out, args.architecture)

@@ -1,0 +1,302 @@
+"""minicnn detect: what it finds is what the model finds; every form of output; what goes wrong with one of many pictures."""
+
+import copy
+import csv
+import importlib.util
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import minicnn
+from minicnn.cli import detect
+from minicnn.cli.detect import drawn_names, listing
+from minicnn.cli.main import main
+from minicnn.data.pictures import read_picture, write_picture
+from minicnn.detection.detections import Detections
+from minicnn.detection.faster_rcnn import FasterRCNN
+
+CLASSES = ["__background__", "cat", "traffic light", "N/A", "dog"]
+
+
+def scene(height, width, seed=0):
+    """Random squares of many sizes, one upon another."""
+    rng = np.random.default_rng(seed)
+    squares = [np.kron(rng.normal(0, 30, (height // side + 1, width // side + 1, 3)), np.ones((side, side, 1)))[:height, :width]
+               for side in (1, 2, 4, 8, 16, 32)]
+    return np.clip(128 + sum(squares), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """The file of a detector that fires dozens of boxes."""
+    spec = importlib.util.spec_from_file_location("sane", Path(__file__).parents[2] / "detection" / "sane.py")
+    sane = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sane)
+    image = scene(90, 120).transpose(2, 0, 1).astype(np.float32) / 255
+    model = sane.sane_detector("fasterrcnn_vgg16", image, num_classes=5, box_head_width=16, min_size=32, max_size=64,
+                               anchor_sizes=((16, 32, 64),))
+    model.roi_heads.box_predictor.cls_score.bias[0] -= 3            # some surer ones among them
+    model.record["class_names"] = CLASSES
+    path = tmp_path_factory.mktemp("detector") / "detector.npz"
+    minicnn.save(path, model)
+    return path
+
+
+@pytest.fixture(scope="session")
+def loaded(weights):
+    return minicnn.load(weights)
+
+
+@pytest.fixture
+def model(loaded):
+    """A copy of the detector, whose settings a test may change."""
+    return copy.deepcopy(loaded)
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch, weights, loaded):
+    """The verb gets a copy too, instead of reading the 60 MB again for every test."""
+    load = minicnn.load
+    monkeypatch.setattr(minicnn, "load", lambda path: copy.deepcopy(loaded) if str(path) == str(weights) else load(path))
+
+
+@pytest.fixture
+def shots(here):
+    """A folder with two pictures, to work beside."""
+    (here / "shots").mkdir()
+    for seed, name in enumerate(("one.png", "two.ppm")):
+        write_picture(here / "shots" / name, scene(60 + 30 * seed, 90, seed))
+    return ["shots/one.png", "shots/two.ppm"]
+
+
+def rounded(document):
+    return [(one["label"], one["name"], round(one["score"], 4), np.round(one["box"], 2).tolist()) for one in document]
+
+
+# results
+
+def test_json_is_what_the_model_finds(run, weights, model, shots):
+    status, out, err = run("detect", "shots", "--weights", weights, "--json", "-")
+    rows = json.loads(out)
+    assert (status, err) == (0, "") and [row["image"] for row in rows] == shots
+    for row in rows:
+        found = model.detect(row["image"])
+        height, width, _ = read_picture(row["image"]).shape
+        assert list(row) == ["image", "width", "height", "detections", "milliseconds"]
+        assert (row["height"], row["width"]) == (height, width)
+        assert rounded(row["detections"]) == rounded(found.document()) and len(found) > 10
+        assert all(list(one) == ["label", "name", "score", "box"] and one["name"] == CLASSES[one["label"]] for one in row["detections"])
+        scores = [one["score"] for one in row["detections"]]
+        assert scores == sorted(scores, reverse=True) and 0.05 < scores[-1] < 0.5 < scores[0]    # the model's own threshold
+        assert list(row["milliseconds"]) == ["read", "transform", "backbone", "rpn", "heads", "total"]
+        *parts, total = row["milliseconds"].values()
+        assert min(parts) > 0 and sum(parts) <= total
+
+
+def test_the_threshold_is_for_results_lines_and_pictures(run, weights, model, shots):
+    status, out, err = run("detect", shots[0], "--weights", weights, "--score-threshold", 0.3, "--json", "r.json", "--out", "drawn")
+    document, found = json.loads(Path("r.json").read_text())[0], model.detect(shots[0])
+    assert rounded(document["detections"]) == rounded(found.above(0.3).document()) and len(found.above(0.5)) < len(found.above(0.3))
+    assert f"  {len(found.above(0.3))} object" in out
+    assert_array_equal(read_picture("drawn/one.png"), found.above(0.3).draw(shots[0]))
+    assert (status, err) == (0, "")
+
+
+def test_without_a_threshold_lines_and_pictures_show_what_is_above_a_half(run, weights, model, shots, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = run("detect", *shots, "--weights", weights, "--out", "drawn/", "--json", "r.json")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1::2] == ["  -> drawn/one.png", "  -> drawn/two.png"]
+    for line, shot, name in zip(lines[::2], shots, ("one.png", "two.png"), strict=True):
+        found = model.detect(shot).above(0.5)
+        height, width, _ = read_picture(shot).shape
+        best = f"{found.names[0]} {found.scores[0]:.2f}"
+        assert re.fullmatch(rf"{shot}  {width}x{height}  {len(found)} objects?: {best}.*  \d+\.\d\d s", line), line
+        assert len(line) <= 80
+        assert_array_equal(read_picture(Path("drawn", name)), found.draw(shot))
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
+    assert min(len(row["detections"]) for row in json.loads(Path("r.json").read_text())) > len(found)
+
+
+def test_csv(run, weights, model, shots):
+    status, out, err = run("detect", *shots, "--weights", weights, "--format", "csv")             # by itself to standard output
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert (status, err) == (0, "") and list(table[0]) == ["image", "label", "name", "score", "x1", "y1", "x2", "y2"]
+    assert [row["image"] for row in table] == [shot for shot in shots for _ in range(len(model.detect(shot)))]
+    status, lines, err = run("detect", *shots, "--weights", weights, "--format", "csv", "--json", "r.csv")
+    assert Path("r.csv").read_text() == out and len(lines.splitlines()) == 2
+
+
+def test_comp4(run, weights, model, shots):
+    status, out, err = run("detect", *shots, "--weights", weights, "--format", "comp4", "--json", "voc/", "--score-threshold", 0.2)
+    assert (status, err) == (0, "") and len(out.splitlines()) == 2
+    files = {path.name: path.read_text().splitlines() for path in Path("voc").iterdir()}
+    found = [one for shot in shots for one in model.detect(shot).above(0.2).document()]
+    expected = {"comp4_det_test_cat.txt", "comp4_det_test_traffic light.txt", "comp4_det_test_dog.txt"}
+    assert expected <= set(files) <= expected | {"comp4_det_test_N_A.txt"}
+    assert sum(map(len, files.values())) == len(found)
+    first = next(one for one in found if one["name"] == "cat")
+    image, *numbers = files["comp4_det_test_cat.txt"][0].split()
+    x1, y1, x2, y2 = first["box"]
+    assert image in ("one", "two")
+    assert list(map(float, numbers)) == pytest.approx([first["score"], x1 + 1, y1 + 1, x2, y2], abs=1e-3)
+
+
+@pytest.mark.parametrize("option, attribute, size", [("--min-size", "min_size", 40), ("--max-size", "max_size", 40)])
+def test_sizes(run, weights, model, shots, option, attribute, size):
+    other = rounded(model.detect(shots[0]).document())
+    setattr(model.transform, attribute, size)
+    out = run("detect", shots[0], "--weights", weights, option, size, "--json", "-")[1]
+    assert rounded(json.loads(out)[0]["detections"]) == rounded(model.detect(shots[0]).document()) != other
+
+
+def test_nothing_found_is_said(run, weights, shots):
+    status, out, err = run("detect", *shots, "--weights", weights, "--score-threshold", 1, "--json", "r.json")
+    assert status == 0 and out.count("  no objects  ") == 2
+    assert [row["detections"] for row in json.loads(Path("r.json").read_text())] == [[], []]
+
+
+def test_arrays_and_ppm_need_no_pillow(run, weights, model, here, monkeypatch):
+    x = (scene(60, 90) / 255).astype(np.float32)
+    np.save(here / "x.npy", x)
+    write_picture(here / "y.ppm", scene(60, 90))
+    expected = rounded(model.detect(x).document())
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    status, out, err = run("detect", "x.npy", "y.ppm", "--weights", weights, "--json", "-")
+    assert (status, err) == (0, "")
+    assert [rounded(row["detections"]) for row in json.loads(out)] == [expected, expected]
+    status, out, err = run("detect", "x.npy", "--weights", weights, "--out", "drawn")
+    assert status == 2 and "pip install pillow" in err and not Path("drawn").exists()
+
+
+# one of many
+
+def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, weights, shots):
+    Path("bad.jpg").write_bytes(b"no picture")
+    Path("huge.ppm").write_bytes(b"P6 60000 60000 255\n")
+    status, out, err = run("detect", "none.png", shots[0], "bad.jpg", "huge.ppm", shots[1], "--weights", weights, "--json", "r.json",
+                           "--out", "drawn")
+    assert status == 1
+    for line, name in zip(err.splitlines(), ("none.png", "bad.jpg", "huge.ppm"), strict=True):
+        assert line.startswith("minicnn detect: error: got ") and name in line
+    assert [line.split()[0] for line in out.splitlines()[::2]] == shots
+    assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
+
+
+def test_nothing_but_bad_pictures(run, weights, here):
+    status, out, err = run("detect", "none.png", "--weights", weights, "--json", "-")
+    assert status == 1 and json.loads(out) == [] and err.count("\n") == 1
+
+
+def test_an_interrupt_leaves_whole_pictures_and_no_results(run, weights, model, shots, monkeypatch):
+    look = detect.look
+
+    def interrupted(model, path):
+        if "two" in str(path):
+            raise KeyboardInterrupt
+        return look(model, path)
+    monkeypatch.setattr(detect, "look", interrupted)
+    status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json", "--out", "drawn")
+    assert status == 130 and out.count("\n") == 2 and "interrupted" in err
+    assert [path.name for path in Path("drawn").iterdir()] == ["one.png"] and not Path("r.json").exists()
+    assert_array_equal(read_picture("drawn/one.png"), model.detect(shots[0]).above(0.5).draw(shots[0]))
+    status, out, err = run("detect", *shots, "--weights", weights, "--json", "-")
+    assert (status, out) == (130, "")
+
+
+def test_a_name_that_is_not_utf8_does_not_spoil_the_results(run, weights, here):
+    name = "caf\udce9.ppm"                                          # Latin-1 on the disk
+    write_picture(here / name, scene(40, 50))
+    status, out, err = run("detect", name, "--weights", weights, "--json", "-")
+    assert status == 0 and json.loads(out)[0]["image"] == "caf?.ppm"
+    assert run("detect", name, "--weights", weights)[0] == 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("options, on_terminal, bar", [(["--json", "-"], True, True), ([], True, False), ([], False, True)])
+def test_a_bar_where_lines_do_not_show_progress(weights, shots, monkeypatch, options, on_terminal, bar):
+    out, err = Terminal() if on_terminal else io.StringIO(), Terminal()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr("minicnn.progress.time.perf_counter", lambda ticks=iter(range(1000)): float(next(ticks)))     # a second a call
+    assert main(["detect", "none.png", *shots, "--weights", str(weights), *options]) == 1
+    assert ("detect  2/3" in err.getvalue()) == bar
+    assert "\r\x1b[Kminicnn detect: error: got none.png" in err.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+# the lines
+
+def test_a_line_lists_as_many_objects_as_fit():
+    found = Detections(np.zeros((4, 4), np.float32), np.arange(1, 5), np.array([0.98, 0.91, 0.6, 0.5], np.float32),
+                       ["person", "dog", "cat", "traffic light"])
+    assert listing(found, 60) == "4 objects: person 0.98, dog 0.91, cat 0.60, ... +1"
+    assert listing(found, 50) == "4 objects: person 0.98, dog 0.91, cat 0.60, ... +1"
+    assert listing(found, 49) == "4 objects: person 0.98, dog 0.91, ... +2"
+    assert listing(found, 80) == "4 objects: person 0.98, dog 0.91, cat 0.60, traffic light 0.50"
+    assert listing(found, -9) == "4 objects: person 0.98, ... +3"
+    assert listing(found.above(0.95), 0) == "1 object: person 0.98" and listing(found.above(1), 0) == "no objects"
+
+
+@pytest.mark.parametrize("paths, expected", [
+    (["a/x.jpg", "a/y.JPEG", "z.png"], ["x.jpg", "y.JPEG", "z.png"]),
+    (["a/x.gif", "x.npy.ppm"], ["x.png", "x.npy.png"]),
+    (["a/x.jpg", "b/x.jpg", "y.jpg"], ["a_x.jpg", "b_x.jpg", "y.jpg"]),
+    (["a/x.jpg", "b/X.JPG"], ["a_x.jpg", "b_X.JPG"]),
+    (["a/x.jpg", "x.png"], ["x.jpg", "x.png"]),
+    (["a/x.png", "a/x.gif", "a/x.tif"], ["a_x.png", "a_x_2.png", "a_x_3.png"]),
+    (["c/a/x.jpg", "d/a/x.jpg", "a_x.jpg"], ["a_x.jpg", "a_x_2.jpg", "a_x_3.jpg"])])
+def test_drawn_pictures_have_names_of_their_own(paths, expected):
+    assert drawn_names([Path(path) for path in paths]) == expected
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(run, weights, model, here):
+    for seed, folder in enumerate("ab"):
+        (here / folder).mkdir()
+        write_picture(here / folder / "x.png", scene(60, 90, seed))
+    status, out, err = run("detect", "a", "b", "--weights", weights, "--out", "drawn")
+    assert status == 0 and "-> drawn/a_x.png\n" in out and "-> drawn/b_x.png\n" in out
+    for folder in "ab":
+        assert_array_equal(read_picture(f"drawn/{folder}_x.png"), model.detect(f"{folder}/x.png").above(0.5).draw(f"{folder}/x.png"))
+
+
+# refused before the work
+
+@pytest.mark.parametrize("argv, expected", [
+    (["shots", "--format", "comp4"], "--json FOLDER"), (["shots", "--format", "comp4", "--json", "-"], "--json FOLDER"),
+    (["shots", "shots/one.txt", "--format", "comp4", "--json", "voc"], "2 pictures named one"),
+    (["shots", "--json", "none/r.json"], "none/r.json"), (["shots", "--json", "shots"], "folder"),
+    (["shots", "--out", "shots/one.png"], "one.png"), (["shots", "--out", "shots"], "shots/one.png is a picture to look at"),
+    (["shots", "--format", "comp4", "--json", "shots/one.png"], "one.png"),
+    (["empty"], "empty"), (["none*.jpg"], "none*.jpg")])
+def test_what_cannot_be_done_is_refused_before_the_work(refused, weights, shots, monkeypatch, argv, expected):
+    Path("empty").mkdir()
+    monkeypatch.setattr(FasterRCNN, "detect", lambda *args: pytest.fail("looked at a picture"))
+    assert expected in refused("detect", *argv, "--weights", weights)
+
+
+@pytest.mark.parametrize("options, expected", [
+    (["--score-threshold", "1.5"], "0 to 1"), (["--score-threshold", "nan"], "0 to 1"), (["--score-threshold", "x"], "x"),
+    (["--min-size", "0"], "at least 1"), (["--max-size", "2.5"], "2.5"), (["--format", "xml"], "xml")])
+def test_options_that_make_no_sense(run, weights, shots, options, expected):
+    status, out, err = run("detect", *shots, "--weights", weights, *options)
+    assert status == 2 and out == "" and err.count("\n") == 1 and expected in err
+
+
+def test_a_classifier_is_no_detector(refused, shots, here):
+    minicnn.save(here / "lenet.npz", minicnn.build("lenet5", rng=np.random.default_rng(0)))
+    assert "lenet5" in refused("detect", *shots, "--weights", here / "lenet.npz")
+    assert "none.npz" in refused("detect", *shots, "--weights", "none.npz")
