@@ -1,0 +1,115 @@
+"""The rungs from a picture to its boxes, ours and a reference's, held against each other.
+
+Up to the RPN's answers everything is smooth, and ours is computed from the picture. Choosing the best and suppressing the rest is
+not: two scores that differ in the last digit change places. So from there on each step of ours is given the *reference's* input, and
+only the last rung, the detections, is compared from end to end.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minicnn import functional as F
+from minicnn.data.pictures import as_input, read_picture
+from minicnn.detection.transform import Batch
+from minicnn.probe import probed
+
+PICTURES = Path(__file__).parents[1] / "pictures"
+RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
+DETECTORS = ("fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
+             "fasterrcnn_mobilenet_v3_large_320_fpn")
+
+
+def pictures():
+    """Photographs cut to shapes on which ports fail: name -> (3, H, W) float32."""
+    chelsea, astronaut, hopper = (read_picture(PICTURES / f"{name}.jpg") for name in ("chelsea", "astronaut", "grace_hopper"))
+    gray = np.repeat(chelsea.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    return {name: as_input(np.ascontiguousarray(picture)) for name, picture in (
+        ("gray 300x451", gray),
+        ("trap 161x214", astronaut[20:181, 150:364]),               # 161 (800 / 161) < 800
+        ("tall 480x150", hopper[60:540, 180:330]),
+        ("tiny 30x40", astronaut[20:260:8, 120:440:8]))}
+
+
+def our_rungs(model, images):
+    """Ours up to the RPN's answers, and the detections."""
+    kept = {"backbone.body": [], "backbone": [], "rpn.head": []}
+    paths = [path for path in kept if path in dict(model.named_layers())]
+    with probed(model, {path: lambda x, y, outputs=kept[path]: outputs.append(y) for path in paths}):
+        found = model(images)
+    batch, maps = model.transform(images), kept["backbone"][0]
+    return {
+        "pixels": batch.pixels, "sizes": batch.sizes, "body": sum(kept["backbone.body"], []), "maps": maps,
+        "objectness": [objectness for objectness, _ in kept["rpn.head"]], "deltas": [deltas for _, deltas in kept["rpn.head"]],
+        "anchors": np.concatenate(model.rpn.anchors(maps, batch)), "found": found,
+    }
+
+
+def our_steps(model, theirs):
+    """Ours from the RPN's answers on, each step with the reference's input."""
+    batch = Batch(theirs["pixels"], theirs["sizes"], theirs["sizes"])
+    ends = np.cumsum([x.shape[1] for x in theirs["objectness"]])[:-1]
+    proposals = [model.rpn.propose([(objectness[n], deltas[n]) for objectness, deltas in zip(theirs["objectness"], theirs["deltas"])],
+                                   np.split(theirs["anchors"], ends), size)
+                 for n, size in enumerate(theirs["sizes"])]
+    pooled = model.roi_heads.box_roi_pool(theirs["maps"][:model.pooled_maps], theirs["proposals"], batch.sizes)
+    logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(theirs["pooled"]))
+    return {"proposals": proposals, "pooled": pooled, "logits": logits, "box_deltas": deltas}
+
+
+def differences(model, images, theirs):
+    """The worst difference on every rung: {rung: number}, and {rung: how many could not be matched}."""
+    ours, steps = our_rungs(model, images), our_steps(model, theirs)
+    assert ours["sizes"] == theirs["sizes"]
+    worst = {"input": relative(ours["pixels"], theirs["pixels"])}
+    for name, levels in (("body map", "body"), ("map", "maps")):
+        assert len(ours[levels]) == len(theirs[levels])
+        worst.update({f"{name} {i}": relative(a, b) for i, (a, b) in enumerate(zip(ours[levels], theirs[levels]))})
+    for name in ("objectness", "deltas"):
+        worst[name] = max(relative(a, b) for a, b in zip(ours[name], theirs[name]))
+    worst["anchors, px"] = float(np.abs(ours["anchors"] - theirs["anchors"]).max())
+    unmatched = {"proposals": 0, "detections": 0}
+    worst["proposals, px"] = 0.0
+    for a, b in zip(steps["proposals"], theirs["proposals"]):
+        pixels, _, alone = match((a, None, None), (b, None, None))
+        worst["proposals, px"] = max(worst["proposals, px"], pixels)
+        unmatched["proposals"] += alone
+    worst["pooled"] = relative(steps["pooled"], theirs["pooled"])
+    worst["class scores"] = float(np.abs(F.softmax(steps["logits"]) - F.softmax(theirs["logits"])).max())
+    worst["box deltas"] = relative(steps["box_deltas"], theirs["box_deltas"])
+    worst["boxes, px"] = worst["scores"] = 0.0
+    for a, b in zip(ours["found"], theirs["found"]):
+        pixels, score, alone = match(a, b)
+        worst["boxes, px"], worst["scores"] = max(worst["boxes, px"], pixels), max(worst["scores"], score)
+        unmatched["detections"] += alone
+    return worst, unmatched
+
+
+def relative(a, b):
+    """max |a - b| / max |b|."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    return float(np.abs(a.astype(np.float64) - b).max(initial=0) / np.abs(b).max(initial=1e-30))
+
+
+def match(ours, theirs):
+    """Pair detections of one picture by label, place and score, whatever their order.
+
+    Args:
+        ours, theirs: boxes (D, 4), scores and labels (D,), or None for both.
+
+    Returns:
+        the worst distance in pixels and in score of those paired; how many of either side found no partner.
+    """
+    (boxes, scores, labels), (other, other_scores, other_labels) = ours, theirs
+    free, pixels, score = np.ones(len(boxes), bool), 0.0, 0.0
+    for j, box in enumerate(other):
+        distance = np.abs(boxes - box).max(axis=1, initial=0)
+        good = free & (distance <= PIXELS)
+        if scores is not None:
+            good &= (labels == other_labels[j]) & (np.abs(scores - other_scores[j]) <= SCORE)
+        if good.any():
+            i = np.flatnonzero(good)[distance[good].argmin()]
+            free[i] = False
+            pixels = max(pixels, float(distance[i]))
+            score = max(score, 0.0 if scores is None else float(abs(scores[i] - other_scores[j])))
+    return pixels, score, int(free.sum()) + len(other) - int((~free).sum())

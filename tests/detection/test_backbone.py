@@ -1,0 +1,64 @@
+"""Backbones: the maps of the five detectors, their channels and strides."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import minicnn
+from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone
+from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU
+
+
+class Halves(Layer):
+    """A body of two maps."""
+
+    def __call__(self, x):
+        return [x, x[:, :, ::2, ::2]]
+
+
+class Doubled(Layer):
+    """In the place of a pyramid."""
+
+    def __call__(self, maps):
+        return [2 * x for x in maps]
+
+
+def test_a_chain_gives_one_map_under_the_names_of_its_layers():
+    rng = np.random.default_rng(0)
+    conv, x = Conv2d(3, 4, 3, padding=1, rng=rng), rng.standard_normal((2, 3, 6, 8)).astype(np.float32)
+    backbone = SingleMapBackbone([conv, ReLU(), MaxPool2d(2)])
+    maps = backbone(x)
+    assert len(maps) == 1 and maps[0].dtype == np.float32
+    assert_array_equal(maps[0], MaxPool2d(2)(ReLU()(conv(x))))
+    assert [path for path, _ in backbone.named_arrays()] == ["0.weight", "0.bias"]
+
+
+def test_a_pyramid_reads_all_maps_of_the_body():
+    x = np.random.default_rng(0).standard_normal((1, 2, 4, 6)).astype(np.float32)
+    maps = BackboneWithFPN(Halves(), Doubled())(x)
+    assert_array_equal(maps[0], 2 * x)
+    assert_array_equal(maps[1], 2 * x[:, :, ::2, ::2])
+    assert len(maps) == 2
+
+
+@pytest.mark.parametrize("architecture, maps", {
+    "fasterrcnn_vgg16": [(512, 4, 6)],
+    "fasterrcnn_resnet50_fpn": [(256, 16, 24), (256, 8, 12), (256, 4, 6), (256, 2, 3), (256, 1, 2)],
+    "fasterrcnn_resnet50_fpn_v2": [(256, 16, 24), (256, 8, 12), (256, 4, 6), (256, 2, 3), (256, 1, 2)],
+    "fasterrcnn_mobilenet_v3_large_fpn": [(256, 2, 3), (256, 2, 3), (256, 1, 2)],
+    "fasterrcnn_mobilenet_v3_large_320_fpn": [(256, 2, 3), (256, 2, 3), (256, 1, 2)],
+}.items(), ids=str)
+def test_maps_have_the_strides_of_the_paper(architecture, maps):
+    model = minicnn.build(architecture, box_head_width=8)           # zeros: only shapes are asked
+    got = model.backbone(np.zeros((1, 3, 64, 96), np.float32))
+    assert [x.shape for x in got] == [(1, *shape) for shape in maps]
+    assert {x.dtype for x in got} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("architecture, channels, strides", [
+    ("fasterrcnn_resnet50_fpn", (256, 512, 1024, 2048), (4, 8, 16, 32)),
+    ("fasterrcnn_mobilenet_v3_large_fpn", (160, 960), (32, 32))])
+def test_bodies_return_what_the_pyramid_reads(architecture, channels, strides):
+    body = minicnn.build(architecture, box_head_width=8).backbone.body
+    got = body(np.zeros((1, 3, 32, 64), np.float32))
+    assert [x.shape for x in got] == [(1, c, 32 // stride, 64 // stride) for c, stride in zip(channels, strides)]

@@ -1,0 +1,49 @@
+"""All five detectors against torchvision, rung by rung, on photographs of shapes on which ports fail."""
+
+import pytest
+from ladder import DETECTORS, PIXELS, RELATIVE, SCORE, differences, pictures
+from sane import sane_detector
+
+pytestmark = pytest.mark.parity
+
+
+@pytest.mark.parametrize("picture", pictures())
+@pytest.mark.parametrize("architecture", DETECTORS)
+def test_every_rung_equals_torchvisions(architecture, picture):
+    from torch_twins import torch_rungs, torch_twin
+    image = pictures()[picture]
+    model = sane_detector(architecture, image)
+    theirs = torch_rungs(torch_twin(model), [image])
+    assert 20 <= len(theirs["found"][0][0]) < 100               # sane: dozens, and not cut off
+    check(*differences(model, [image], theirs))
+
+
+@pytest.mark.parametrize("architecture", ["fasterrcnn_mobilenet_v3_large_320_fpn"])
+def test_a_batch_is_padded_as_torchvision_pads_it(architecture):
+    from torch_twins import torch_rungs, torch_twin
+    images = list(pictures().values())
+    model = sane_detector(architecture, images[0])
+    check(*differences(model, images, torch_rungs(torch_twin(model), images)))
+
+
+@pytest.mark.parametrize("architecture, arguments", [
+    ("fasterrcnn_vgg16", {"box_head_width": 4096, "min_size": 300, "num_classes": 4}),
+    ("fasterrcnn_resnet50_fpn", {"norm": "batch", "min_size": 256, "max_size": 300}),
+    ("fasterrcnn_resnet50_fpn", {"norm_eps": 0.0, "min_size": 256, "num_classes": 2}),
+    ("fasterrcnn_mobilenet_v3_large_320_fpn", {"box_score_thresh": 0.2, "box_nms_thresh": 0.3, "box_detections_per_img": 7,
+                                               "rpn_nms_thresh": 0.5, "rpn_score_thresh": 0.3, "image_mean": (0.5, 0.4, 0.3)}),
+])
+def test_other_settings_than_the_defaults(architecture, arguments):
+    from torch_twins import torch_rungs, torch_twin
+    image = pictures()["gray 300x451"]
+    model = sane_detector(architecture, image, **arguments)
+    theirs = torch_rungs(torch_twin(model), [image])
+    assert len(theirs["found"][0][0])
+    check(*differences(model, [image], theirs))
+
+
+def check(worst, unmatched):
+    assert unmatched == {"proposals": 0, "detections": 0}
+    assert worst.pop("anchors, px") == 0
+    for name, difference in worst.items():
+        assert difference <= (PIXELS if name.endswith("px") else SCORE if name.endswith("scores") else RELATIVE), (name, difference)
