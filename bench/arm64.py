@@ -1,0 +1,180 @@
+"""What bench/arm64.sh runs: the same work on this machine and in an emulated 64-bit Arm Python with NumPy and Pillow alone.
+
+LeNet's forward pass, the conversion of a torch checkpoint and a detection with each of two detectors: MobileNetV3 320 with random
+weights tuned to a picture, and the trained VGG16 one at a short side of 160 pixels. Converted arrays must be equal to the bit, logits
+to 1e-5 of the largest, detections in number and label, in place to 0.05 pixels and in score to 1e-3. Times are not compared: those of
+an emulator say nothing.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minicnn
+from minicnn.cli.main import main as command
+
+ROOT = Path(__file__).resolve().parents[1]
+LENETS = "lenet5", "lenet5_caffe"
+MOBILENET = "fasterrcnn_mobilenet_v3_large_320_fpn"
+VOC = "fasterrcnn_vgg16_voc"
+CONVERT = {MOBILENET: ("--arch", MOBILENET), VOC: ("--config", f"{VOC}.json")}      # options, files in the folder of the inputs
+DETECT = {MOBILENET: (), VOC: ("--min-size", "160")}
+LOGITS, PIXELS, SCORE = 1e-5, 0.05, 1e-3        # tolerances: of the largest logit, and those of the parity tests
+ENOUGH = 10                                     # detections; fewer would show little
+
+
+def prepare(folder, args):
+    """Make the inputs, and with them what is expected, on this machine."""
+    inputs = empty(folder / "inputs")
+    (folder / "differences.json").unlink(missing_ok=True)
+    for seed, name in enumerate(LENETS):
+        minicnn.save(inputs / f"{name}.npz", minicnn.build(name, rng=np.random.default_rng(seed)))
+    np.save(inputs / "digits.npy", np.random.default_rng(9).random((4, 1, 28, 28), np.float32))
+    shutil.copy(args.picture, inputs / "picture.jpg")
+    write_mobilenet(inputs / f"{MOBILENET}.pth", inputs / "picture.jpg")
+    if not args.short:
+        for suffix in ".pth", ".json":
+            shutil.copy(args.weights.with_suffix(suffix), inputs / f"{VOC}{suffix}")
+    compute(inputs, empty(folder / "expected"))
+
+
+def write_mobilenet(path, picture):
+    """A checkpoint as torch writes it, of a detector that finds dozens of things in the picture."""
+    import torch
+    sys.path.append(str(ROOT / "tests" / "detection"))
+    from sane import sane_detector
+
+    from minicnn.data.pictures import as_input
+
+    model = sane_detector(MOBILENET, as_input(picture), seed=1)
+    torch.save({name: torch.from_numpy(array) for name, array in model.named_arrays()}, path)
+
+
+def check(folder, args):
+    """The same from the inputs, in the emulated Python; hold it against what is expected."""
+    installed = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
+    if platform.machine() != "aarch64" or installed != {"numpy", "pillow"}:
+        sys.exit(f"expected an aarch64 Python with NumPy and Pillow alone, got {platform.machine()} with {', '.join(sorted(installed))}")
+    inputs, expected, found = folder / "inputs", folder / "expected", empty(folder / "found")
+    compute(inputs, found)
+    differences = {}
+    for name in LENETS:
+        differences[name] = compare_logits(expected / f"{name}.npy", found / f"{name}.npy")
+    for name in detectors(inputs):
+        differences[name] = {"arrays": compare_archives(expected / f"{name}.npz", found / f"{name}.npz"),
+                             **compare_detections(expected / f"{name}.json", found / f"{name}.json")}
+    machine = {"machine": platform.machine(), "python": platform.python_version(),
+               "versions": {package: importlib.metadata.version(package) for package in ("numpy", "pillow")}}
+    text = json.dumps({"arm64": machine, "differences": differences}, indent=1)
+    (folder / "differences.json").write_text(text)
+    print(text)
+
+
+def publish(folder, args):
+    """Write bench/results/arm64.json, back on this machine."""
+    from record import circumstances, record
+
+    if not (folder / "expected" / f"{VOC}.json").exists():
+        sys.exit("the short form has no result to publish")
+    record("arm64", {
+        "made": {**circumstances(("pillow", "torch")), "command": "bash bench/arm64.sh"},
+        "question": "does 64-bit Arm, emulated, with NumPy and Pillow alone, give this machine's logits, arrays and detections",
+        "emulator": args.emulator, "tolerances": {"logits": LOGITS, "pixels": PIXELS, "score": SCORE},
+        **json.loads((folder / "differences.json").read_text()),
+    })
+
+
+def compute(inputs, out):
+    """Logits, converted checkpoints and detections; the detectors by the commands that a user types."""
+    digits = np.load(inputs / "digits.npy")
+    for name in LENETS:
+        np.save(out / f"{name}.npy", minicnn.load(inputs / f"{name}.npz")(digits))
+    for name in detectors(inputs):
+        options = [inputs / option if option.endswith(".json") else option for option in CONVERT[name]]
+        run("convert", inputs / f"{name}.pth", "-o", out / f"{name}.npz", *options)
+        run("detect", inputs / "picture.jpg", "--weights", out / f"{name}.npz", "--json", out / f"{name}.json", *DETECT[name])
+
+
+def detectors(inputs):
+    """Those whose checkpoints are there."""
+    return [name for name in CONVERT if (inputs / f"{name}.pth").exists()]
+
+
+def run(*argv):
+    print("minicnn", *argv, flush=True)
+    if status := command([str(argument) for argument in argv]):
+        sys.exit(status)
+
+
+def compare_logits(expected, found):
+    """The largest difference, of the largest logit."""
+    expected, found = np.load(expected), np.load(found)
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    require(difference <= LOGITS, f"the logits differ by {difference:.1e} of the largest")
+    return {"logits": float(difference)}
+
+
+def compare_archives(expected, found):
+    """The number of arrays, which must be equal to the bit."""
+    with np.load(expected) as expected, np.load(found) as found:
+        names = [name for name in expected.files if name != "minicnn.json"]
+        require(expected.files == found.files, "the archives hold other arrays")
+        for name in names:
+            require(np.array_equal(expected[name], found[name]), f"{name} differs")
+    return len(names)
+
+
+def compare_detections(expected, found):
+    """The number of detections and their largest differences; those of a label are matched by place."""
+    [expected], [found] = (json.loads(path.read_text()) for path in (expected, found))
+    expected, found = expected["detections"], found["detections"]
+    require(len(expected) >= ENOUGH, f"only {len(expected)} detections are expected")
+    require(len(found) == len(expected), f"{len(found)} detections, expected {len(expected)}")
+    pixels, scores, left = 0, 0, list(found)
+    for one in expected:
+        same = [other for other in left if other["label"] == one["label"]]
+        require(same, f"one detection too few of {one['name']}")
+        best = min(same, key=lambda other: distance(other["box"], one["box"]))
+        left.remove(best)
+        pixels, scores = max(pixels, distance(best["box"], one["box"])), max(scores, abs(best["score"] - one["score"]))
+    require(pixels <= PIXELS, f"a box differs by {pixels:.3f} pixels")
+    require(scores <= SCORE, f"a score differs by {scores:.1e}")
+    return {"detections": len(expected), "pixels": pixels, "score": scores}
+
+
+def distance(box, other):
+    return max(abs(a - b) for a, b in zip(box, other))
+
+
+def require(condition, message):
+    if not condition:
+        sys.exit(f"not the same as on the machine that emulates: {message}")
+
+
+def empty(folder):
+    """A folder without what an earlier run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("prepare", "check", "publish"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--short", action="store_true", help="prepare: LeNet and MobileNet only")
+    parser.add_argument("--picture", type=Path, default=ROOT.parent / "shared" / "data" / "pictures" / "astronaut.jpg")
+    parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights" / f"{VOC}.pth")
+    parser.add_argument("--emulator", default="", help="publish: its name and version")
+    args = parser.parse_args()
+    {"prepare": prepare, "check": check, "publish": publish}[args.step](args.folder, args)
+
+
+if __name__ == "__main__":
+    main()
