@@ -169,7 +169,7 @@ def main():
     parser.add_argument("step", choices=("prepare", "check", "publish"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--short", action="store_true", help="prepare: LeNet and MobileNet only")
-    parser.add_argument("--picture", type=Path, default=ROOT.parent / "shared" / "data" / "pictures" / "astronaut.jpg")
+    parser.add_argument("--picture", type=Path, default=ROOT / "tests" / "pictures" / "astronaut.jpg")
     parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights" / f"{VOC}.pth")
     parser.add_argument("--emulator", default="", help="publish: its name and version")
     args = parser.parse_args()

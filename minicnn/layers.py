@@ -416,7 +416,7 @@ class MaxPool2d(Layer):
         self.kernel_size, self.stride, self.padding, self.ceil_mode = kernel_size, stride, padding, ceil_mode
 
     def __call__(self, x):
-        return F.max_pool2d(x, **self.arguments())[0]
+        return F.max_pool2d(x, **self.arguments(), return_indices=False)[0]
 
     def vjp(self, x, input_gradient=True):
         y, index = F.max_pool2d(x, **self.arguments())

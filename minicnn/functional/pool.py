@@ -11,7 +11,7 @@ from minicnn.functional.kernels import kernel
 
 
 @kernel
-def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False):
+def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
     """Take the largest value of each window.
 
     Args:
@@ -20,10 +20,11 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False):
         stride: likewise; None means kernel_size, as in torch.
         padding: pixels of -inf on each side, at most half the kernel, so that no window is all padding.
         ceil_mode: also take a last window that hangs over the edge, if it starts inside the picture or its left padding.
+        return_indices: False, for inference, does without the winners' places, which cost most of the time.
 
     Returns:
         y: (N, C, Ho, Wo).
-        index: (N, C, Ho, Wo), unsigned, the winner's place in its window, row by row; the first of equals, as in torch.
+        index: (N, C, Ho, Wo), unsigned, the winner's place in its window, row by row; the first of equals, as in torch; or None.
 
     Raises:
         ValueError: x is not 4-D, or the padding exceeds half the kernel.
@@ -33,6 +34,10 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False):
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     taps = windows.taps(windows.pad(x, -np.inf))
     y = next(taps).copy(order="K")
+    if not return_indices:
+        for value in taps:
+            np.maximum(y, value, out=y)
+        return y, None
     index = np.zeros_like(y, dtype=np.min_scalar_type(windows.kernel[0] * windows.kernel[1]))
     for tap, value in enumerate(taps, start=1):
         better = (value > y) | (value != value)                           # NaN wins, as in torch

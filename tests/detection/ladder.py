@@ -92,16 +92,24 @@ def relative(a, b):
 
 
 def match(ours, theirs):
+    """The worst distance in pixels and in score of those that ``pairs`` pairs; how many of either side found no partner."""
+    i, j = np.array(pairs(ours, theirs), int).reshape(-1, 2).T
+    pixels = float(np.abs(ours[0][i] - theirs[0][j]).max(initial=0))
+    score = 0.0 if ours[1] is None else float(np.abs(ours[1][i] - theirs[1][j]).max(initial=0))
+    return pixels, score, len(ours[0]) + len(theirs[0]) - 2 * len(i)
+
+
+def pairs(ours, theirs):
     """Pair detections of one picture by label, place and score, whatever their order.
 
     Args:
         ours, theirs: boxes (D, 4), scores and labels (D,), or None for both.
 
     Returns:
-        the worst distance in pixels and in score of those paired; how many of either side found no partner.
+        a list of (place in ours, place in theirs).
     """
     (boxes, scores, labels), (other, other_scores, other_labels) = ours, theirs
-    free, pixels, score = np.ones(len(boxes), bool), 0.0, 0.0
+    free, found = np.ones(len(boxes), bool), []
     for j, box in enumerate(other):
         distance = np.abs(boxes - box).max(axis=1, initial=0)
         good = free & (distance <= PIXELS)
@@ -110,6 +118,5 @@ def match(ours, theirs):
         if good.any():
             i = np.flatnonzero(good)[distance[good].argmin()]
             free[i] = False
-            pixels = max(pixels, float(distance[i]))
-            score = max(score, 0.0 if scores is None else float(abs(scores[i] - other_scores[j])))
-    return pixels, score, int(free.sum()) + len(other) - int((~free).sum())
+            found.append((i, j))
+    return found

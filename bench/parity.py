@@ -1,0 +1,103 @@
+"""How far ours is from torchvision: every rung from a picture to its boxes, and the real detector on 500 photographs.
+
+The ladder (``tests/detection/ladder.py``) takes all five detectors with random weights that behave like trained ones, at their default
+sizes, over four photographs of shapes on which ports fail. The real detector is held against what torchvision found, recorded beside its
+weights; each detection that one side alone has must have come close to a threshold. Rows are kept in a folder, so that an interrupted run
+goes on:
+
+    python bench/parity.py --runs ../runs/parity
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from record import ROOT, commit, record, table
+
+sys.path.insert(0, str(ROOT / "tests" / "detection"))
+from ladder import DETECTORS, differences, pictures  # noqa: E402
+from sane import sane_detector  # noqa: E402
+from torch_twins import torch_rungs, torch_twin  # noqa: E402
+from voc import WEIGHTS, compare, recorded  # noqa: E402
+
+from minicnn.checkpoint.convert import convert  # noqa: E402
+
+MUST = 0.995            # of torchvision's detections matched
+
+
+def kept(folder, name, make):
+    """The row of that name, made unless its file is there."""
+    path = Path(folder, f"{name}.json")
+    if not path.exists():
+        row = {**make(), "commit": commit()}
+        path.write_text(json.dumps(row))
+        print(name, {key: value for key, value in row.items() if key in ("recorded", "matched", "found")}, file=sys.stderr)
+    return json.loads(path.read_text())
+
+
+def ladder_row(architecture, image):
+    model = sane_detector(architecture, image)
+    theirs = torch_rungs(torch_twin(model), [image])
+    worst, unmatched = differences(model, [image], theirs)
+    return {"worst": worst, "unmatched": unmatched, "found": len(theirs["found"][0][0])}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", required=True, help="folder to keep rows in")
+    args = parser.parse_args()
+    Path(args.runs).mkdir(parents=True, exist_ok=True)
+    rungs, commits = [], set()
+    for architecture in DETECTORS:
+        for picture, image in pictures().items():
+            row = kept(args.runs, f"{architecture} {picture}", lambda: ladder_row(architecture, image))
+            commits.add(row.pop("commit"))
+            rungs.append({"model": architecture, "picture": picture, **row})
+    model, _ = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))
+    photographs = {}
+    for name, theirs in recorded().items():
+        photographs[name] = kept(args.runs, f"voc {name}", lambda: compare(model, name, theirs))
+        commits.add(photographs[name].pop("commit"))
+
+    totals = {key: sum(row[key] for row in photographs.values()) for key in ("recorded", "matched", "extra")}
+    reasons = [reason for row in photographs.values() for reason in row["reasons"]]
+    record("parity", {
+        "question": "the worst difference between minicnn and torchvision on every rung; maps relative to the largest value",
+        "rows_made_on": sorted(commits),
+        "worst": {architecture: {rung: max(row["worst"][rung] for row in rungs if row["model"] == architecture)
+                                 for rung in next(row["worst"] for row in rungs if row["model"] == architecture)}
+                  for architecture in DETECTORS},
+        "rows": rungs,
+        "real_detector": {"photographs": len(photographs), **totals, "matched_share": totals["matched"] / totals["recorded"],
+                          "worst_pixels": max(row["pixels"] for row in photographs.values()),
+                          "worst_score": max(row["score"] for row in photographs.values()),
+                          "reasons": reasons, "unexplained": reasons.count(None)},
+    }, ("torch", "torchvision", "pillow"))
+    if totals["matched"] < MUST * totals["recorded"] or None in reasons or any(sum(row["unmatched"].values()) for row in rungs):
+        sys.exit("ours differs from torchvision by more than it may")
+
+
+def markdown(document):
+    """The README's table."""
+    rows = []
+    for architecture, worst in document["worst"].items():
+        maps = max(value for rung, value in worst.items() if "map" in rung)
+        answers = max(worst["objectness"], worst["deltas"])
+        found = sum(row["found"] for row in document["rows"] if row["model"] == architecture)
+        rows.append((f"`{architecture}`", f"{worst['input']:.0e}", f"{maps:.0e}", f"{answers:.0e}", f"{worst['anchors, px']:.0f}",
+                     f"{worst['pooled']:.0e}", f"{worst['boxes, px']:.4f}", f"{worst['scores']:.0e}", found))
+    headers = ("worst of four photographs", "input", "maps", "RPN", "anchors, px", "pooled", "boxes, px", "scores", "detections")
+    real = document["real_detector"]
+    alone = "None is without a partner." if not real["reasons"] else (
+        f"Of the {len(real['reasons'])} without a partner, {len(real['reasons']) - real['unexplained']} came within 0.001 of a threshold.")
+    return f"""{table(headers, rows)}
+
+The real detector on {real['photographs']} photographs of VOC2007's test split: {real['matched']:,} of torchvision's {real['recorded']:,}
+detections matched ({100 * real['matched_share']:.2f} %: same label, within 0.05 pixels and 0.001 of score), {real['extra']} of ours beside
+them. Those matched differ by at most {real['worst_pixels']:.3f} pixels and {real['worst_score']:.5f} of score; the record has two and five
+digits. {alone}"""
+
+
+if __name__ == "__main__":
+    main()

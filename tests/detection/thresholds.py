@@ -1,0 +1,80 @@
+"""Why a detection of one side may be missing on the other: a threshold that it, or what suppressed it, came close to."""
+
+import numpy as np
+from ladder import PIXELS, SCORE
+
+from minicnn import functional as F
+from minicnn.detection import boxes as B
+
+CLOSE = 1e-3            # of a score or an overlap to its threshold
+
+
+def explain(model, image, box, score, label):
+    """Say which threshold lay within ``CLOSE``, or return None.
+
+    Args:
+        model: a detector of ours.
+        image: (3, H, W) float32 in [0, 1].
+        box, score, label: a detection in it that one side has, ours or the reference's, and the other has not.
+    """
+    heads = model.roi_heads
+    if abs(score - heads.score_thresh) <= CLOSE:
+        return f"score {score:.4f} at the threshold {heads.score_thresh}"
+    batch = model.transform([image])
+    size = batch.sizes[0]
+    maps = model.backbone(batch.pixels)
+    proposed, objectness, levels = all_proposals(model.rpn, maps, batch)
+    kept = B.batched_nms(proposed, objectness, levels, model.rpn.nms_thresh)
+    last = model.rpn.post_nms_top_n
+
+    pooled = heads.box_roi_pool(maps[:model.pooled_maps], [proposed], batch.sizes)
+    logits, deltas = heads.box_predictor(heads.box_head(pooled))
+    boxes = B.clip(B.decode(deltas, proposed, heads.bbox_reg_weights), size)[:, label]
+    scores = F.softmax(logits)[:, label]
+    here = model.transform.boxes_to_original(boxes, size, batch.original_sizes[0])
+    sources = np.flatnonzero((np.abs(here - box).max(axis=1) <= PIXELS) & (np.abs(scores - score) <= SCORE))
+    used = kept[:last]
+    candidates = used[scores[used] > heads.score_thresh]
+    rivals = candidates[B.nms(boxes[candidates], scores[candidates], heads.nms_thresh)]
+    for source in sources:
+        suppressed, near = judge(proposed, objectness, kept[levels[kept] == levels[source]], source, model.rpn.nms_thresh)
+        if near:
+            return f"proposal: {near}"
+        if suppressed:
+            continue
+        if len(kept) > last and abs(objectness[source] - objectness[kept[last]]) <= CLOSE:
+            return f"proposal: score {objectness[source]:.4f} at that of the last one taken"
+        _, near = judge(boxes, scores, rivals, source, heads.nms_thresh)
+        if near:
+            return f"detection: {near}"
+    found = heads.select(logits[used], deltas[used], proposed[used], size)[1]
+    if len(found) == heads.detections_per_img and abs(found[-1] - score) <= CLOSE:
+        return f"score {score:.4f} at that of the last one taken"
+    return None
+
+
+def all_proposals(rpn, maps, batch):
+    """What the RPN would propose of one picture if nothing were suppressed: boxes, scores and levels."""
+    boxes, scores, levels = [], [], []
+    for level, (x, anchors) in enumerate(zip(maps, rpn.anchors(maps, batch))):
+        objectness, deltas = (array[0] for array in rpn.head(x))
+        top = np.argsort(-objectness, kind="stable")[:rpn.pre_nms_top_n]
+        boxes.append(B.clip(B.decode(deltas[top], anchors[top], (1, 1, 1, 1))[:, 0], batch.sizes[0]))
+        scores.append(F.sigmoid(objectness[top]))
+        levels.append(np.full(len(top), level))
+    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(levels)
+
+
+def judge(boxes, scores, rivals, one, iou_threshold):
+    """What becomes of ``one`` among rivals that stay: whether one of them suppresses it for certain; and if none does, what hung by a
+    thread: an overlap at the threshold, or the equal score of one that it overlaps."""
+    rivals = rivals[(rivals != one) & (scores[rivals] >= scores[one] - CLOSE)]
+    iou = B.box_iou(boxes[[one]], boxes[rivals])[0].astype(np.float64)
+    even = np.abs(scores[rivals] - scores[one]) <= CLOSE
+    if ((iou > iou_threshold + CLOSE) & ~even).any():
+        return True, None
+    if (at := np.flatnonzero(np.abs(iou - iou_threshold) <= CLOSE)).size:
+        return False, f"overlap {iou[at[0]]:.4f} at the threshold {iou_threshold}"
+    if (at := np.flatnonzero((iou > iou_threshold) & even)).size:
+        return False, f"score {scores[one]:.4f} at that of one it overlaps by {iou[at[0]]:.4f}"
+    return False, None
