@@ -8,10 +8,15 @@ import numpy as np
 
 import minicnn
 
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+
 
 def make(folder):
-    """A pruned network, pictures, and its logits."""
+    """A pruned network, pictures, and its logits; a detector, a photograph, and what it finds there."""
     from minicnn.compression.recipe import Options, Target, compress
+    from minicnn.data.pictures import as_input, read_picture
+    sys.path.insert(0, str(TESTS / "detection"))
+    from sane import sane_detector
 
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(0))
     compress(model, Target("parameters", 43108), Options(), seed=0)
@@ -20,9 +25,15 @@ def make(folder):
     np.save(folder / "x.npy", x)
     np.save(folder / "logits.npy", model(x))
 
+    photograph = read_picture(TESTS / "pictures" / "chelsea.jpg")
+    detector = sane_detector("fasterrcnn_mobilenet_v3_large_320_fpn", as_input(photograph))
+    minicnn.save(folder / "detector.npz", detector)
+    np.save(folder / "photograph.npy", photograph)
+    np.save(folder / "boxes.npy", detector.detect(photograph).boxes)
+
 
 def check(folder):
-    """The same logits from the file alone."""
+    """The same logits and boxes from the files alone."""
     installed = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
     if installed - {"minicnn", "numpy", "pip", "setuptools"}:
         sys.exit(f"expected NumPy alone, got {', '.join(sorted(installed))}")
@@ -31,7 +42,10 @@ def check(folder):
     error = np.abs(model(np.load(folder / "x.npy")) - expected).max() / np.abs(expected).max()
     if not error <= 1e-5:
         sys.exit(f"the logits differ by {error:.1e} of the largest")
-    print(f"logits equal to {error:.1e} of the largest, with {', '.join(sorted(installed))} installed")
+    boxes, expected = minicnn.load(folder / "detector.npz").detect(folder / "photograph.npy").boxes, np.load(folder / "boxes.npy")
+    if boxes.shape != expected.shape or not np.abs(boxes - expected).max() <= 0.05:
+        sys.exit(f"found {len(boxes)} boxes, expected the same {len(expected)}")
+    print(f"logits equal to {error:.1e} of the largest, {len(boxes)} boxes found, with {', '.join(sorted(installed))} installed")
 
 
 if __name__ == "__main__":

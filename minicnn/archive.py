@@ -35,6 +35,8 @@ def save(path, model, dtype="float32"):
     Raises:
         InputError: the place cannot be written, or a weight is beyond float16's range.
     """
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"got dtype {dtype!r}, expected 'float32' or 'float16'. Choose one of them.")
     arrays = dict(model.named_arrays())
     if dtype == "float16":
         arrays = {name: half(name, array) if array.ndim > 1 else array for name, array in arrays.items()}

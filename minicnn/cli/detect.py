@@ -12,8 +12,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 import minicnn
-from minicnn.cli.output import at_least
+from minicnn.cli.output import at_least, trying
 from minicnn.data.pictures import as_values, find_pictures, import_pillow, write_picture
 from minicnn.detection.formats import check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
@@ -23,6 +25,7 @@ from minicnn.progress import Progress
 
 EXAMPLE = "minicnn detect photo.jpg folder/ --weights W.npz --out drawn/"
 DRAWN_ABOVE = 0.5       # score
+TRIAL = 32              # pixels of a picture to try the network on
 STAGES = {"transform": "transform", "backbone": "backbone", "rpn": "rpn", "roi_heads": "heads"}      # path in the model: name in JSON
 
 
@@ -128,6 +131,10 @@ def load_detector(args):
     if not hasattr(model, "detect"):
         raise InputError(f"got {args.weights}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
                          "fasterrcnn_vgg16.")
+    size, model.transform.min_size = model.transform.min_size, TRIAL
+    with trying(args.weights):
+        model([np.zeros((3, TRIAL, TRIAL), np.float32)])
+    model.transform.min_size = size
     if args.score_threshold is not None:
         model.roi_heads.score_thresh = args.score_threshold
     model.transform.min_size = args.min_size or model.transform.min_size

@@ -49,7 +49,11 @@ def hardsigmoid_backward(grad_y, x):
 @kernel
 def hardswish(x):
     """x min(max(x + 3, 0), 6) / 6."""
-    return x * np.clip(x + 3, 0, 6) / 6
+    y = x + 3
+    np.clip(y, 0, 6, out=y)                         # in place: maps are large
+    y *= x
+    y /= 6
+    return y
 
 
 @kernel

@@ -66,7 +66,9 @@ def batch_norm(x, mean, var, weight, bias, eps=1e-5):
     """
     scale = weight / np.sqrt(var + var.dtype.type(eps))
     shift = bias - mean * scale
-    return x * scale.astype(x.dtype)[CHANNEL] + shift.astype(x.dtype)[CHANNEL]
+    y = x * scale.astype(x.dtype)[CHANNEL]
+    y += shift.astype(x.dtype)[CHANNEL]             # in place: maps are large
+    return y
 
 
 @kernel

@@ -120,6 +120,12 @@ def test_float16_rounds_weights_halves_the_file_and_computes_in_float32(tmp_path
     assert again(x).dtype == np.float32 and np.abs(again(x) - model(x)).max() < 1e-3
 
 
+def test_another_dtype_is_refused(path, model):
+    with pytest.raises(InputError, match="got dtype 'float64', expected 'float32' or 'float16'"):
+        minicnn.save(path, model, "float64")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("value", [65520, -1e6])            # the least that is rounded to infinity, and a negative one
 def test_a_weight_beyond_float16_is_refused_and_the_old_file_stays(path, model, value):
     minicnn.save(path, model)

@@ -20,6 +20,7 @@ from minicnn.cli.main import main
 from minicnn.data.pictures import read_picture, write_picture
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.layers import Conv2d
 
 CLASSES = ["__background__", "cat", "traffic light", "N/A", "dog"]
 
@@ -294,6 +295,12 @@ def test_what_cannot_be_done_is_refused_before_the_work(refused, weights, shots,
 def test_options_that_make_no_sense(run, weights, shots, options, expected):
     status, out, err = run("detect", *shots, "--weights", weights, *options)
     assert status == 2 and out == "" and err.count("\n") == 1 and expected in err
+
+
+def test_layers_that_do_not_fit_each_other_are_told_before_the_work(refused, model, shots, here):
+    model.backbone.replace_layer("2", Conv2d(32, 64, 3, padding=1))
+    minicnn.save("wrong.npz", model)
+    assert "got wrong.npz, whose layers do not fit each other" in refused("detect", *shots, "--weights", "wrong.npz", "--out", "drawn")
 
 
 def test_a_classifier_is_no_detector(refused, shots, here):
