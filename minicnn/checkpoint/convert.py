@@ -13,7 +13,7 @@ from minicnn.checkpoint.read import read_state_dict
 from minicnn.data.names import CLASS_NAMES
 from minicnn.errors import InputError
 from minicnn.files import sha256
-from minicnn.models import BUILDERS, build
+from minicnn.models import build
 
 PUBLISHED_RESNET50_FPN = "258fb6c6"         # the SHA-256 of torchvision's COCO file begins so
 MOBILENETS = ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
@@ -26,6 +26,7 @@ MARKS = (
     ("backbone.0.weight", ("fasterrcnn_vgg16",)),
     ("classifier.6.weight", ("vgg16",)),
 )
+ARCHITECTURES = sorted(name for _, names in MARKS for name in names)
 
 
 def convert(path, architecture=None, config=None, norm_eps=None):
@@ -98,11 +99,11 @@ def rename(arrays):
 def choose(path, arrays, architecture):
     """The architecture that was asked for, if it may be, else the one that the names tell."""
     found = next((architectures for mark, architectures in MARKS if mark in arrays), ())
-    if architecture is not None and architecture not in tuple(BUILDERS):        # a tuple: a configuration may say a list
-        raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(BUILDERS)}. Choose one of them.")
+    if architecture not in (None, *ARCHITECTURES):
+        raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(ARCHITECTURES)}. Choose one of them.")
     if not found:
         raise InputError(f"{path}: got arrays named {', '.join(list(arrays)[:3])}, ..., expected those of a torchvision "
-                         f"{', '.join(sorted({name for _, names in MARKS for name in names}))}. Save one of their state dicts.")
+                         f"{', '.join(ARCHITECTURES)}. Save one of their state dicts.")
     if architecture is None and len(found) > 1:
         raise InputError(f"{path}: got arrays that {' and '.join(found)} share, expected to be told which. "
                          "Add --arch with one of the two.")

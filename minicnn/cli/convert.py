@@ -1,9 +1,8 @@
 """Make a detector's file from a torchvision checkpoint, without torch."""
 
 import minicnn
-from minicnn.checkpoint.convert import convert
+from minicnn.checkpoint.convert import ARCHITECTURES, convert
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, provenance
-from minicnn.models import BUILDERS
 
 EXAMPLE = "minicnn convert model.pth -o model.npz"
 
@@ -11,7 +10,7 @@ EXAMPLE = "minicnn convert model.pth -o model.npz"
 def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", help="a state dict in torch's zip or older format, or safetensors")
     add_output(verb)
-    verb.add_argument("--arch", metavar="A", help=f"where names and shapes do not tell it: one of {', '.join(BUILDERS)}")
+    verb.add_argument("--arch", metavar="A", help=f"where names and shapes do not tell it: one of {', '.join(ARCHITECTURES)}")
     verb.add_argument("--config", metavar="FILE", help="JSON of torchvision's constructor arguments, such as min_size, and of class_names, "
                                                        "anchor_sizes, aspect_ratios, roi_output_size")
     verb.add_argument("--bn-eps", type=at_least(0, float), metavar="E",

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser():
     """The whole command line."""
-    top = Parser(prog="minicnn", description="Convolutional networks in NumPy: train, compress, evaluate.")
+    top = Parser(prog="minicnn", description="Convolutional networks and Faster R-CNN in NumPy: detect, train, compress.")
     top.add_argument("--version", action="version", version=f"minicnn {minicnn.__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for module in VERBS:

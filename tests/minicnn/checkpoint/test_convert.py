@@ -117,7 +117,7 @@ def test_the_classifier_is_recognised():
 
 
 @pytest.mark.parametrize("asked, expected", [
-    (RESNET, [f"arrays of {VGG}", f"expected {RESNET}", "--arch"]), ("lenet5", ["expected lenet5"]),
+    (RESNET, [f"arrays of {VGG}", f"expected {RESNET}", "--arch"]), ("lenet5", ["got the architecture 'lenet5'", VGG]),
     ("resnet99", ["'resnet99'", VGG, RESNET_V2]), ("", ["''"]), (["vgg16"], ["['vgg16']"]), (5, ["5"]),
 ])
 def test_another_architecture_than_the_files_is_refused(holds, config, asked, expected):
