@@ -4,13 +4,16 @@ import pytest
 from ladder import DETECTORS, PIXELS, RELATIVE, SCORE, differences, pictures
 from sane import sane_detector
 
-pytestmark = pytest.mark.parity
+pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+from torch_twins import torch_rungs, torch_twin  # noqa: E402
+
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("picture", pictures())
 @pytest.mark.parametrize("architecture", DETECTORS)
 def test_every_rung_equals_torchvisions(architecture, picture):
-    from torch_twins import torch_rungs, torch_twin
     image = pictures()[picture]
     model = sane_detector(architecture, image)
     theirs = torch_rungs(torch_twin(model), [image])
@@ -20,7 +23,6 @@ def test_every_rung_equals_torchvisions(architecture, picture):
 
 @pytest.mark.parametrize("architecture", ["fasterrcnn_mobilenet_v3_large_320_fpn"])
 def test_a_batch_is_padded_as_torchvision_pads_it(architecture):
-    from torch_twins import torch_rungs, torch_twin
     images = list(pictures().values())
     model = sane_detector(architecture, images[0])
     check(*differences(model, images, torch_rungs(torch_twin(model), images)))
@@ -34,7 +36,6 @@ def test_a_batch_is_padded_as_torchvision_pads_it(architecture):
                                                "rpn_nms_thresh": 0.5, "rpn_score_thresh": 0.3, "image_mean": (0.5, 0.4, 0.3)}),
 ])
 def test_other_settings_than_the_defaults(architecture, arguments):
-    from torch_twins import torch_rungs, torch_twin
     image = pictures()["gray 300x451"]
     model = sane_detector(architecture, image, **arguments)
     theirs = torch_rungs(torch_twin(model), [image])
