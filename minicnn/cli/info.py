@@ -23,12 +23,11 @@ def run(args):
         sizes = ledger(model, model.input_shape)
     document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
                 "input_shape": list(model.input_shape), "repeats": repeats}
-    rows = [(row["path"], row["kind"], shape(row["weight"]), shape(row["output"]), f"{row['parameters']:,}", f"{row['macs']:,}",
-             f"{row['bytes']:,}") for row in sizes["layers"]]
-    rows.append(("total", "", "", "", f"{sizes['parameters']:,}", f"{sizes['macs']:,}", f"{sizes['bytes']:,}"))
-    counted = "".join(f", MACs with {part} on {often} proposals" for part, often in repeats.items())
-    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}{counted}",
-             table(("layer", "kind", "weight", "output", "parameters", "MACs", "bytes"), rows)]
+    rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{row['macs']:,}") for row in sizes["layers"]]
+    rows.append(("total", "", f"{sizes['parameters']:,}", f"{sizes['macs']:,}"))
+    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}",
+             *(f"MACs with {part} on {often} proposals" for part, often in repeats.items()),
+             table(("layer", "weight", "parameters", "MACs"), rows), f"{sizes['bytes']:,} bytes as float32"]
     for step in model.record["surgery"]:
         removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
         lines.append(f"round {step['round']}: {step['method']} removed {removed}")

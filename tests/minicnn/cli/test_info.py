@@ -76,9 +76,10 @@ def test_a_detector_runs_once_and_its_table_says_what_was_counted(run, detector,
     status, out, err = run("info", detector)
     assert (status, err) == (0, "") and runs == [(1, 3, 64, 85)]
     lines = out.splitlines()
-    assert lines[0] == f"{detector}: fasterrcnn_mobilenet_v3_large_320_fpn, input 3x64x85, MACs with roi_heads on 150 proposals"
+    assert lines[:2] == [f"{detector}: fasterrcnn_mobilenet_v3_large_320_fpn, input 3x64x85", "MACs with roi_heads on 150 proposals"]
     assert next(line for line in lines if line.startswith("roi_heads.box_head.fc6 ")).split() == [
-        "roi_heads.box_head.fc6", "Linear", "4x12544", "4", "50,180", f"{150 * 4 * 12544:,}", f"{4 * 50180:,}"]
+        "roi_heads.box_head.fc6", "4x12544", "50,180", f"{150 * 4 * 12544:,}"]
+    assert all(len(line) <= 80 for line in lines[1:])
     document = json.loads(run("info", detector, "--json", "-")[1])
     assert document["repeats"] == {"roi_heads": 150} and document["input_shape"] == [3, 64, 85]
     assert document["parameters"] == sum(array.size for _, array in minicnn.load(detector).named_parameters())
