@@ -93,7 +93,8 @@ class Settings:
     """What a state dict does not tell, with the names and defaults of torchvision's ``FasterRCNN``.
 
     Those that torchvision takes as objects have plain names: ``anchor_sizes`` and ``aspect_ratios`` (for each map),
-    ``box_head_width``, ``roi_output_size``, ``roi_sampling_ratio``, ``roi_pooling`` ("align" or "pool").
+    ``box_head_width``, ``roi_output_size``, ``roi_sampling_ratio``, ``roi_pooling`` ("align" or "pool"). Of several ``min_size``,
+    from which torchvision draws in training, the last is taken, as it does in evaluation.
     """
 
     min_size: int = 800
@@ -126,6 +127,8 @@ class Settings:
     bbox_reg_weights: tuple = (10.0, 10.0, 5.0, 5.0)
 
     def __post_init__(self):
+        if isinstance(self.min_size, (list, tuple)) and self.min_size:
+            self.min_size = self.min_size[-1]
         for name, (expected, holds) in CHECKS.items():
             value = getattr(self, name)
             try:

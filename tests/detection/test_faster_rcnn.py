@@ -226,9 +226,14 @@ SHARES = ["rpn_nms_thresh", "rpn_fg_iou_thresh", "rpn_bg_iou_thresh", "rpn_posit
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("value", [0, -1, 2.5, 10**7, "800", True, None, (640, 800), NAN], ids=str)
+@pytest.mark.parametrize("value", [0, -1, 2.5, 10**7, "800", True, None, (), NAN], ids=str)
 def test_a_wrong_count_is_refused(name, value):
     refused({name: value}, f"{name}={value!r}, expected an integer of at least 1")
+
+
+@pytest.mark.parametrize("name", [name for name in COUNTS if name != "min_size"])
+def test_a_count_is_one_number(name):
+    refused({name: (640, 800)}, f"{name}=(640, 800), expected an integer of at least 1")
 
 
 @pytest.mark.parametrize("name", SHARES)
@@ -449,3 +454,8 @@ def test_every_step_is_one_call_into_the_file_of_its_name(architecture):
     model = minicnn.build(architecture, box_head_width=8)
     for step in steps:
         assert type(getattr(model, step)).__module__ == f"minicnn.detection.{step}"
+
+
+def test_of_several_sizes_evaluation_takes_the_last():
+    assert minicnn.build(SMALL, min_size=[480, 512]).transform.min_size == 512
+    refused({"min_size": (640, "800")}, "min_size='800', expected an integer of at least 1")
