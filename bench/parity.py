@@ -24,13 +24,14 @@ from voc import WEIGHTS, compare, recorded  # noqa: E402
 from minicnn.checkpoint.convert import convert  # noqa: E402
 
 MUST = 0.995            # of torchvision's detections matched
+COMMIT = commit()       # of the code that runs: at the start, since the files may change while it does
 
 
 def kept(folder, name, make):
     """The row of that name, made unless its file is there."""
     path = Path(folder, f"{name}.json")
     if not path.exists():
-        row = {**make(), "commit": commit()}
+        row = {**make(), "commit": COMMIT}
         path.write_text(json.dumps(row))
         print(name, {key: value for key, value in row.items() if key in ("recorded", "matched", "found")}, file=sys.stderr)
     return json.loads(path.read_text())
