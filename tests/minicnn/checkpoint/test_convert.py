@@ -222,7 +222,7 @@ def test_a_configuration_says_what_the_file_does_not(holds, config):
     ({"rng": 3}, ["'rng'", "no setting"]), ({"self": 3}, ["'self'", "no setting"]),
     ({"norm_eps": 0}, ["'norm_eps'", "no setting"]),
     ({"min_size": -3}, ["min_size=-3", "at least 1", "config.json"]),
-    ({"min_size": [800]}, ["min_size=[800]", "an integer"]),
+    ({"max_size": [800]}, ["max_size=[800]", "an integer"]),
     ({"min_size": None}, ["min_size=None"]),
     ({"min_size": float("nan")}, ["min_size=nan"]),
     ({"image_std": [1, 1]}, ["image_std=[1, 1]", "three positive numbers"]),
