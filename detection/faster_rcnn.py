@@ -127,6 +127,9 @@ class Settings:
     bbox_reg_weights: tuple = (10.0, 10.0, 5.0, 5.0)
 
     def __post_init__(self):
+        for name in ("image_mean", "image_std", "bbox_reg_weights"):           # None is torchvision's way to say the default
+            if getattr(self, name) is None:
+                setattr(self, name, type(self).__dataclass_fields__[name].default)
         if isinstance(self.min_size, (list, tuple)) and self.min_size:
             self.min_size = self.min_size[-1]
         for name, (expected, holds) in CHECKS.items():

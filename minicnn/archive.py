@@ -100,6 +100,7 @@ def restore(arrays, description):
         model.replace_layer(entry["path"], make_layer(entry["kind"], entry["arguments"]))
     load_finite_arrays(model, arrays)
     wrong = [key for key, empty in model.record.items() if not isinstance(description[key], type(empty))]
+    wrong += ["class_names"] * (not all(isinstance(name, str) for name in description["class_names"]))
     if wrong:
         raise InputError(f"got a description with a wrong type of {', '.join(wrong)}, expected one written by minicnn. "
                          "Make the file again.")

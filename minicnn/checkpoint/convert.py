@@ -166,7 +166,7 @@ def class_names(names, num_classes):
         if names not in CLASS_NAMES:
             raise InputError(f"got class_names {names!r}, expected a list, or one of {', '.join(CLASS_NAMES)}. Correct the configuration.")
         names = list(CLASS_NAMES[names])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != num_classes:
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names) or len(names) != num_classes:
         count = len(names) if isinstance(names, list) else names
         raise InputError(f"got {count} class_names for {num_classes} classes, expected a text for each, the background first. "
                          "Correct the configuration.")

@@ -50,12 +50,14 @@ def read_any(path):
     with open(path, "rb") as file:
         start = file.read(9)
         file.seek(0)
-        if Path(path).suffix == ".safetensors" or start[8:] == b"{":
+        if start[8:] == b"{":
             return read_safetensors(path)
         if start.startswith(b"PK\x03\x04"):
             value, read, byteorder = open_zip(file)
         elif start.startswith(b"\x80"):
             value, read, byteorder = open_legacy(file)
+        elif Path(path).suffix == ".safetensors":
+            return read_safetensors(path)
         else:
             raise InputError(f"got a file that begins with {start[:8]!r}, expected torch's zip format (PK), its older one (\\x80) or "
                              "safetensors. Check the path, or download the file again.")

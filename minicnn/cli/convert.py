@@ -1,8 +1,11 @@
 """Make a detector's file from a torchvision checkpoint, without torch."""
 
+import os
+
 import minicnn
 from minicnn.checkpoint.convert import ARCHITECTURES, convert
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, provenance
+from minicnn.errors import InputError
 
 EXAMPLE = "minicnn convert model.pth -o model.npz"
 
@@ -11,7 +14,8 @@ def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", help="a state dict in torch's zip or older format, or safetensors")
     add_output(verb)
     verb.add_argument("--arch", metavar="A", help=f"where names and shapes do not tell it: one of {', '.join(ARCHITECTURES)}")
-    verb.add_argument("--config", metavar="FILE", help="JSON of torchvision's constructor arguments, such as min_size, and of class_names, "
+    verb.add_argument("--config", metavar="FILE", help="JSON of torchvision's constructor arguments, such as min_size, and of "
+                                                       "class_names (a list, or 'coco' or 'voc'), "
                                                        "anchor_sizes, aspect_ratios, roi_output_size")
     verb.add_argument("--bn-eps", type=at_least(0, float), metavar="E",
                       help="of frozen norms: 0 for files fine-tuned from torchvision's fasterrcnn_resnet50_fpn (default: 0 for that very "
@@ -28,6 +32,8 @@ def add_output(verb):
 
 def run(args):
     check_outputs(args, args.out)
+    if os.path.realpath(args.out) == os.path.realpath(args.file):
+        raise InputError(f"got {args.out} to read and to write, expected two files. Choose another name after -o.")
     write(args, args.file, args.out, args.arch, args.config, args.bn_eps)
 
 

@@ -56,7 +56,7 @@ def share(text):
 def run(args):
     target = "-" if args.json is None and args.format else args.json
     paths = find_pictures(args.pictures)
-    check_target(args.format, target, paths)
+    check_target(args.format, target, paths, args.weights)
     drawn = {} if args.out is None else drawn_paths(paths, args.out)
     model = load_detector(args)
     for folder in (args.out, target if args.format == "comp4" else None):
@@ -87,7 +87,7 @@ def run(args):
     return 1 if failures else 0
 
 
-def check_target(form, target, paths):
+def check_target(form, target, paths, weights):
     """Fail before the work if the results could not be written."""
     if form == "comp4":
         if target == "-":
@@ -95,6 +95,8 @@ def check_target(form, target, paths):
         check_comp4(paths)
     elif target not in (None, "-"):
         check_writable(target)
+        if os.path.realpath(target) in map(os.path.realpath, (weights, *paths)):
+            raise InputError(f"got {target} for the results, which is read too, expected another file. Choose one.")
 
 
 def drawn_paths(paths, folder):
@@ -157,8 +159,12 @@ def look(model, path):
     start = time.perf_counter()
     picture = as_values(path)
     read = time.perf_counter()
-    with timed(model, STAGES) as spent:
-        found = model.detect(picture)
+    try:
+        with timed(model, STAGES) as spent:
+            found = model.detect(picture)
+    except MemoryError as error:
+        raise InputError(f"{path}: got a picture of {picture.shape[1]} x {picture.shape[0]} that takes more memory than there is, expected "
+                         "a smaller one. Make it, or --min-size and --max-size, smaller.") from error
     end = time.perf_counter()
     milliseconds = {"read": 1000 * (read - start), **{name: spent[stage] for stage, name in STAGES.items()}, "total": 1000 * (end - start)}
     return picture, found, {"image": printable(path), "width": picture.shape[1], "height": picture.shape[0],
@@ -186,7 +192,8 @@ def listing(found, room):
     """As many of the detections as there is room for, at least the surest."""
     if not len(found):
         return "no objects"
-    texts = [f"{name} {score:.2f}" for name, score in zip(found.names, found.scores)]
+    names = ("".join(letter if letter.isprintable() else "?" for letter in name) for name in found.names)     # a file's: not to be trusted
+    texts = [f"{name} {score:.2f}" for name, score in zip(names, found.scores)]
     for shown in range(len(texts), 0, -1):
         more = f", ... +{len(texts) - shown}" if shown < len(texts) else ""
         text = f"{len(texts)} object{'s' * (len(texts) > 1)}: {', '.join(texts[:shown])}{more}"

@@ -1,6 +1,7 @@
 """``minicnn VERB ...``: finds the verb, runs it, and turns what the user gave wrongly into one line and exit 2."""
 
 import argparse
+import os
 import sys
 
 import minicnn
@@ -34,14 +35,22 @@ def parser():
 
 def main(argv=None):
     """Run a command; returns the exit status: 0, the verb's own, 2 for what the user gave, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")       # a name that the terminal's encoding lacks is no reason to fail
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
     args.argv = argv
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"minicnn {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:                                     # whoever read has seen enough: minicnn info FILE | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         again = ": add --resume to the same command to go on from the last checkpoint" if hasattr(args, "resume") else ""
         print(f"\nminicnn {args.verb}: interrupted{again}", file=sys.stderr)

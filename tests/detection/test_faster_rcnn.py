@@ -251,7 +251,7 @@ def test_wrong_lists_are_refused(name, value):
 
 @pytest.mark.parametrize("name, values, expected", [
     ("image_mean", [(1, 2), (1, 2, 3, 4), 0.5, "abc", (0.1, 0.2, None), (0, NAN, 0)], "three numbers"),
-    ("image_std", [(1, 2), (1, 0, 1), (1, -1, 1), 1, None], "three positive numbers"),
+    ("image_std", [(1, 2), (1, 0, 1), (1, -1, 1), 1], "three positive numbers"),
     ("bbox_reg_weights", [(1, 1, 1), (1, 1, 1, 0), 10, "1234", (1, 1, 1, math.inf)], "four positive numbers"),
     ("roi_pooling", ["max", "", 1, None, []], "'align' or 'pool'"),
     ("roi_sampling_ratio", [1.5, -2, "2", None, True], "an integer; 0 adapts to the box"),
@@ -453,6 +453,12 @@ def test_every_step_is_one_call_into_the_file_of_its_name(architecture):
     model = minicnn.build(architecture, box_head_width=8)
     for step in steps:
         assert type(getattr(model, step)).__module__ == f"minicnn.detection.{step}"
+
+
+def test_none_stands_for_the_default_where_torchvision_says_so():
+    model = minicnn.build(SMALL, image_mean=None, image_std=None, bbox_reg_weights=None)
+    assert (model.transform.image_mean, model.transform.image_std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert model.roi_heads.bbox_reg_weights == (10.0, 10.0, 5.0, 5.0)
 
 
 def test_of_several_sizes_evaluation_takes_the_last():

@@ -351,6 +351,7 @@ def edit_layer(number, **arguments):
     (lambda d: d.pop("architecture"), "description"),
     (lambda d: d.pop("surgery"), "description"),
     (lambda d: d.update(measured=[]), "description"),
+    (lambda d: d.update(class_names=["a", 1]), "class_names"),
     (lambda d: d.update(arguments=5), "description"),
     (lambda d: d["arguments"].update(classes=3), "classes"),
     (lambda d: d["arguments"].update(num_classes=-1), "num_classes"),

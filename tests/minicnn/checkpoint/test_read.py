@@ -79,7 +79,9 @@ def test_shared_storages_are_shared(file):
     assert not np.shares_memory(arrays["weight"], arrays["parameter"])
 
 
-def test_the_format_is_told_from_the_content(path, expected):
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ""])
+def test_the_format_is_told_from_the_content(path, expected, suffix):
+    path = path.with_suffix(suffix)
     for file in ("zip.pth", "legacy.pth", "net.safetensors"):
         path.write_bytes((RECORDED / file).read_bytes())
         assert_array_equal(read_state_dict(path)["weight"], expected[f"{file}/weight"])

@@ -141,3 +141,9 @@ def test_the_real_detector(run, here):
     assert model.record["class_names"] == list(VOC)
     assert model.record["provenance"]["source"] == {
         "file": "fasterrcnn_vgg16_voc.pth", "sha256": "66fa7c63610a1fdf290344c968c36ca85978c3d0ef2c118ed575811feee0e845"}
+
+
+def test_a_checkpoint_is_not_written_over(refused, here):
+    Path("x.safetensors").write_bytes(b"weights")
+    assert "expected two files" in refused("convert", "x.safetensors", "-o", "x.safetensors")
+    assert Path("x.safetensors").read_bytes() == b"weights"

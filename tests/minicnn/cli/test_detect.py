@@ -307,3 +307,27 @@ def test_a_classifier_is_no_detector(refused, shots, here):
     minicnn.save(here / "lenet.npz", minicnn.build("lenet5", rng=np.random.default_rng(0)))
     assert "lenet5" in refused("detect", *shots, "--weights", here / "lenet.npz")
     assert "none.npz" in refused("detect", *shots, "--weights", "none.npz")
+
+
+def test_a_picture_too_large_for_the_memory_is_reported_and_the_rest_goes_on(run, weights, model, shots, monkeypatch):
+    detect_one, calls = FasterRCNN.detect, []
+
+    def first_fails(self, pictures):
+        if not calls:
+            calls.append(pictures)
+            raise MemoryError
+        return detect_one(self, pictures)
+    monkeypatch.setattr(FasterRCNN, "detect", first_fails)
+    status, out, err = run("detect", *shots, "--weights", weights, "--json", "-")
+    assert status == 1 and len(json.loads(out)) == len(shots) - 1
+    assert err.count("\n") == 1 and "takes more memory than there is" in err
+
+
+@pytest.mark.parametrize("which", ["weights", "picture"])
+def test_results_do_not_replace_what_is_read(refused, weights, shots, which):
+    assert "which is read too" in refused("detect", *shots, "--weights", weights, "--json", weights if which == "weights" else shots[0])
+
+
+def test_names_in_a_line_are_harmless_to_the_terminal():
+    found = Detections(np.zeros((1, 4), np.float32), np.array([1]), np.array([0.9], np.float32), ["a\x1b[2Jb\nc"])
+    assert listing(found, 80) == "1 object: a?[2Jb?c 0.90"

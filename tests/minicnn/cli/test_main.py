@@ -97,3 +97,16 @@ def test_each_verb_as_a_process(start, data_of_a_process, here):
     process = start("info", "none.npz")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2 and out == "" and err.count("\n") == 1 and err.startswith("minicnn info: error: ")
+
+
+def test_a_reader_that_goes_away_is_no_error(nets, start):
+    process = start("info", nets / "small.npz")
+    process.stdout.close()
+    assert process.wait(60) == 1 and process.stderr.read() == ""
+
+
+def test_a_name_beyond_the_terminals_encoding_is_escaped(nets, start, here, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (here / "naïf.npz").write_bytes((nets / "small.npz").read_bytes())
+    out, err = start("info", "naïf.npz").communicate()
+    assert out.startswith("na\\xeff.npz: lenet5") and err == ""
