@@ -13,6 +13,7 @@ from pathlib import Path
 
 from minicnn.errors import InputError
 
+LONGEST_FILE_NAME = 255         # bytes, on most file systems
 CSV_HEADER = ("image", "label", "name", "score", "x1", "y1", "x2", "y2")
 
 
@@ -70,3 +71,11 @@ def check_comp4(paths):
         name = next(name for name in ids if name.split() != [name])
         raise InputError(f"got a picture named {name!r}, expected no spaces: in comp4's lines they part the columns. Rename it, or take "
                          "--format json.")
+
+
+def check_class_names(class_names):
+    """Refuse classes that would share a file, or whose file's name would be too long: raises InputError."""
+    for file, count in Counter(map(comp4_file, class_names)).items():
+        if count > 1 or len(file.encode()) > LONGEST_FILE_NAME:
+            raise InputError(f"got {count} classes for the file {file[:80]}, expected a class each, and a name of at most "
+                             f"{LONGEST_FILE_NAME} bytes. Take --format json.")

@@ -17,7 +17,7 @@ import numpy as np
 import minicnn
 from minicnn.cli.output import at_least, trying
 from minicnn.data.pictures import as_values, find_pictures, import_pillow, write_picture
-from minicnn.detection.formats import check_comp4, comp4_texts, csv_text, json_text
+from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
 from minicnn.probe import timed
@@ -59,6 +59,8 @@ def run(args):
     check_target(args.format, target, paths, args.weights)
     drawn = {} if args.out is None else drawn_paths(paths, args.out)
     model = load_detector(args)
+    if args.format == "comp4":
+        check_class_names(comp4_names(model))
     for folder in (args.out, target if args.format == "comp4" else None):
         if folder is not None:
             make_folder(folder)
@@ -205,8 +207,7 @@ def listing(found, room):
 def write_results(form, target, rows, model):
     """Where and how --json and --format say."""
     if form == "comp4":
-        names = [name for name in model.record["class_names"][1:] if name != "N/A"]
-        for name, text in comp4_texts(rows, names).items():
+        for name, text in comp4_texts(rows, comp4_names(model)).items():
             write_text(Path(target, name), text)
     elif target is not None:
         text = csv_text(rows) if form == "csv" else json_text(rows)
@@ -214,6 +215,11 @@ def write_results(form, target, rows, model):
             sys.stdout.write(text)
         else:
             write_text(target, text)
+
+
+def comp4_names(model):
+    """The classes that have a file of their own."""
+    return [name for name in model.record["class_names"][1:] if name != "N/A"]
 
 
 def write_text(path, text):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minicnn import InputError
-from minicnn.detection.formats import check_comp4, comp4_texts, csv_text, json_text
+from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 
 MILLISECONDS = {"read": 1.5, "transform": 2, "backbone": 3, "rpn": 4, "heads": 5, "total": 16}
 ROWS = [
@@ -54,3 +54,10 @@ def test_comp4_needs_names_of_their_own_without_spaces():
     for paths, expected in ((["a/1.jpg", "b/2.jpg", "b/1.png"], "2 pictures named 1"), (["a/1.jpg", "my cat.jpg"], "'my cat'")):
         with pytest.raises(InputError, match=expected):
             check_comp4([Path(path) for path in paths])
+
+
+@pytest.mark.parametrize("names", [["a/b", "a:b"], ["x" * 240], ["dog", "dog"]], ids=["folded", "long", "twice"])
+def test_classes_that_cannot_have_a_file_each_are_refused(names):
+    with pytest.raises(InputError, match="expected a class each"):
+        check_class_names(["cat", *names])
+    check_class_names(["cat", "a/b", "dog"])
