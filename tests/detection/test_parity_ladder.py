@@ -21,11 +21,13 @@ def test_every_rung_equals_torchvisions(architecture, picture):
     check(*differences(model, [image], theirs))
 
 
-@pytest.mark.parametrize("architecture", ["fasterrcnn_mobilenet_v3_large_320_fpn"])
-def test_a_batch_is_padded_as_torchvision_pads_it(architecture):
-    images = list(pictures().values())
-    model = sane_detector(architecture, images[0])
-    check(*differences(model, images, torch_rungs(torch_twin(model), images)))
+def test_a_batch_is_padded_as_torchvision_pads_it():
+    image = pictures()["gray 300x451"]
+    images = [image, image[:, :220, :300].copy(), image[:, 60:, 40:420].copy(), image[:, 20:, 200:380].copy()]
+    model = sane_detector("fasterrcnn_mobilenet_v3_large_320_fpn", image)
+    theirs = torch_rungs(torch_twin(model), images)
+    assert len({tuple(size) for size in theirs["sizes"]}) == 4 and all(len(found[0]) > 5 for found in theirs["found"])
+    check(*differences(model, images, theirs))
 
 
 @pytest.mark.parametrize("architecture, arguments", [
