@@ -65,6 +65,11 @@ class RegionProposalNetwork(Layer):
 
     def propose(self, answers, anchors, size):
         """The proposals of one picture of size (h, w), from each map's (objectness, deltas) and anchors."""
+        boxes, scores, levels = self.candidates(answers, anchors, size)
+        return boxes[B.batched_nms(boxes, scores, levels, self.nms_thresh)[:self.post_nms_top_n]]
+
+    def candidates(self, answers, anchors, size):
+        """What ``propose`` chooses from: boxes (R, 4), scores (R,) and levels (R,), before near duplicates are suppressed."""
         boxes, logits, levels = [], [], []
         for level, ((objectness, deltas), level_anchors) in enumerate(zip(answers, anchors)):
             top = np.argsort(-objectness, kind="stable")[:self.pre_nms_top_n]
@@ -75,5 +80,4 @@ class RegionProposalNetwork(Layer):
 
         boxes = B.clip(boxes, size)
         good = B.are_large(boxes, MIN_SIDE) & (scores >= np.float32(self.score_thresh))
-        boxes, scores, levels = boxes[good], scores[good], levels[good]
-        return boxes[B.batched_nms(boxes, scores, levels, self.nms_thresh)[:self.post_nms_top_n]]
+        return boxes[good], scores[good], levels[good]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from arrays import array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -11,14 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms
 
 f32 = np.float32
-
-
-def array(values, *shape):
-    """Read-only float32: writing it raises."""
-    out = np.array(values, f32)
-    out = out.reshape(shape) if shape else out
-    out.flags.writeable = False
-    return out
 
 
 def draw_boxes(count, rng, side=20):

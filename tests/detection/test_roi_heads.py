@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from arrays import array
 from checks import FORWARD, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -15,14 +16,6 @@ from minicnn.layers import BatchNorm2d, Conv2d
 
 f32 = np.float32
 SIZE = (50, 80)
-
-
-def array(values, *shape):
-    """Read-only float32: writing it raises."""
-    out = np.array(values, f32)
-    out = out.reshape(shape) if shape else out
-    out.flags.writeable = False
-    return out
 
 
 def draw(*shape):

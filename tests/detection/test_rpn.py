@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from arrays import array
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.anchors import base_anchors, grid_anchors
@@ -11,14 +12,6 @@ from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Batch
 
 f32 = np.float32
-
-
-def array(values, *shape):
-    """Read-only float32: writing it raises."""
-    out = np.array(values, f32)
-    out = out.reshape(shape) if shape else out
-    out.flags.writeable = False
-    return out
 
 
 def draw(*shape):

@@ -23,7 +23,8 @@ def explain(model, image, box, score, label):
     batch = model.transform([image])
     size = batch.sizes[0]
     maps = model.backbone(batch.pixels)
-    proposed, objectness, levels = all_proposals(model.rpn, maps, batch)
+    answers = [tuple(array[0] for array in model.rpn.head(x)) for x in maps]
+    proposed, objectness, levels = model.rpn.candidates(answers, model.rpn.anchors(maps, batch), size)
     kept = B.batched_nms(proposed, objectness, levels, model.rpn.nms_thresh)
     last = model.rpn.post_nms_top_n
 
@@ -51,18 +52,6 @@ def explain(model, image, box, score, label):
     if len(found) == heads.detections_per_img and abs(found[-1] - score) <= CLOSE:
         return f"score {score:.4f} at that of the last one taken"
     return None
-
-
-def all_proposals(rpn, maps, batch):
-    """What the RPN would propose of one picture if nothing were suppressed: boxes, scores and levels."""
-    boxes, scores, levels = [], [], []
-    for level, (x, anchors) in enumerate(zip(maps, rpn.anchors(maps, batch))):
-        objectness, deltas = (array[0] for array in rpn.head(x))
-        top = np.argsort(-objectness, kind="stable")[:rpn.pre_nms_top_n]
-        boxes.append(B.clip(B.decode(deltas[top], anchors[top], (1, 1, 1, 1))[:, 0], batch.sizes[0]))
-        scores.append(F.sigmoid(objectness[top]))
-        levels.append(np.full(len(top), level))
-    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(levels)
 
 
 def judge(boxes, scores, rivals, one, iou_threshold):
