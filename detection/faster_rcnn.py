@@ -17,6 +17,7 @@ from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead,
 from minicnn.detection.roi_pool import MultiScaleRoIPool
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Transform
+from minicnn.functional.kernels import run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50
@@ -46,7 +47,7 @@ class FasterRCNN(Layer):
     def __call__(self, images):
         """images: (3, H, W) float32 in [0, 1] each -> for each boxes (D, 4) in its pixels, scores (D,), labels (D,)."""
         batch = self.transform(images)                                            # pixels (N, 3, Hp, Wp)
-        maps = self.backbone(batch.pixels)                                        # (N, C, Hl, Wl), finest first
+        maps = run(self.backbone, batch.pixels)                                   # (N, C, Hl, Wl), finest first
         proposals = self.rpn(maps, batch)                                         # (R, 4) for each picture
         found = self.roi_heads(maps[:self.pooled_maps], proposals, batch)         # boxes, scores, labels for each picture
         return [(self.transform.boxes_to_original(boxes, size, original), scores, labels)

@@ -8,6 +8,7 @@ import numpy as np
 
 from minicnn import functional as F
 from minicnn.detection import boxes as B
+from minicnn.functional.kernels import run
 from minicnn.layers import Conv2d, Flatten, Layer, Linear, ReLU, Sequential
 
 MIN_SIDE = 1e-2         # pixels; smaller detections are dropped
@@ -69,7 +70,7 @@ class RoIHeads(Layer):
             for each picture boxes (D, 4), scores (D,) and labels (D,) int64.
         """
         pooled = self.box_roi_pool(maps, proposals, batch.sizes)                          # (R, C, P, P)
-        logits, deltas = self.box_predictor(self.box_head(pooled))                        # (R, K), (R, 4 K)
+        logits, deltas = run(self.box_predictor, run(self.box_head, pooled))              # (R, K), (R, 4 K)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         return [self.select(*arrays) for arrays in zip(np.split(logits, ends), np.split(deltas, ends), proposals, batch.sizes)]
 

@@ -11,6 +11,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.detection import boxes as B
 from minicnn.detection.anchors import base_anchors, grid_anchors
+from minicnn.functional.kernels import run
 from minicnn.layers import Conv2d, Layer, ReLU, Sequential
 
 MIN_SIDE = 1e-3         # pixels; smaller proposals are dropped
@@ -53,7 +54,7 @@ class RegionProposalNetwork(Layer):
 
     def __call__(self, maps, batch):
         """maps: (N, C, H_l, W_l), finest first; batch: a ``transform.Batch``."""
-        answers = [self.head(x) for x in maps]
+        answers = [run(self.head, x) for x in maps]
         anchors = self.anchors(maps, batch)
         return [self.propose([(objectness[i], deltas[i]) for objectness, deltas in answers], anchors, size)
                 for i, size in enumerate(batch.sizes)]

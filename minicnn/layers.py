@@ -31,11 +31,16 @@ class Layer:
     buffer_names = ()
     argument_names = ()
     training = False
+    traceable = True        # False: it must see arrays each time it is called, so no plan is made of a network that has it
     trainable = True        # False: this layer's own parameters get no gradients, so no optimizer moves them
     _gradients = None
 
     def __call__(self, x):
         raise NotImplementedError
+
+    def forward(self, *inputs):
+        """What ``__call__`` computes, layer by layer; a network whose ``__call__`` goes through ``kernels.run`` says here how."""
+        return self(*inputs)
 
     def vjp(self, x, input_gradient=True):
         """Return y and its pullback.
@@ -118,6 +123,7 @@ class Layer:
             raise InputError(f"the arrays do not fit the network: {'; '.join(wrong)}. Use the file's own architecture.")
         for path in own:
             if path in arrays:
+                own[path].flags.writeable = True            # a plan may have made it read-only
                 own[path][...] = arrays.pop(path) if consume else arrays[path]
 
     # training
@@ -126,6 +132,8 @@ class Layer:
         """Switch this layer and all below it to training mode; rng: numpy.random.Generator for dropout."""
         for _, layer in self.named_layers():
             layer.training, layer.rng = True, rng
+        for _, array in self.named_arrays():
+            array.flags.writeable = True                    # a plan may have made it read-only
         return self
 
     def eval(self):

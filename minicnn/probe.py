@@ -9,6 +9,8 @@ from minicnn.layers import Layer
 class Probe(Layer):
     """Stands in for a layer, and shows every input and output to ``observe(x, y)``. Inference only."""
 
+    traceable = False
+
     def __init__(self, layer, observe):
         self.layer, self.observe = layer, observe
 
@@ -20,6 +22,8 @@ class Probe(Layer):
 
 class Stopwatch(Layer):
     """Stands in for a layer, and adds the milliseconds of each call to ``milliseconds[path]``."""
+
+    traceable = False
 
     def __init__(self, layer, milliseconds, path):
         self.layer, self.milliseconds, self.path = layer, milliseconds, path

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from minicnn.functional.kernels import run
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d, Linear, Sequential
 
 
@@ -25,6 +26,12 @@ class Chain(Sequential):
     def __init__(self, input_shape, layers):
         super().__init__(layers)
         self.input_shape = input_shape
+
+    def __call__(self, x):
+        return run(self, x)
+
+    def forward(self, x):
+        return super().__call__(x)
 
     def channel_groups(self):
         """A group for every convolution and linear layer but the last, which makes the answer.

@@ -1,0 +1,240 @@
+"""The one product everything heavy runs through: six rows of x times a panel of sixteen columns.
+
+A row of x is a pixel's channels (or a tile's, or a proposal's features); a panel holds sixteen output channels' weights, one
+input after the other, so that they stream through the registers. Six rows times sixteen columns are twelve vectors of sums, which
+stay in registers while the common side runs by: two loads and six broadcasts feed twelve multiply-adds.
+
+Where a row's numbers do not stand in one piece (a k x k convolution reads k pieces of k pixels), ``pieces`` says at which offsets
+they begin.
+
+Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication (2008), section 4; Dukhan, The indirect convolution
+algorithm (2019), for the pieces.
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, minimum, splat, store
+
+ROWS = 6                # rows of x at a time
+PANEL = 16              # columns at a time: two vectors
+BLOCK = 96              # rows that one thread takes through all panels: with 512 inputs they fill half a second-level cache
+DEPTH = 1024            # inputs multiplied before the next rows are taken, where there are many more
+
+NONE, RELU, HARDSWISH, HARDSIGMOID = range(4)
+ACTIVATIONS = {None: NONE, "relu": RELU, "hardswish": HARDSWISH, "hardsigmoid": HARDSIGMOID}
+
+
+def pack(weight):
+    """Weights (inputs, outputs) -> panels, one after the other: (outputs / 16, inputs, 16), the last one 8 wide if they are odd eights.
+
+    outputs must be a multiple of 8. Returns a one-dimensional float32 array.
+    """
+    inputs, outputs = weight.shape
+    full = outputs // PANEL * PANEL
+    panels = weight[:, :full].reshape(inputs, full // PANEL, PANEL).transpose(1, 0, 2)
+    return np.concatenate([panels.reshape(-1), weight[:, full:].reshape(-1)]).astype(np.float32, copy=False)
+
+
+@njit(cache=True)
+def activate(v, activation):
+    if activation == RELU:
+        v = maximum(v, constant(0.0))
+    elif activation >= HARDSWISH:
+        gate = minimum(maximum(v + constant(3.0), constant(0.0)), constant(6.0)) * constant(1 / 6)
+        v = v * gate if activation == HARDSWISH else gate
+    return v
+
+
+@njit(cache=True)
+def finish(y, i, v, extra, add, activation):
+    """Store one vector of sums at y[i], after adding ``extra[i]`` if ``add``, and the activation."""
+    if add:
+        v = v + load(extra, i)
+    store(y, i, activate(v, activation))
+
+
+@njit(cache=True)
+def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add, activation):
+    """y[6 rows, 16] = activation(start + x[6 rows] @ panel + extra), of which the first ``rows`` rows are stored.
+
+    Args:
+        iy, ldy: where the first row begins, numbers from row to row; extra lies likewise.
+        x0 to x5: where the six rows of x begin; pieces: offsets of a row's pieces; length: numbers in each.
+        begin: sums start from bias[ib:ib + 16]; otherwise from what stands in y.
+    """
+    r1, r2, r3 = iy + min(1, rows - 1) * ldy, iy + min(2, rows - 1) * ldy, iy + min(3, rows - 1) * ldy
+    r4, r5 = iy + min(4, rows - 1) * ldy, iy + min(5, rows - 1) * ldy
+    if begin:
+        c00 = c10 = c20 = c30 = c40 = c50 = load(bias, ib)
+        c01 = c11 = c21 = c31 = c41 = c51 = load(bias, ib + 8)
+    else:
+        c00, c01, c10, c11 = load(y, iy), load(y, iy + 8), load(y, r1), load(y, r1 + 8)
+        c20, c21, c30, c31 = load(y, r2), load(y, r2 + 8), load(y, r3), load(y, r3 + 8)
+        c40, c41, c50, c51 = load(y, r4), load(y, r4 + 8), load(y, r5), load(y, r5 + 8)
+    for piece in range(high * wide):
+        first = piece // wide * step + piece % wide * shift
+        for i in range(first, first + length):
+            b0, b1 = load(panels, ip), load(panels, ip + 8)
+            ip += 16
+            a = splat(x, x0 + i)
+            c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
+            a = splat(x, x1 + i)
+            c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
+            a = splat(x, x2 + i)
+            c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
+            a = splat(x, x3 + i)
+            c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
+            a = splat(x, x4 + i)
+            c40, c41 = fma(a, b0, c40), fma(a, b1, c41)
+            a = splat(x, x5 + i)
+            c50, c51 = fma(a, b0, c50), fma(a, b1, c51)
+    finish(y, iy, c00, extra, add, activation)
+    finish(y, iy + 8, c01, extra, add, activation)
+    if rows > 1:
+        finish(y, r1, c10, extra, add, activation)
+        finish(y, r1 + 8, c11, extra, add, activation)
+    if rows > 2:
+        finish(y, r2, c20, extra, add, activation)
+        finish(y, r2 + 8, c21, extra, add, activation)
+    if rows > 3:
+        finish(y, r3, c30, extra, add, activation)
+        finish(y, r3 + 8, c31, extra, add, activation)
+    if rows > 4:
+        finish(y, r4, c40, extra, add, activation)
+        finish(y, r4 + 8, c41, extra, add, activation)
+    if rows > 5:
+        finish(y, r5, c50, extra, add, activation)
+        finish(y, r5 + 8, c51, extra, add, activation)
+
+
+@njit(cache=True)
+def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add, activation):
+    """``tile16`` for a last panel that is eight wide."""
+    r1, r2, r3 = iy + min(1, rows - 1) * ldy, iy + min(2, rows - 1) * ldy, iy + min(3, rows - 1) * ldy
+    r4, r5 = iy + min(4, rows - 1) * ldy, iy + min(5, rows - 1) * ldy
+    if begin:
+        c0 = c1 = c2 = c3 = c4 = c5 = load(bias, ib)
+    else:
+        c0, c1, c2, c3, c4, c5 = load(y, iy), load(y, r1), load(y, r2), load(y, r3), load(y, r4), load(y, r5)
+    for piece in range(high * wide):
+        first = piece // wide * step + piece % wide * shift
+        for i in range(first, first + length):
+            b = load(panels, ip)
+            ip += 8
+            c0, c1, c2 = fma(splat(x, x0 + i), b, c0), fma(splat(x, x1 + i), b, c1), fma(splat(x, x2 + i), b, c2)
+            c3, c4, c5 = fma(splat(x, x3 + i), b, c3), fma(splat(x, x4 + i), b, c4), fma(splat(x, x5 + i), b, c5)
+    finish(y, iy, c0, extra, add, activation)
+    if rows > 1:
+        finish(y, r1, c1, extra, add, activation)
+    if rows > 2:
+        finish(y, r2, c2, extra, add, activation)
+    if rows > 3:
+        finish(y, r3, c3, extra, add, activation)
+    if rows > 4:
+        finish(y, r4, c4, extra, add, activation)
+    if rows > 5:
+        finish(y, r5, c5, extra, add, activation)
+
+
+@njit(cache=True)
+def tile(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, width, bias, ib, begin, extra, add,
+         activation):
+    """``tile16`` or ``tile8``, by the width of the panel."""
+    if width == PANEL:
+        tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add,
+               activation)
+    else:
+        tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add,
+              activation)
+
+
+@njit(cache=True)
+def multiply(y, iy, ldy, x, ix, ldx, rows, inputs, panels, ip, outputs, bias, begin, extra, add, activation):
+    """Consecutive rows through all panels: y (rows, outputs) from x (rows, inputs); ldy, ldx: numbers from row to row."""
+    for column in range(0, outputs, PANEL):
+        for r in range(0, rows, ROWS):
+            left = min(ROWS, rows - r)
+            a = ix + r * ldx
+            b, c, d = a + min(1, left - 1) * ldx, a + min(2, left - 1) * ldx, a + min(3, left - 1) * ldx
+            e, f = a + min(4, left - 1) * ldx, a + min(5, left - 1) * ldx
+            tile(y, iy + r * ldy + column, ldy, left, x, a, b, c, d, e, f, 1, 0, 1, 0, inputs, panels, ip + column * inputs,
+                 min(PANEL, outputs - column), bias, column, begin, extra, add, activation)
+
+
+@njit(cache=True, parallel=True)
+def linear_rows(x, panels, bias, y, rows, inputs, outputs, extra, add, activation, block, depth):
+    blocks = (rows + block - 1) // block
+    for b in prange(blocks):
+        first = b * block
+        count = min(block, rows - first)
+        # a deep product goes by parts of ``depth`` inputs, whose panel stays in the first cache; sums wait in y meanwhile
+        for start in range(0, inputs, depth):
+            part = min(depth, inputs - start)
+            last = start + part == inputs
+            for column in range(0, outputs, PANEL):
+                width = min(PANEL, outputs - column)
+                for r in range(first, first + count, ROWS):
+                    left = min(ROWS, first + count - r)
+                    a = r * inputs + start
+                    tile(floats(y), r * outputs + column, outputs, left, floats(x), a, a + min(1, left - 1) * inputs,
+                         a + min(2, left - 1) * inputs, a + min(3, left - 1) * inputs, a + min(4, left - 1) * inputs,
+                         a + min(5, left - 1) * inputs, 1, 0, 1, 0, part, floats(panels), column * inputs + start * width, width,
+                         floats(bias), column, start == 0, floats(extra), add and last, activation if last else NONE)
+
+
+def linear(x, packed, bias, y, extra=None, activation=None):
+    """y = activation(x @ weight + bias + extra) along the last axis: linear layers, and 1 x 1 convolutions of stride 1.
+
+    Args:
+        x: (..., K); packed: ``pack(weight)`` of the weight (K, O); bias: (O,); y: (..., O), written; extra: as y, or None.
+        activation: None or a key of ``ACTIVATIONS``.
+    """
+    inputs, outputs = x.shape[-1], y.shape[-1]
+    rows = y.size // outputs
+    depth = inputs if inputs <= 2 * DEPTH else DEPTH
+    linear_rows(x.reshape(-1), packed, bias, y.reshape(-1), rows, inputs, outputs, (y if extra is None else extra).reshape(-1),
+                extra is not None, ACTIVATIONS[activation], share(rows), depth)
+
+
+def share(rows):
+    """Rows a block: ``BLOCK``, or fewer where there would be too few blocks for the threads."""
+    threads = get_num_threads()
+    blocks = max(1, -(-rows // BLOCK))
+    blocks = -(-blocks // threads) * threads
+    return max(ROWS, -(-rows // blocks // ROWS) * ROWS)
+
+
+@njit(cache=True, parallel=True)
+def convolve_rows(x, panels, bias, y, n, hp, wp, c, ho, wo, o, kh, kw, sh, sw, dh, dw, extra, add, activation, block):
+    rows = n * ho * wo
+    high, step, wide, shift, length = kh, dh * wp * c, kw, dw * c, c
+    if dw == 1:                                     # a kernel's row reads numbers that stand in one piece
+        wide, shift, length = 1, 0, kw * c
+    inputs = kh * kw * c
+    for b in prange((rows + block - 1) // block):
+        first = b * block
+        count = min(block, rows - first)
+        offsets = np.empty(block + ROWS, np.int64)
+        for r in range(count):
+            i, rest = (first + r) // (ho * wo), (first + r) % (ho * wo)
+            offsets[r] = ((i * hp + rest // wo * sh) * wp + rest % wo * sw) * c
+        for r in range(count, count + ROWS):
+            offsets[r] = offsets[count - 1]
+        for column in range(0, o, PANEL):
+            for r in range(0, count, ROWS):
+                tile(floats(y), (first + r) * o + column, o, min(ROWS, count - r), floats(x), offsets[r], offsets[r + 1], offsets[r + 2],
+                     offsets[r + 3], offsets[r + 4], offsets[r + 5], high, step, wide, shift, length, floats(panels), column * inputs,
+                     min(PANEL, o - column), floats(bias), column, True, floats(extra), add, activation)
+
+
+def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activation=None):
+    """Any convolution without groups, as the product of each pixel's patch with the filters; no patch is ever copied.
+
+    Args:
+        x: (N, Hp, Wp, C), its border included; packed: ``pack`` of the weight (KH KW C, O); y: (N, Ho, Wo, O), written.
+        kernel, stride, dilation: (vertical, horizontal); extra, activation: as for ``linear``.
+    """
+    n, ho, wo, o = y.shape
+    convolve_rows(x.reshape(-1), packed, bias, y.reshape(-1), n, *x.shape[1:], ho, wo, o, *kernel, *stride, *dilation,
+                  (y if extra is None else extra).reshape(-1), extra is not None, ACTIVATIONS[activation], share(n * ho * wo))

@@ -1,0 +1,225 @@
+"""3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3): 36 products where direct multiplication needs 144.
+
+The picture is cut into tiles of 6 x 6 that overlap by 2; each gives 4 x 4 pixels of the result:
+
+    Y = A^T [ (G g G^T) * (B^T d B) ] A
+
+with d a tile, g a filter. The sum over channels turns the product in brackets, for each of the 36 points, into a matrix product
+(tiles, C) @ (C, O), which ``product`` does.
+
+Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016), sections 3 and 4, equation 12 with the matrices of
+F(4 x 4, 3 x 3).
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from minicnn.fast.compiled.product import ACTIVATIONS, NONE, activate, multiply, pack
+from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
+from minicnn.fast.winograd import transform_filters
+
+POINTS = 36
+OUT, IN = 4, 6          # sides of a tile after and before
+
+
+@njit(cache=True)
+def rows_of_b(d0, d1, d2, d3, d4, d5):
+    """B^T d for one column d of a tile."""
+    four, five, two = constant(4.0), constant(-5.0), constant(2.0)
+    minus_four = constant(-4.0)
+    even, odd = fma(minus_four, d2, d4), fma(minus_four, d1, d3)
+    inner, outer = d4 - d2, two * (d3 - d1)
+    return fma(four, d0, fma(five, d2, d4)), even + odd, even - odd, inner + outer, inner - outer, fma(four, d1, fma(five, d3, d5))
+
+
+@njit(cache=True)
+def rows_of_a(m0, m1, m2, m3, m4, m5):
+    """A^T m for one column m."""
+    p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+    return m0 + p + r, fma(constant(2.0), s, q), fma(constant(4.0), r, p), fma(constant(8.0), s, q + m5)
+
+
+@njit(cache=True)
+def transform_tile(d, at, row, column, channels, v, iv, plane, temporary):
+    """v[point, channels] = B^T d B, from pixels at d[at + i row + j column]; plane: numbers from point to point of v."""
+    for c in range(0, channels, 8):
+        for j in range(IN):
+            i = at + j * column + c
+            b0, b1, b2, b3, b4, b5 = rows_of_b(load(d, i), load(d, i + row), load(d, i + 2 * row), load(d, i + 3 * row),
+                                               load(d, i + 4 * row), load(d, i + 5 * row))
+            t = 8 * j
+            store(temporary, t, b0)
+            store(temporary, t + 48, b1)
+            store(temporary, t + 96, b2)
+            store(temporary, t + 144, b3)
+            store(temporary, t + 192, b4)
+            store(temporary, t + 240, b5)
+        for i in range(IN):
+            t = 48 * i
+            b0, b1, b2, b3, b4, b5 = rows_of_b(load(temporary, t), load(temporary, t + 8), load(temporary, t + 16),
+                                               load(temporary, t + 24), load(temporary, t + 32), load(temporary, t + 40))
+            to = iv + c + 6 * i * plane
+            store(v, to, b0)
+            store(v, to + plane, b1)
+            store(v, to + 2 * plane, b2)
+            store(v, to + 3 * plane, b3)
+            store(v, to + 4 * plane, b4)
+            store(v, to + 5 * plane, b5)
+
+
+@njit(cache=True)
+def transform(x, h, w, c, ph, pw, first, count, across, down, v, plane, patch, temporary):
+    """The tiles ``first`` to ``first + count`` of a batch x (N, H, W, C) -> v (36, tiles, C)."""
+    for t in range(count):
+        tile = first + t
+        n, rest = tile // (across * down), tile % (across * down)
+        top, left = rest // across * OUT - ph, rest % across * OUT - pw
+        if top >= 0 and left >= 0 and top + IN <= h and left + IN <= w:
+            transform_tile(x, ((n * h + top) * w + left) * c, w * c, c, c, v, t * c, plane, temporary)
+        else:
+            zero = constant(0.0)
+            for i in range(IN):
+                for j in range(IN):
+                    to = (i * IN + j) * c
+                    if 0 <= top + i < h and 0 <= left + j < w:
+                        at = ((n * h + top + i) * w + left + j) * c
+                        for k in range(0, c, 8):
+                            store(patch, to + k, load(x, at + k))
+                    else:
+                        for k in range(0, c, 8):
+                            store(patch, to + k, zero)
+            transform_tile(patch, 0, IN * c, c, c, v, t * c, plane, temporary)
+
+
+@njit(cache=True)
+def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo, o, y, temporary):
+    """m (36, tiles, O) -> y (N, Ho, Wo, O) = activation(A^T m A + bias), or its 2 x 2 maxima if ``pool``."""
+    for t in range(count):
+        tile = first + t
+        n, rest = tile // (across * down), tile % (across * down)
+        top, left = rest // across * OUT, rest % across * OUT
+        for c in range(0, o, 8):
+            at = t * o + c
+            for j in range(IN):
+                i = at + j * plane
+                a0, a1, a2, a3 = rows_of_a(load(m, i), load(m, i + 6 * plane), load(m, i + 12 * plane), load(m, i + 18 * plane),
+                                           load(m, i + 24 * plane), load(m, i + 30 * plane))
+                k = 8 * j
+                store(temporary, k, a0)
+                store(temporary, k + 48, a1)
+                store(temporary, k + 96, a2)
+                store(temporary, k + 144, a3)
+            shift = load(bias, c)
+            if pool:
+                for i in range(0, OUT, 2):
+                    k = 48 * i
+                    a0, a1, a2, a3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
+                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
+                    k += 48
+                    b0, b1, b2, b3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
+                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
+                    row, column = (top + i) // 2, left // 2
+                    if row < ho // 2:
+                        to = ((n * (ho // 2) + row) * (wo // 2) + column) * o + c
+                        if column < wo // 2:
+                            store(y, to, activate(maximum(maximum(a0, a1), maximum(b0, b1)) + shift, activation))
+                        if column + 1 < wo // 2:
+                            store(y, to + o, activate(maximum(maximum(a2, a3), maximum(b2, b3)) + shift, activation))
+            else:
+                for i in range(min(OUT, ho - top)):
+                    k = 48 * i
+                    a0, a1, a2, a3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
+                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
+                    to = ((n * ho + top + i) * wo + left) * o + c
+                    store(y, to, activate(a0 + shift, activation))
+                    if left + 1 < wo:
+                        store(y, to + o, activate(a1 + shift, activation))
+                    if left + 2 < wo:
+                        store(y, to + 2 * o, activate(a2 + shift, activation))
+                    if left + 3 < wo:
+                        store(y, to + 3 * o, activate(a3 + shift, activation))
+
+
+@njit(cache=True, parallel=True)
+def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
+    """Each thread takes strips of tiles from picture to result by itself: for narrow layers, whose filters fit its cache."""
+    ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
+    across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
+    tiles = n * across * down
+    workers = scratch.shape[0]
+    strips = (tiles + strip - 1) // strip
+    v_plane, m_plane = strip * c + 16, strip * o + 16
+    for worker in prange(workers):
+        memory = scratch[worker]
+        v, m = floats(memory), floats(memory[POINTS * v_plane:])
+        patch = floats(memory[POINTS * (v_plane + m_plane):])
+        temporary = floats(memory[POINTS * (v_plane + m_plane) + POINTS * c:])
+        zeros = np.zeros(o, np.float32)
+        for s in range(strips * worker // workers, strips * (worker + 1) // workers):
+            first = s * strip
+            count = min(strip, tiles - first)
+            transform(floats(x), h, w, c, ph, pw, first, count, across, down, v, v_plane, patch, temporary)
+            for point in range(POINTS):
+                multiply(m, point * m_plane, o, v, point * v_plane, c, count, c, floats(filters), point * c * o, o,
+                         floats(zeros), True, m, False, NONE)
+            finish(m, m_plane, first, count, across, down, floats(bias), activation, pool, ho, wo, o, floats(y), temporary)
+
+
+@njit(cache=True, parallel=True)
+def convolve_together(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
+    """All threads work on one strip of tiles, each on its share of the points: for wide layers, whose filters are read once."""
+    ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
+    across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
+    tiles = n * across * down
+    workers = scratch.shape[0]
+    v_plane, m_plane = strip * c + 16, strip * o + 16
+    memory = scratch.reshape(-1)
+    zeros = np.zeros(o, np.float32)
+    own = POINTS * (c + 8)
+    for first in range(0, tiles, strip):
+        count = min(strip, tiles - first)
+        for worker in prange(workers):
+            begin, end = count * worker // workers, count * (worker + 1) // workers
+            mine = memory[POINTS * (v_plane + m_plane) + worker * own:]
+            transform(floats(x), h, w, c, ph, pw, first + begin, end - begin, across, down, floats(memory[begin * c:]), v_plane,
+                      floats(mine), floats(mine[POINTS * c:]))
+        for point in prange(POINTS):
+            multiply(floats(memory[POINTS * v_plane:]), point * m_plane, o, floats(memory), point * v_plane, c, count, c,
+                     floats(filters), point * c * o, o, floats(zeros), True, floats(memory), False, NONE)
+        for worker in prange(workers):
+            begin, end = count * worker // workers, count * (worker + 1) // workers
+            mine = memory[POINTS * (v_plane + m_plane) + worker * own:]
+            finish(floats(memory[POINTS * v_plane + begin * o:]), m_plane, first + begin, end - begin, across, down, floats(bias),
+                   activation, pool, ho, wo, o, floats(y), floats(mine))
+
+
+def winograd_scratch(shape, outputs, padding, tiles, together):
+    """Numbers that ``winograd`` needs beside its input and output."""
+    n, h, w, c = shape
+    threads = get_num_threads()
+    strip = POINTS * (tiles * (c + outputs) + 32)
+    return threads * POINTS * (c + 8) + strip * (1 if together else threads) + threads
+
+
+def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96, together=True, scratch=None):
+    """A 3 x 3 convolution of stride 1.
+
+    Args:
+        x: (N, H, W, C), without border; filters: from ``filters``; bias: (O,).
+        y: (N, Ho, Wo, O), written; with ``pool`` the largest of each 2 x 2 pixels: (N, Ho // 2, Wo // 2, O).
+        padding: (vertical, horizontal) pixels of zeros round x.
+        tiles: in a strip; together: all threads on one strip, or each on its own.
+        scratch: ``winograd_scratch`` float32 numbers.
+    """
+    n, h, w, c = x.shape
+    threads = get_num_threads()
+    strip = POINTS * (tiles * (c + y.shape[-1]) + 32)
+    rest = POINTS * (c + 8)
+    (convolve_together if together else convolve_apart)(
+        x.reshape(-1), n, h, w, c, *padding, filters, bias, y.shape[-1], ACTIVATIONS[activation], pool, y.reshape(-1), tiles,
+        scratch[:threads * (-(-strip // threads) + rest if together else strip + rest)].reshape(threads, -1))
+
+
+def filters(weight):
+    """Filters (O, C, 3, 3) in Winograd's form: for each of the 36 points the panels of a product (C, O)."""
+    return np.concatenate([pack(point) for point in transform_filters(weight).reshape(POINTS, *weight.shape[1::-1])])
