@@ -58,7 +58,7 @@ def prune_group(model, group, remove, images=None):
 
 
 def compensate(model, group, remove, images):
-    """Fold the mean of what the removed channels gave into the biases of the layers that read them, in place.
+    """Fold the mean of what the removed channels gave into the biases of the layers that read them.
 
     A reader computes W x + b. Dropping the inputs R loses W_R x_R; its mean W_R mean(x_R) is kept by adding it to b. The mean is
     taken where the reader reads, thus after activation and pooling: for a convolution over pictures and pixels, for a linear layer
@@ -80,7 +80,7 @@ def compensate(model, group, remove, images):
         weight = reader.weight.reshape(*reader.weight.shape[:2], -1).sum(axis=2)         # (O, I): taps summed
         if reader.bias is None:
             reader.bias = np.zeros(len(weight), weight.dtype)
-        reader.bias += (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
+        reader.bias = reader.bias + (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
 
 
 def channel_columns(channels, columns):

@@ -64,6 +64,15 @@ def box_iou(a, b):
         return intersection / (areas(a)[:, None] + areas(b) - intersection)
 
 
+def top(scores, k):
+    """Places of the ``k`` highest scores (R,), highest first, equal ones in their given order; of fewer than k, all of them."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    lowest = np.partition(-scores, k - 1)[k - 1]                   # of -scores, the k-th smallest: to sort them all takes much longer
+    places = np.flatnonzero(~(-scores > lowest))                   # a NaN stays, and comes last
+    return places[np.argsort(-scores[places], kind="stable")[:k]]
+
+
 @kernel
 def nms(boxes, scores, iou_threshold):
     """Non-maximum suppression: from the highest score down, keep a box and drop those that overlap it by *more than* a threshold.

@@ -17,7 +17,7 @@ from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead,
 from minicnn.detection.roi_pool import MultiScaleRoIPool
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Transform
-from minicnn.functional.kernels import run
+from minicnn.functional.kernels import on_own_backend, run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50
@@ -44,6 +44,7 @@ class FasterRCNN(Layer):
         self.transform, self.backbone, self.rpn, self.roi_heads = transform, backbone, rpn, roi_heads
         self.pooled_maps = pooled_maps
 
+    @on_own_backend
     def __call__(self, images):
         """images: (3, H, W) float32 in [0, 1] each -> for each boxes (D, 4) in its pixels, scores (D,), labels (D,)."""
         batch = self.transform(images)                                            # pixels (N, 3, Hp, Wp)

@@ -40,39 +40,45 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     scaled = boxes * np.float32(spatial_scale)
     sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
     pooled = np.empty((len(boxes), output_size, output_size, channels), x.dtype)
-    for out, (left, top), (w, h) in zip(pooled, scaled[:, :2], sides):
-        rows, across = shares(top, h, height, output_size, sampling_ratio)               # A_y without its zero columns
-        columns, down = shares(left, w, width, output_size, sampling_ratio)
+    a_y = shares(scaled[:, 1], sides[:, 1], height, output_size, sampling_ratio)         # (R, P, H)
+    a_x = shares(scaled[:, 0], sides[:, 0], width, output_size, sampling_ratio)          # (R, P, W)
+    for out, down, across, rows, columns in zip(pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
         patch = x[rows, columns]                                                         # (h, w, C)
-        high, wide, _ = patch.shape
-        partly = across @ patch.reshape(high, wide * channels)                           # (P, w C)
-        np.matmul(down, partly.reshape(output_size, wide, channels), out=out)            # (P, P, C)
+        h, w, _ = patch.shape
+        partly = down[:, rows] @ patch.reshape(h, w * channels)                          # (P, w C)
+        np.matmul(across[:, columns], partly.reshape(output_size, w, channels), out=out)                # (P, P, C)
     return pooled.transpose(0, 3, 1, 2)
 
 
-def shares(start, side, length, bins, sampling_ratio):
-    """One axis of one box: which pixels are read, and the matrix (P, pixels) of their shares in each bin.
+def shares(starts, sides, length, bins, sampling_ratio):
+    """One axis of all boxes, of a map of ``length`` pixels there: the share of every pixel in every bin, (R, P, length).
 
     Points lie at start + p side / P + (i + 0.5) side / (P g). One more than a pixel outside the map counts as zero; one just
     outside reads the border.
     """
     f = np.float32
-    g = sampling_ratio if sampling_ratio > 0 else math.ceil(side / f(bins))
-    bin_side = f(side) / f(bins)
-    steps = (np.arange(g, dtype=f) + f(0.5)) * bin_side / f(g)
-    points = f(start) + np.arange(bins, dtype=f)[:, None] * bin_side + steps             # (P, g)
-    inside = (points >= -1) & (points <= length)
-    points = np.maximum(points, 0)
-    low = np.minimum(points.astype(np.intp), length - 1)
-    high = np.minimum(low + 1, length - 1)
-    share = np.where(low == length - 1, f(0), points - low.astype(f))                    # of the pixel after
-    first = low.min()
-    matrix = np.zeros((bins, high.max() - first + 1), f)
+    bin_sides = sides / f(bins)
+    points_of = np.full(len(sides), sampling_ratio) if sampling_ratio > 0 else np.ceil(bin_sides).astype(np.intp)
+    matrices = np.zeros((len(sides), bins, length), f)
     p = np.arange(bins)
-    for i in range(g):
-        matrix[p, low[:, i] - first] += inside[:, i] * (1 - share[:, i])
-        matrix[p, high[:, i] - first] += inside[:, i] * share[:, i]
-    return slice(first, high.max() + 1), matrix / f(g)
+    for g in np.unique(points_of):
+        r = np.flatnonzero(points_of == g)[:, None]
+        for i in range(g):
+            points = starts[r] + p.astype(f) * bin_sides[r] + (f(i) + f(0.5)) * bin_sides[r] / f(g)     # (boxes of this g, P)
+            inside = (points >= -1) & (points <= length)
+            points = np.maximum(points, 0)
+            low = np.minimum(points.astype(np.intp), length - 1)
+            high = np.minimum(low + 1, length - 1)
+            share = np.where(low == length - 1, f(0), points - low.astype(f))                           # of the pixel after
+            matrices[r, p, low] += inside * (1 - share) / f(g)
+            matrices[r, p, high] += inside * share / f(g)
+    return matrices
+
+
+def pixels_read(matrices):
+    """A slice for each box, from the first to the last pixel that has a share in one of its bins: all others are zero columns."""
+    read = matrices.any(axis=1)                                                          # (R, length)
+    return map(slice, read.argmax(axis=1), read.shape[1] - read[:, ::-1].argmax(axis=1))
 
 
 class MultiScaleRoIAlign(Layer):

@@ -76,13 +76,13 @@ class RoIHeads(Layer):
 
     def select(self, logits, deltas, proposals, size):
         """The detections of one picture of size (h, w): every class of every proposal is a candidate, the background (0) apart."""
-        boxes = B.clip(B.decode(deltas, proposals, self.bbox_reg_weights), size)          # (R, K, 4)
-        scores = F.softmax(logits)
-        labels = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-        boxes, scores, labels = boxes[:, 1:].reshape(-1, 4), scores[:, 1:].reshape(-1), labels[:, 1:].reshape(-1)
+        scores = F.softmax(logits)                                                        # (R, K)
+        rows, labels = np.nonzero(scores[:, 1:] > np.float32(self.score_thresh))
+        labels += 1
+        scores, deltas = scores[rows, labels], deltas.reshape(*logits.shape, 4)[rows, labels]
+        boxes = B.clip(B.decode(deltas, proposals[rows], self.bbox_reg_weights)[:, 0], size)
 
-        good = np.flatnonzero(scores > np.float32(self.score_thresh))
-        good = good[B.are_large(boxes[good], MIN_SIDE)]
+        good = B.are_large(boxes, MIN_SIDE)
         boxes, scores, labels = boxes[good], scores[good], labels[good]
         keep = B.batched_nms(boxes, scores, labels, self.nms_thresh)[:self.detections_per_img]
         return boxes[keep], scores[keep], labels[keep]

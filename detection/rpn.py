@@ -73,7 +73,7 @@ class RegionProposalNetwork(Layer):
         """What ``propose`` chooses from: boxes (R, 4), scores (R,) and levels (R,), before near duplicates are suppressed."""
         boxes, logits, levels = [], [], []
         for level, ((objectness, deltas), level_anchors) in enumerate(zip(answers, anchors)):
-            top = np.argsort(-objectness, kind="stable")[:self.pre_nms_top_n]
+            top = B.top(objectness, self.pre_nms_top_n)
             boxes.append(B.decode(deltas[top], level_anchors[top], (1, 1, 1, 1))[:, 0])
             logits.append(objectness[top])
             levels.append(np.full(len(top), level))

@@ -1,8 +1,12 @@
 """minicnn: convolutional networks in NumPy, readable line by line, and their compression."""
 
-from minicnn.archive import load, save
-from minicnn.errors import InputError
-from minicnn.models import build
+from minicnn.threads import tell_libraries
+
+tell_libraries()        # before NumPy is loaded
+
+from minicnn.archive import load, save  # noqa: E402
+from minicnn.errors import InputError  # noqa: E402
+from minicnn.models import build  # noqa: E402
 
 __version__ = "0.1.0"
 

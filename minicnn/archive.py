@@ -15,6 +15,7 @@ import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
+from minicnn.functional.kernels import checked
 from minicnn.layers import KINDS, make_layer
 from minicnn.models import build
 
@@ -52,21 +53,28 @@ def half(name, array):
     return rounded
 
 
-def load(path):
+def load(path, backend=None):
     """Read a model, in evaluation mode; NumPy is all it needs.
 
     Args:
         path: a file written by ``save``.
+        backend: "reference", "numpy" or "numba", what the model is to be run by; None: whatever is in use when it runs
+            (``minicnn.functional.kernels``).
 
     Returns:
         model: a Layer: ``logits = model(x)``.
 
     Raises:
-        InputError: the file is damaged, holds a pickle, does not fit its own description, or has a NaN in its weights.
+        InputError: the file is damaged, holds a pickle, does not fit its own description, or has a NaN in its weights; or there is no
+            such backend.
     """
+    if backend is not None:
+        checked(backend)
     arrays, description = read_archive(path)
     try:
-        return restore(arrays, description)
+        model = restore(arrays, description)
+        model.backend = backend
+        return model
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:

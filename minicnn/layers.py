@@ -31,6 +31,7 @@ class Layer:
     buffer_names = ()
     argument_names = ()
     training = False
+    backend = None          # of a whole model: the one that ``load`` was told; None: the one in use
     traceable = True        # False: it must see arrays each time it is called, so no plan is made of a network that has it
     trainable = True        # False: this layer's own parameters get no gradients, so no optimizer moves them
     _gradients = None

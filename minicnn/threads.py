@@ -1,6 +1,33 @@
-"""How many threads matrix products use."""
+"""How many threads compute."""
 
 import contextlib
+import os
+
+from minicnn.errors import InputError
+
+VARIABLE = "MINICNN_NUM_THREADS"
+LIBRARIES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")       # read when each is loaded
+
+
+def thread_count():
+    """MINICNN_NUM_THREADS, or as many as there are cores for this process.
+
+    Raises:
+        InputError: the variable is no positive integer.
+    """
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or not int(text):
+        raise InputError(f"got {VARIABLE}={text}, expected a number of threads, at least 1. Unset it to use every core.")
+    return int(text)
+
+
+def tell_libraries():
+    """Hand MINICNN_NUM_THREADS on to the libraries that will be loaded, unless their own variables say something."""
+    if VARIABLE in os.environ:
+        for name in LIBRARIES:
+            os.environ.setdefault(name, os.environ[VARIABLE])
 
 
 @contextlib.contextmanager

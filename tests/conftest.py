@@ -1,10 +1,29 @@
 """What several test files share."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
+from minicnn.functional.kernels import use
+
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+BACKENDS = ["reference", "numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]        # those installed
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Each installed backend in turn, by its name; the test computes on it."""
+    with use(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_tuned(tmp_path_factory):
+    """What was measured on this machine decides no test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINICNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from minicnn.data.pictures import as_values, find_pictures, import_pillow, write
 from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
+from minicnn.functional.kernels import use
 from minicnn.probe import timed
 from minicnn.progress import Progress
 
@@ -69,9 +71,9 @@ def run(args):
     talks = target != "-"
     rows, failures = [], 0
     with progress(len(paths), talks) as count:
-        for path in paths:
+        for path, reading in ahead(read, paths):
             try:
-                picture, found, row = look(model, path)
+                picture, found, row = look(model, path, *reading())
             except InputError as error:
                 report(error)
                 failures += 1
@@ -136,7 +138,7 @@ def load_detector(args):
         raise InputError(f"got {args.weights}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
                          "fasterrcnn_vgg16.")
     size, model.transform.min_size = model.transform.min_size, TRIAL
-    with trying(args.weights):
+    with trying(args.weights), use("reference"):
         model([np.zeros((3, TRIAL, TRIAL), np.float32)])
     model.transform.min_size = size
     if args.score_threshold is not None:
@@ -156,19 +158,35 @@ def progress(total, talks):
             yield bar.update
 
 
-def look(model, path):
-    """One picture: its values, the detections, and its row of the results."""
+def ahead(function, items):
+    """(item, the ``result`` of function(item)) of each, where the next item's work begins while the caller is busy with this one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque()
+        for item in items:
+            coming.append((item, pool.submit(function, item).result))
+            if len(coming) > 1:
+                yield coming.popleft()
+        yield from coming
+
+
+def read(path):
+    """A picture's values, and the milliseconds that it took to read them."""
     start = time.perf_counter()
     picture = as_values(path)
-    read = time.perf_counter()
+    return picture, 1000 * (time.perf_counter() - start)
+
+
+def look(model, path, picture, read_milliseconds):
+    """One picture, read one ahead: its values, the detections, and its row of the results."""
+    start = time.perf_counter()
     try:
         with timed(model, STAGES) as spent:
             found = model.detect(picture)
     except MemoryError as error:
         raise InputError(f"{path}: got a picture of {picture.shape[1]} x {picture.shape[0]} that takes more memory than there is, expected "
                          "a smaller one. Make it, or --min-size and --max-size, smaller.") from error
-    end = time.perf_counter()
-    milliseconds = {"read": 1000 * (read - start), **{name: spent[stage] for stage, name in STAGES.items()}, "total": 1000 * (end - start)}
+    total = 1000 * (time.perf_counter() - start)
+    milliseconds = {"read": read_milliseconds, **{name: spent[stage] for stage, name in STAGES.items()}, "total": total}
     return picture, found, {"image": printable(path), "width": picture.shape[1], "height": picture.shape[0],
                             "detections": found.document(), "milliseconds": milliseconds}
 

@@ -1,8 +1,19 @@
-"""Which algorithm computes a convolution: by its shape, or by what ``minicnn tune`` measured on this machine."""
+"""Which algorithm computes a convolution: by its shape, or by what ``minicnn tune`` measured on this machine.
 
+MINICNN_WINOGRAD=0 in the environment turns Winograd's algorithm off, whatever was measured.
+"""
+
+import contextlib
+import contextvars
+import os
 from dataclasses import dataclass, field
 
+from minicnn.fast import tuning
+
 PASSES = 400            # what Winograd's two transforms cost a number of a tile, in multiplications of its products
+TILES = {"numpy": (64, 128, 256, 512, 1024), "numba": (24, 48, 96, 192)}       # of a strip: what is tried
+
+_chooser = contextvars.ContextVar("chooser", default=None)
 
 
 @dataclass
@@ -32,7 +43,74 @@ class Choice:
 
 
 def convolution(operation, backend):
-    """The ``Choice`` for a traced convolution."""
+    """The ``Choice`` for a traced convolution: what was measured, if its algorithm is one of ``candidates``, else by the rules."""
+    possible = candidates(operation, backend)
+    wanted = (_chooser.get() or measured)(operation, backend)
+    return wanted if wanted and wanted.algorithm in {one.algorithm for one in possible} else possible[0]
+
+
+@contextlib.contextmanager
+def by(chooser):
+    """Within the block, in this thread, ``chooser(operation, backend)`` gives the ``Choice``; None leaves it to the rules."""
+    token = _chooser.set(chooser)
+    try:
+        yield
+    finally:
+        _chooser.reset(token)
+
+
+def candidates(operation, backend):
+    """Every ``Choice`` that can compute a convolution; the rules' own comes first."""
+    s, (_, o, _, _) = operation.settings, operation.shape
+    choices = [by_rules(operation, backend)]
+    if choices[0].algorithm == "product":
+        choices.append(Choice("direct"))
+    elif fits_winograd(s) and min(s["weight"].shape[1], o) >= 8:
+        choices.append(Choice("direct"))
+        choices += [Choice("winograd", {"tiles": min(tiles, tiles_of(operation)), "together": together})
+                    for tiles in TILES[backend] for together in (True, False)]
+    return [one for i, one in enumerate(choices) if one not in choices[:i]]
+
+
+def measured(operation, backend):
+    """The ``Choice`` that won here, on about as many pixels; None: this was not measured."""
+    found = tuning.lookup(backend, key(operation), pixels(operation))
+    if found is None:
+        return None
+    algorithm, options = found["algorithm"], {}
+    if algorithm == "winograd":                             # the numbers are a file's
+        options["tiles"] = max(1, min(found["options"].get("tiles", 1), max(TILES[backend]), tiles_of(operation)))
+        options["together"] = bool(found["options"].get("together"))
+    return Choice(algorithm, options)
+
+
+def key(operation):
+    """All that tells one convolution from another but the number of pixels, as a text."""
+    s = operation.settings
+    sides = [f"{name} {'x'.join(map(str, s[name]))}" for name in ("stride", "padding", "dilation")]
+    return ", ".join(["x".join(map(str, s["weight"].shape)), *sides, f"groups {s['groups']}"])
+
+
+def pixels(operation):
+    """How many pixels a convolution makes."""
+    n, _, h, w = operation.shape
+    return n * h * w
+
+
+def tiles_of(operation):
+    """How many tiles of 4 x 4 pixels a convolution makes."""
+    n, _, h, w = operation.shape
+    return n * -(-h // 4) * -(-w // 4)
+
+
+def fits_winograd(s):
+    """Whether Winograd's algorithm can compute a convolution, and may."""
+    settings = (s["weight"].shape[2:], s["stride"], s["dilation"], s["groups"])
+    return settings == ((3, 3), (1, 1), (1, 1), 1) and os.environ.get("MINICNN_WINOGRAD") != "0"
+
+
+def by_rules(operation, backend):
+    """The ``Choice`` by the convolution's shape alone."""
     s, (n, o, ho, wo) = operation.settings, operation.shape
     _, c, kh, kw = s["weight"].shape
     if s["groups"] > 1:
@@ -42,8 +120,8 @@ def convolution(operation, backend):
         return Choice("depthwise")
     if (kh, kw, s["stride"], s["padding"]) == (1, 1, (1, 1), (0, 0)):
         return Choice("product")
-    if (kh, kw, s["stride"], s["dilation"]) == (3, 3, (1, 1), (1, 1)) and min(c, o) >= 16:
-        tiles = n * -(-ho // 4) * -(-wo // 4)
+    if fits_winograd(s) and min(c, o) >= 16:
+        tiles = tiles_of(operation)
         if 36 * tiles * c * o + PASSES * tiles * (c + o) < 9 * n * ho * wo * c * o:
             return Choice("winograd", strips(tiles, c, o, backend))
     return Choice("direct")

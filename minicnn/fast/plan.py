@@ -258,12 +258,13 @@ class Compiler:
         for operation in operations:
             if operation.kind == "input":
                 raw = [one for one in operations if operation in one.inputs]
-                raw = all(one.kind == "conv2d" and one.choice.algorithm == "direct" for one in raw) and bool(raw)
+                raw = bool(raw) and all(one.kind == "conv2d" and one.choice.algorithm == "direct" and operation not in one.inputs[1:]
+                                        for one in raw)                    # not where it is added: channels are filled up there
                 operation.raw = raw
                 self.place[operation] = self.buffer(operation.shape, raw)
                 self.plan_.entries.append((self.place[operation], raw))
             elif operation.kind == "flatten":
-                self.place[operation] = self.place[operation.inputs[0]]
+                self.place[operation] = self.read(operation.inputs[0])
             elif operation.kind == "resize":
                 if readers[operation] != 1:
                     raise Untraceable("a resized map that is not only added")
@@ -281,11 +282,19 @@ class Compiler:
             views.insert(0, operation.settings.get("function", lambda x: x.reshape(len(x), -1)))
             operation = operation.inputs[0]
             operation = stand.get(operation, operation)
-        place = self.place[operation]
+        if operation.kind == "input":
+            raise Untraceable("an input is returned")           # it would be the caller's own array, or lie in the arena
+        place = self.read(operation)
         self.plan_.buffers[place].end = math.inf
         return Output(place, operation.shape[1], views)
 
     # buffers and steps
+
+    def read(self, operation):
+        """The place of what another operation reads, which is the buffer's own numbers."""
+        if operation.kind in ("view", "flatten", "resize"):
+            raise Untraceable(f"something else than was foreseen reads a {operation.kind}")
+        return self.place[operation]
 
     def buffer(self, shape, raw=False):
         if not raw:
@@ -310,6 +319,7 @@ class Compiler:
 
     def transformed(self, key, make):
         """A weight in a form that a step wants: made once for all plans of a network."""
+        key = (self.backend, *key)
         if key not in self.weights:
             self.weights[key] = make()
         return self.weights[key]
@@ -321,7 +331,7 @@ class Compiler:
         weight, name = s["weight"], self.names.get(id(s["weight"]), "convolution")
         x = operation.inputs[0]
         raw = getattr(x, "raw", False)
-        inputs = [self.place[x]]
+        inputs = [self.read(x)]
         key = (id(weight), id(s["bias"]), id(s.get("norm_of")), choice.algorithm, raw)
         arguments = {"activation": operation.activation}
         sides, multiplications = self.plan_.buffers[inputs[0]].shape, operation.multiplications
@@ -345,7 +355,7 @@ class Compiler:
             padded = self.memory((n, h + 2 * ph, w + 2 * pw, c))
             self.step(f"{name}: border", "copy", "pad", inputs, padded, padding=s["padding"])
             inputs = [padded]
-        extra = self.place[operation.inputs[1]] if s.get("extra") else None
+        extra = self.read(operation.inputs[1]) if s.get("extra") else None
         output = self.output(operation)
         function = "linear"
         if choice.algorithm == "direct":
@@ -355,42 +365,44 @@ class Compiler:
                   **arguments)
 
     def linear(self, operation):
-        s, x = operation.settings, operation.inputs[0]
-        origin = x.inputs[0].shape if x.kind == "flatten" else None
+        s, x, origin = operation.settings, operation.inputs[0], None
+        if x.kind == "flatten":
+            x = x.inputs[0]
+            origin = x.shape
         key = (id(s["weight"]), id(s["bias"]), "linear", origin and origin[1:])
         packed, bias = self.transformed(key, lambda: self.linear_weights(s, origin))
-        self.step(self.names.get(id(s["weight"]), "linear"), "product", "linear", [self.place[x]], self.output(operation), packed=packed,
+        self.step(self.names.get(id(s["weight"]), "linear"), "product", "linear", [self.read(x)], self.output(operation), packed=packed,
                   bias=bias, activation=operation.activation, multiplications=operation.shape[0] * s["weight"].size, flat=True)
 
     def batch_norm(self, operation):
         s = operation.settings
         scale, shift = (widened(part, eights(len(part))) for part in (s["scale"], s["shift"]))
-        self.step("norm", "elementwise", "affine", [self.place[operation.inputs[0]]], self.output(operation), scale=scale, shift=shift,
+        self.step("norm", "elementwise", "affine", [self.read(operation.inputs[0])], self.output(operation), scale=scale, shift=shift,
                   activation=operation.activation)
 
     def max_pool2d(self, operation):
-        self.step("max pooling", "elementwise", "max_pool", [self.place[operation.inputs[0]]], self.output(operation),
+        self.step("max pooling", "elementwise", "max_pool", [self.read(operation.inputs[0])], self.output(operation),
                   **operation.settings)
 
     def mean(self, operation):
-        self.step("mean of pixels", "elementwise", "mean", [self.place[operation.inputs[0]]], self.output(operation))
+        self.step("mean of pixels", "elementwise", "mean", [self.read(operation.inputs[0])], self.output(operation))
 
     def multiply(self, operation):
-        self.step("scale of channels", "elementwise", "scale", [self.place[one] for one in operation.inputs], self.output(operation))
+        self.step("scale of channels", "elementwise", "scale", [self.read(one) for one in operation.inputs], self.output(operation))
 
     def add(self, operation):
         x, z = operation.inputs
         if x.kind == "resize":
             x, z = z, x
         if z.kind == "resize" and operation.activation is None and x.kind != "resize":
-            places = [self.place[x], self.place[z.inputs[0]]]
+            places = [self.read(x), self.read(z.inputs[0])]
             self.step("resized and added", "elementwise", "add_nearest", places, self.output(operation))
         else:
-            self.step("sum", "elementwise", "add", [self.place[x], self.place[z]], self.output(operation),
+            self.step("sum", "elementwise", "add", [self.read(x), self.read(z)], self.output(operation),
                       activation=operation.activation)
 
     def elementwise(self, operation):
-        self.step(operation.kind, "elementwise", "activate", [self.place[operation.inputs[0]]], self.output(operation),
+        self.step(operation.kind, "elementwise", "activate", [self.read(operation.inputs[0])], self.output(operation),
                   activation=operation.kind)
 
     relu = hardswish = hardsigmoid = elementwise

@@ -69,7 +69,7 @@ class Symbol:
         return self.record("add", self.shape, other)
 
     def __mul__(self, other):
-        if not isinstance(other, Symbol) or other.shape != (*self.shape[:2], 1, 1):
+        if not isinstance(other, Symbol) or self.ndim != 4 or other.shape != (*self.shape[:2], 1, 1):
             raise Untraceable("a product that is not by one number a channel")
         return self.record("multiply", self.shape, other)
 
@@ -98,6 +98,8 @@ class Symbol:
             for side in rest:
                 known *= side if side != -1 else 1
             rest[rest.index(-1)] = size // known
+        if rest == [size] and self.ndim == 2:
+            return self
         if rest == [size] and self.operation.kind != "view":
             return self.record("flatten", (n, size))
         return self.view((n, *rest), lambda x: x.reshape(len(x), *rest))

@@ -62,6 +62,16 @@ def use(name):
         _chosen.reset(token)
 
 
+def on_own_backend(method):
+    """A method of a layer that computes on the layer's own ``backend``, or the one in use if that is None."""
+    @functools.wraps(method)
+    def call(layer, *args, **kwargs):
+        with use(layer.backend):
+            return method(layer, *args, **kwargs)
+
+    return call
+
+
 @functools.cache
 def default_backend():
     name = os.environ.get("MINICNN_BACKEND")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minicnn.functional.kernels import run
+from minicnn.functional.kernels import on_own_backend, run
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d, Linear, Sequential
 
 
@@ -27,6 +27,7 @@ class Chain(Sequential):
         super().__init__(layers)
         self.input_shape = input_shape
 
+    @on_own_backend
     def __call__(self, x):
         return run(self, x)
 

@@ -12,7 +12,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.data.pictures import as_input, read_picture
 from minicnn.detection.transform import Batch
-from minicnn.probe import probed
+from minicnn.functional.kernels import run
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
@@ -33,15 +33,14 @@ def pictures():
 
 def our_rungs(model, images):
     """Ours up to the RPN's answers, and the detections."""
-    kept = {"backbone.body": [], "backbone": [], "rpn.head": []}
-    paths = [path for path in kept if path in dict(model.named_layers())]
-    with probed(model, {path: lambda x, y, outputs=kept[path]: outputs.append(y) for path in paths}):
-        found = model(images)
-    batch, maps = model.transform(images), kept["backbone"][0]
+    batch = model.transform(images)
+    body = run(model.backbone.body, batch.pixels) if "backbone.body" in dict(model.named_layers()) else []
+    maps = run(model.backbone, batch.pixels)
+    answers = [run(model.rpn.head, x) for x in maps]
     return {
-        "pixels": batch.pixels, "sizes": batch.sizes, "body": sum(kept["backbone.body"], []), "maps": maps,
-        "objectness": [objectness for objectness, _ in kept["rpn.head"]], "deltas": [deltas for _, deltas in kept["rpn.head"]],
-        "anchors": np.concatenate(model.rpn.anchors(maps, batch)), "found": found,
+        "pixels": batch.pixels, "sizes": batch.sizes, "body": body, "maps": maps,
+        "objectness": [objectness for objectness, _ in answers], "deltas": [deltas for _, deltas in answers],
+        "anchors": np.concatenate(model.rpn.anchors(maps, batch)), "found": model(images),
     }
 
 
@@ -53,8 +52,13 @@ def our_steps(model, theirs):
                                    np.split(theirs["anchors"], ends), size)
                  for n, size in enumerate(theirs["sizes"])]
     pooled = model.roi_heads.box_roi_pool(theirs["maps"][:model.pooled_maps], theirs["proposals"], batch.sizes)
-    logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(theirs["pooled"]))
+    logits, deltas = box_answers(model, theirs["pooled"])
     return {"proposals": proposals, "pooled": pooled, "logits": logits, "box_deltas": deltas}
+
+
+def box_answers(model, pooled):
+    """Class scores and deltas for what was pooled."""
+    return run(model.roi_heads.box_predictor, run(model.roi_heads.box_head, pooled))
 
 
 def differences(model, images, theirs):

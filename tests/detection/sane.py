@@ -7,6 +7,7 @@ is sent through once, and layer by layer the norms take their statistics from it
 import numpy as np
 
 import minicnn
+from minicnn.functional.kernels import use
 from minicnn.layers import Conv2d, Layer, Linear, Norm2d
 
 STDS = {"rpn.head.cls_logits": 1, "rpn.head.bbox_pred": 0.25, "roi_heads.box_predictor.cls_score": 2,
@@ -15,7 +16,7 @@ BOXES = 30                                                  # found on the pictu
 
 
 def sane_detector(architecture, image, seed=0, recorded=None, **arguments):
-    """A detector of ours with sane activations.
+    """A detector of ours with sane activations, the same whatever backend is in use.
 
     Args:
         image: (3, H, W) float32 in [0, 1], to take the statistics from.
@@ -33,11 +34,12 @@ def sane_detector(architecture, image, seed=0, recorded=None, **arguments):
     layers = [(path, layer) for path, layer in model.named_layers() if isinstance(layer, (Conv2d, Linear, Norm2d))]
     for path, layer in layers:
         model.replace_layer(path, Tuned(layer, STDS.get(path, 1)))
-    batch = model.transform([image])
-    maps = model.backbone(batch.pixels)
-    proposals = model.rpn(maps, batch)
-    features = model.roi_heads.box_head(model.roi_heads.box_roi_pool(maps[:model.pooled_maps], proposals, batch.sizes))
-    logits, deltas = model.roi_heads.box_predictor(features)
+    with use("reference"):
+        batch = model.transform([image])
+        maps = model.backbone(batch.pixels)
+        proposals = model.rpn(maps, batch)
+        features = model.roi_heads.box_head(model.roi_heads.box_roi_pool(maps[:model.pooled_maps], proposals, batch.sizes))
+        logits, deltas = model.roi_heads.box_predictor(features)
     for path, layer in layers:
         model.replace_layer(path, layer)
     if recorded is None:

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 f32 = np.float32
 
 

@@ -27,7 +27,7 @@ from torchvision.models.detection.image_list import ImageList  # noqa: E402
 from torchvision.ops import poolers  # noqa: E402
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool  # noqa: E402
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("backend")]
 
 f32 = np.float32
 SEEDS = range(4)

@@ -1,11 +1,12 @@
 """All five detectors against what torchvision computed on small pictures, recorded by ``tests/recorded/record_detectors.py``."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from detector_cases import CASES, SETTINGS, anchors_hash, sample
-from ladder import PIXELS, RELATIVE, SCORE, match, our_rungs, relative
+from ladder import PIXELS, RELATIVE, SCORE, box_answers, match, our_rungs, relative
 from sane import sane_detector
 
 from minicnn import functional as F
@@ -18,12 +19,18 @@ def under(key):
     return {name.removeprefix(f"{key}/"): RECORDED[name] for name in RECORDED.files if name.startswith(f"{key}/")}
 
 
-@pytest.mark.parametrize("architecture, picture", CASES)
-def test_every_rung_equals_what_torchvision_computed(architecture, picture):
+@lru_cache(maxsize=1)                   # the backends come one after the other
+def case(architecture, picture):
+    """The detector, its picture, and what was recorded."""
     recorded = under(f"{architecture}/{picture}")
     image = RECORDED[f"{picture}/picture"].astype(np.float32) / 255
     vectors = {name.removeprefix("vectors/"): array for name, array in recorded.items() if name.startswith("vectors/")}
-    model = sane_detector(architecture, image, int(recorded["seed"]), vectors, **SETTINGS)
+    return sane_detector(architecture, image, int(recorded["seed"]), vectors, **SETTINGS), image, recorded
+
+
+@pytest.mark.parametrize("architecture, picture", CASES)
+def test_every_rung_equals_what_torchvision_computed(architecture, picture, backend):
+    model, image, recorded = case(architecture, picture)
     ours = our_rungs(model, [image])
 
     assert ours["sizes"] == [tuple(size) for size in recorded["sizes"].tolist()]
@@ -40,7 +47,7 @@ def test_every_rung_equals_what_torchvision_computed(architecture, picture):
     assert match((proposals, None, None), (recorded["proposals"], None, None))[2] == 0
     pooled = model.roi_heads.box_roi_pool(ours["maps"][:model.pooled_maps], [recorded["proposals"]], batch.sizes)
     assert relative(sample(pooled), recorded["pooled"]) <= RELATIVE
-    logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
+    logits, deltas = box_answers(model, pooled)
     assert relative(sample(logits), recorded["logits"]) <= RELATIVE
     assert relative(sample(deltas), recorded["box_deltas"]) <= RELATIVE
     assert np.abs(F.softmax(logits).sum(axis=1) - 1).max() < 1e-5

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 f32 = np.float32
 
 

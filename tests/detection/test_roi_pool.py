@@ -10,6 +10,8 @@ from numpy.testing import assert_array_equal
 
 from minicnn.detection.roi_pool import MultiScaleRoIPool, roi_pool, round_half_away
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 f32 = np.float32
 
 

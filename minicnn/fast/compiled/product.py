@@ -12,9 +12,10 @@ algorithm (2019), for the pieces.
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, minimum, splat, store
+from minicnn.fast.compiled.threads import workers
 
 ROWS = 6                # rows of x at a time
 PANEL = 16              # columns at a time: two vectors
@@ -47,19 +48,22 @@ def activate(v, activation):
 
 
 @njit(cache=True)
-def finish(y, i, v, extra, add, activation):
-    """Store one vector of sums at y[i], after adding ``extra[i]`` if ``add``, and the activation."""
-    if add:
-        v = v + load(extra, i)
-    store(y, i, activate(v, activation))
+def finish(y, iy, ldy, rows, width, extra, add, activation):
+    """What follows a product, on a tile that is still in the first cache: y = activation(y + extra), ``width`` columns of each row."""
+    for r in range(rows):
+        for i in range(iy + r * ldy, iy + r * ldy + width, 8):
+            v = load(y, i)
+            if add:
+                v = v + load(extra, i)
+            store(y, i, activate(v, activation))
 
 
 @njit(cache=True)
-def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add, activation):
-    """y[6 rows, 16] = activation(start + x[6 rows] @ panel + extra), of which the first ``rows`` rows are stored.
+def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin):
+    """y[6 rows, 16] = start + x[6 rows] @ panel, of which the first ``rows`` rows are stored.
 
     Args:
-        iy, ldy: where the first row begins, numbers from row to row; extra lies likewise.
+        iy, ldy: where the first row begins, numbers from row to row.
         x0 to x5: where the six rows of x begin; pieces: offsets of a row's pieces; length: numbers in each.
         begin: sums start from bias[ib:ib + 16]; otherwise from what stands in y.
     """
@@ -89,27 +93,27 @@ def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift,
             c40, c41 = fma(a, b0, c40), fma(a, b1, c41)
             a = splat(x, x5 + i)
             c50, c51 = fma(a, b0, c50), fma(a, b1, c51)
-    finish(y, iy, c00, extra, add, activation)
-    finish(y, iy + 8, c01, extra, add, activation)
+    store(y, iy, c00)
+    store(y, iy + 8, c01)
     if rows > 1:
-        finish(y, r1, c10, extra, add, activation)
-        finish(y, r1 + 8, c11, extra, add, activation)
+        store(y, r1, c10)
+        store(y, r1 + 8, c11)
     if rows > 2:
-        finish(y, r2, c20, extra, add, activation)
-        finish(y, r2 + 8, c21, extra, add, activation)
+        store(y, r2, c20)
+        store(y, r2 + 8, c21)
     if rows > 3:
-        finish(y, r3, c30, extra, add, activation)
-        finish(y, r3 + 8, c31, extra, add, activation)
+        store(y, r3, c30)
+        store(y, r3 + 8, c31)
     if rows > 4:
-        finish(y, r4, c40, extra, add, activation)
-        finish(y, r4 + 8, c41, extra, add, activation)
+        store(y, r4, c40)
+        store(y, r4 + 8, c41)
     if rows > 5:
-        finish(y, r5, c50, extra, add, activation)
-        finish(y, r5 + 8, c51, extra, add, activation)
+        store(y, r5, c50)
+        store(y, r5 + 8, c51)
 
 
 @njit(cache=True)
-def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add, activation):
+def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin):
     """``tile16`` for a last panel that is eight wide."""
     r1, r2, r3 = iy + min(1, rows - 1) * ldy, iy + min(2, rows - 1) * ldy, iy + min(3, rows - 1) * ldy
     r4, r5 = iy + min(4, rows - 1) * ldy, iy + min(5, rows - 1) * ldy
@@ -124,29 +128,29 @@ def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, 
             ip += 8
             c0, c1, c2 = fma(splat(x, x0 + i), b, c0), fma(splat(x, x1 + i), b, c1), fma(splat(x, x2 + i), b, c2)
             c3, c4, c5 = fma(splat(x, x3 + i), b, c3), fma(splat(x, x4 + i), b, c4), fma(splat(x, x5 + i), b, c5)
-    finish(y, iy, c0, extra, add, activation)
+    store(y, iy, c0)
     if rows > 1:
-        finish(y, r1, c1, extra, add, activation)
+        store(y, r1, c1)
     if rows > 2:
-        finish(y, r2, c2, extra, add, activation)
+        store(y, r2, c2)
     if rows > 3:
-        finish(y, r3, c3, extra, add, activation)
+        store(y, r3, c3)
     if rows > 4:
-        finish(y, r4, c4, extra, add, activation)
+        store(y, r4, c4)
     if rows > 5:
-        finish(y, r5, c5, extra, add, activation)
+        store(y, r5, c5)
 
 
 @njit(cache=True)
 def tile(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, width, bias, ib, begin, extra, add,
          activation):
-    """``tile16`` or ``tile8``, by the width of the panel."""
+    """``tile16`` or ``tile8``, by the width of the panel, and what follows."""
     if width == PANEL:
-        tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add,
-               activation)
+        tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin)
     else:
-        tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin, extra, add,
-              activation)
+        tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin)
+    if add or activation != NONE:
+        finish(y, iy, ldy, rows, width, extra, add, activation)
 
 
 @njit(cache=True)
@@ -199,7 +203,7 @@ def linear(x, packed, bias, y, extra=None, activation=None):
 
 def share(rows):
     """Rows a block: ``BLOCK``, or fewer where there would be too few blocks for the threads."""
-    threads = get_num_threads()
+    threads = workers()
     blocks = max(1, -(-rows // BLOCK))
     blocks = -(-blocks // threads) * threads
     return max(ROWS, -(-rows // blocks // ROWS) * ROWS)

@@ -12,10 +12,11 @@ F(4 x 4, 3 x 3).
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 from minicnn.fast.compiled.product import ACTIVATIONS, NONE, activate, multiply, pack
 from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
+from minicnn.fast.compiled.threads import workers
 from minicnn.fast.winograd import transform_filters
 
 POINTS = 36
@@ -110,34 +111,26 @@ def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo,
                 store(temporary, k + 96, a2)
                 store(temporary, k + 144, a3)
             shift = load(bias, c)
+            for i in range(OUT):
+                k = 48 * i
+                a0, a1, a2, a3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16), load(temporary, k + 24),
+                                           load(temporary, k + 32), load(temporary, k + 40))
+                store(temporary, k, a0 + shift)
+                store(temporary, k + 8, a1 + shift)
+                store(temporary, k + 16, a2 + shift)
+                store(temporary, k + 24, a3 + shift)
             if pool:
-                for i in range(0, OUT, 2):
-                    k = 48 * i
-                    a0, a1, a2, a3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
-                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
-                    k += 48
-                    b0, b1, b2, b3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
-                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
-                    row, column = (top + i) // 2, left // 2
-                    if row < ho // 2:
-                        to = ((n * (ho // 2) + row) * (wo // 2) + column) * o + c
-                        if column < wo // 2:
-                            store(y, to, activate(maximum(maximum(a0, a1), maximum(b0, b1)) + shift, activation))
-                        if column + 1 < wo // 2:
-                            store(y, to + o, activate(maximum(maximum(a2, a3), maximum(b2, b3)) + shift, activation))
+                rows, columns = ho // 2, wo // 2
+                for i in range(min(OUT // 2, rows - top // 2)):
+                    for j in range(min(OUT // 2, columns - left // 2)):
+                        k = 96 * i + 16 * j
+                        most = maximum(maximum(load(temporary, k), load(temporary, k + 8)),
+                                       maximum(load(temporary, k + 48), load(temporary, k + 56)))
+                        store(y, ((n * rows + top // 2 + i) * columns + left // 2 + j) * o + c, activate(most, activation))
             else:
                 for i in range(min(OUT, ho - top)):
-                    k = 48 * i
-                    a0, a1, a2, a3 = rows_of_a(load(temporary, k), load(temporary, k + 8), load(temporary, k + 16),
-                                               load(temporary, k + 24), load(temporary, k + 32), load(temporary, k + 40))
-                    to = ((n * ho + top + i) * wo + left) * o + c
-                    store(y, to, activate(a0 + shift, activation))
-                    if left + 1 < wo:
-                        store(y, to + o, activate(a1 + shift, activation))
-                    if left + 2 < wo:
-                        store(y, to + 2 * o, activate(a2 + shift, activation))
-                    if left + 3 < wo:
-                        store(y, to + 3 * o, activate(a3 + shift, activation))
+                    for j in range(min(OUT, wo - left)):
+                        store(y, ((n * ho + top + i) * wo + left + j) * o + c, activate(load(temporary, 48 * i + 8 * j), activation))
 
 
 @njit(cache=True, parallel=True)
@@ -196,7 +189,7 @@ def convolve_together(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool,
 def winograd_scratch(shape, outputs, padding, tiles, together):
     """Numbers that ``winograd`` needs beside its input and output."""
     n, h, w, c = shape
-    threads = get_num_threads()
+    threads = workers()
     strip = POINTS * (tiles * (c + outputs) + 32)
     return threads * POINTS * (c + 8) + strip * (1 if together else threads) + threads
 
@@ -212,7 +205,7 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96
         scratch: ``winograd_scratch`` float32 numbers.
     """
     n, h, w, c = x.shape
-    threads = get_num_threads()
+    threads = workers()
     strip = POINTS * (tiles * (c + y.shape[-1]) + 32)
     rest = POINTS * (c + 8)
     (convolve_together if together else convolve_apart)(

@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn import functional as F
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FORMULAS = {
     "relu": lambda x: x if x > 0 else 0.0,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),

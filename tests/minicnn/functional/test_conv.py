@@ -11,6 +11,8 @@ from numpy.testing import assert_array_equal
 
 from minicnn.functional import conv, conv2d, conv2d_backward
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def conv2d_loops(x, weight, bias, stride, padding, dilation, groups):
     """The definition; what lies outside the picture is skipped, instead of padded."""

@@ -1,13 +1,20 @@
-"""The table of kernels: each operation is in it, and what stands there is what runs."""
+"""The table of kernels: each operation is in it, and what stands there, or a backend's twin, is what runs."""
 
+import importlib
 import inspect
+import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 from minicnn import functional as F
 from minicnn import layers
-from minicnn.functional.kernels import TABLE, kernel
+from minicnn.errors import InputError
+from minicnn.functional import kernels
+from minicnn.functional.kernels import BACKENDS, TABLE, TWINS, backend, kernel, run, use
 
 
 @pytest.mark.parametrize("name", F.__all__)
@@ -19,9 +26,17 @@ def test_each_operation_is_in_the_table_and_keeps_its_documentation(name):
 
 
 def test_the_table_holds_nothing_else_but_what_detection_adds():
-    assert set(TABLE) - {"nms", "roi_align", "roi_pool"} == set(F.__all__)
+    assert set(TABLE) - {"run", "nms", "roi_align", "roi_pool"} == set(F.__all__)
 
 
+@pytest.fixture
+def reference():
+    """The table's own functions compute."""
+    with use("reference"):
+        yield
+
+
+@pytest.mark.usefixtures("reference")
 def test_a_twin_takes_the_place_everywhere_and_gives_it_back(monkeypatch):
     x = np.array([[-1.0, 2]])
     layer = layers.ReLU()
@@ -34,6 +49,7 @@ def test_a_twin_takes_the_place_everywhere_and_gives_it_back(monkeypatch):
     assert F.relu(x).tolist() == layer(x).tolist() == [[0, 2]]
 
 
+@pytest.mark.usefixtures("reference")
 def test_operations_call_one_another_through_the_table(monkeypatch):
     monkeypatch.setitem(TABLE, "batch_norm", lambda *arguments: "twin")
     assert F.batch_norm_training(np.zeros((2, 1, 1, 1)), np.ones(1), np.zeros(1))[0] == "twin"
@@ -48,3 +64,89 @@ def test_arguments_pass_through(monkeypatch):
         return x * scale
 
     assert example(2, scale=3) == 6 and example.__doc__ == "Documented."
+
+
+# backends
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "reference"])
+def test_twins_stand_for_operations_of_the_table_and_take_their_arguments(name):
+    """Each can be called as the reference is: the same names in the same places."""
+    importlib.import_module("minicnn.detection.faster_rcnn")            # which enters operations too
+    module = pytest.importorskip(TWINS[name])
+    assert set(module.TWINS) <= set(TABLE) and "run" in module.TWINS
+    for operation, twin in module.TWINS.items():
+        arguments, expected = (list(inspect.signature(function).parameters.values()) for function in (twin, TABLE[operation]))
+        assert [(one.name, one.kind, one.default) for one in arguments] == [(one.name, one.kind, one.default) for one in expected]
+
+
+def test_within_the_block_a_backend_is_in_use_and_afterwards_the_one_before(monkeypatch):
+    monkeypatch.setattr(kernels, "twins", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
+    outside = backend()
+    with use("numpy"):
+        assert (backend(), F.relu(1)) == ("numpy", "fast")
+        with use(None):
+            assert backend() == "numpy"
+        with pytest.raises(ZeroDivisionError), use("reference"):
+            assert (backend(), F.relu(np.ones(1)).tolist()) == ("reference", [1])
+            raise ZeroDivisionError
+        assert (backend(), F.relu(1)) == ("numpy", "fast")
+    assert backend() == outside
+
+
+def test_a_backend_is_in_use_in_its_own_thread_only():
+    seen = []
+    with use("reference"):
+        thread = threading.Thread(target=lambda: seen.append(backend()))
+        thread.start()
+        thread.join()
+    assert seen == [kernels.default_backend()] != ["reference"]
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InputError, match="^got the backend 'torch', expected one of reference, numpy, numba. Choose one of them, or none."):
+        with use("torch"):
+            pass
+    with pytest.raises(InputError, match="'trace'"):                # the engine's own
+        with use("trace"):
+            pass
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^got the backend 'numba', expected Numba to be installed. Run pip install 'minicnn\[fast\]', "
+                                         "or choose 'numpy'.$"):
+        with use("numba"):
+            pass
+    kernels.default_backend.cache_clear()
+    monkeypatch.delenv("MINICNN_BACKEND", raising=False)
+    try:
+        assert kernels.default_backend() == "numpy"
+    finally:
+        kernels.default_backend.cache_clear()
+
+
+def process(code, name):
+    """What a process prints, and what it says of an error, with MINICNN_BACKEND set to ``name``."""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINICNN_BACKEND": name}, capture_output=True, text=True)
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["reference", "numpy"])
+def test_the_environment_chooses_for_a_process(name):
+    code = "from minicnn.functional.kernels import backend, use; print(backend())\nwith use('reference'): print(backend())"
+    assert process(code, name) == (f"{name}\nreference", "")
+
+
+def test_a_wrong_name_in_the_environment_is_told_in_one_line():
+    code = "import minicnn, numpy; minicnn.build('lenet5')(numpy.zeros((1, 1, 28, 28), 'f4'))"
+    assert "InputError: got the backend 'fast', expected one of reference, numpy, numba" in process(code, "fast")[1].splitlines()[-1]
+
+
+def test_run_of_the_reference_is_the_networks_forward():
+    class Pair(layers.Layer):
+        def forward(self, x, y):
+            return x, y
+
+    with use("reference"):
+        assert run(Pair(), 1, 2) == (1, 2)

@@ -7,6 +7,8 @@ from numpy.testing import assert_array_equal
 
 from minicnn.functional import linear, linear_backward
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def linear_loops(x, weight, bias):
     return np.array([[sum(a * b for a, b in zip(row, filter)) + shift for filter, shift in zip(weight, bias)] for row in x])

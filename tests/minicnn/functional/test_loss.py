@@ -15,6 +15,8 @@ from minicnn.functional import (
     softmax,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.mark.parametrize("shape", [(1, 3), (3, 5), (2, 3, 4)])
 def test_softmax_equals_formula(shape):

@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose
 
 from minicnn.functional import batch_norm, batch_norm_backward, batch_norm_training, batch_norm_training_backward
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SHAPES = [(1, 1, 4, 3), (3, 4, 5, 2), (3, 2, 1, 1), (1, 3, 1, 7)]
 
 

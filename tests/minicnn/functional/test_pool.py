@@ -19,6 +19,8 @@ from minicnn.functional import (
     max_pool2d_backward,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def starts(n, k, s, p, ceil_mode):
     """Where windows begin on n pixels, the first at -p: all that end inside the padding, and in ceil mode one more, if pixels

@@ -9,6 +9,8 @@ import pytest
 from checks import BACKWARD, FORWARD, assert_close
 from torch_cases import CASES, ours
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FILE = Path(__file__).parents[2] / "recorded" / "torch_ops.npz"
 
 

@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.functional import interpolate, interpolate_backward
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SIZES = [((1, 1, 4, 6), (8, 12)), ((3, 2, 4, 2), (2, 8)), ((3, 2, 5, 7), (5, 7)), ((1, 2, 5, 7), (9, 3)), ((1, 1, 1, 3), (4, 1)),
          ((3, 1, 13, 4), (25, 7)), ((1, 1, 7, 1), (3, 2))]
 each_size = pytest.mark.parametrize("shape, size", SIZES, ids=str)

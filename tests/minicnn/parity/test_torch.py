@@ -12,7 +12,7 @@ from minicnn import functional as F
 from minicnn import layers, optim
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("backend")]
 
 LARGE = [       # too large to record
     *(Case(f"conv2d {x} {weight}", "conv2d", {"x": normal(*x), "weight": normal(*weight), "bias": normal(weight[0])}, arguments)

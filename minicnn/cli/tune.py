@@ -1,0 +1,151 @@
+"""Measure which algorithm is fastest for each convolution on this machine, and remember it.
+
+What was measured is kept layer by layer, so that after Ctrl-C the same command goes on. All commands use it from then on, for pictures of
+about that size; ``minicnn tune --forget`` returns to the rules.
+"""
+
+import contextlib
+
+import numpy as np
+
+import minicnn
+from minicnn.cli.bench import NAME, add_network, brief, shortened, task
+from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, table, trying
+from minicnn.errors import InputError
+from minicnn.fast import choose, machine, tuning
+from minicnn.fast.measure import Trial, contest, other_work
+from minicnn.fast.plan import compile, fuse
+from minicnn.fast.run import observed
+from minicnn.fast.trace import trace
+from minicnn.files import check_writable, make_folder
+from minicnn.functional import kernels
+from minicnn.progress import Progress
+
+EXAMPLE = "minicnn tune W.npz --size 600x800"
+GAIN = 0.97             # of the rules' time: what takes longer is no reason to leave them
+WORTH = 0.02            # milliseconds: a gain of less is chance
+TOLERANCE = 1e-4        # of the largest value: a candidate that is further from the direct result is left out
+
+
+def add_arguments(verb):
+    add_network(verb, nargs="?")
+    verb.add_argument("--runs", type=at_least(1, int), default=7, metavar="N", help="timed runs of each candidate (default: %(default)s)")
+    verb.add_argument("--again", action="store_true", help="measure also what was measured before")
+    verb.add_argument("--forget", action="store_true", help="remove what was measured, for all networks, and end")
+    add_json(verb)
+
+
+def run(args):
+    if args.forget:
+        print(f"{tuning.tuned_file()} {'was removed' if tuning.forget() else 'is not there'}")
+        return
+    if args.file is None:
+        raise InputError("got no file, expected a network's. Give the .npz to tune, or --forget.")
+    check_outputs(args)
+    make_folder(tuning.tuned_file().parent)
+    check_writable(tuning.tuned_file())
+    with kernels.use(args.backend):
+        backend = kernels.backend()
+        if backend == "reference":
+            raise InputError("got the backend reference, which has no choice, expected numpy or numba. Choose one of them.")
+        model = minicnn.load(args.file)
+        picture, call = task(model, args)
+        with trying(args.file):
+            networks = planned(call)
+        rows = tune(convolutions(model, networks, backend), backend, args)
+        rules, tuned = both_ways(networks, backend, args.runs)
+    document = {"backend": backend, "setting": tuning.setting(backend), "architecture": model.architecture, "size": list(picture.shape[1:]),
+                "convolutions": rows, "plans_ms": {"rules": rules, "tuned": tuned}, "celsius": machine.celsius()}
+    emit(args, document, terminal(document))
+
+
+def planned(call):
+    """[(network, shapes)] of the plans that one run of the model makes."""
+    found = {}
+
+    def observer(network, plan, n):
+        found[id(network), tuple(plan.shapes)] = network, plan.shapes
+        return contextlib.nullcontext()
+    with observed(observer):
+        call()
+    return list(found.values())
+
+
+def convolutions(model, networks, backend):
+    """{(key, pixels): (operation, paths of its layers)} of all convolutions for which there is a choice."""
+    paths = {id(array): path.removesuffix(".weight") for path, array in model.named_arrays()}
+    found = {}
+
+    def note(operation, backend):
+        if len(choose.candidates(operation, backend)) > 1:
+            _, layers = found.setdefault((choose.key(operation), choose.pixels(operation)), (operation, []))
+            layers.append(paths[id(operation.settings["weight"])])
+    for network, shapes in networks:
+        with choose.by(note):
+            fuse(*trace(network, shapes), backend)
+    return found
+
+
+def tune(found, backend, args):
+    """Measure what was not measured before, save each as soon as it is known, and return a row for each."""
+    rows = []
+    trials = {place: choose.candidates(operation, backend) for place, (operation, _) in found.items()}
+    known = {place: None if args.again else tuning.exactly(backend, *place) for place in found}
+    runs = args.runs * sum(len(choices) for place, choices in trials.items() if known[place] is None)
+    between = other_work()
+    with Progress(runs, "tune", "runs") as bar:
+        for place, (operation, layers) in found.items():
+            entry = known[place]
+            if entry is None:
+                entry = best(operation, backend, trials[place], args.runs, between, lambda: bar.update(1, layers[0]))
+                tuning.save(backend, *place, entry)
+            rows.append({"layers": layers, "convolution": place[0], "pixels": place[1], "before": known[place] is not None, **entry})
+    return rows
+
+
+def best(operation, backend, choices, runs, between, after):
+    """The entry of a convolution: the fastest of its choices, or the rules' own, if that is not much slower."""
+    trial = Trial(operation, backend, choices)
+    direct = next(call for choice, call in zip(choices, trial.calls) if choice.algorithm == "direct")().copy()
+    least = TOLERANCE * np.abs(direct).max()
+    right = [i for i, call in enumerate(trial.calls) if np.abs(call() - direct).max() <= least or i == 0]
+    milliseconds = dict(zip(right, contest([trial.calls[i] for i in right], runs, between, after)))
+    winner, rules = min(milliseconds, key=milliseconds.get), milliseconds[0]
+    if milliseconds[winner] > GAIN * rules or rules - milliseconds[winner] < WORTH:
+        winner = 0
+    return {"algorithm": choices[winner].algorithm, "options": choices[winner].options, "ms": milliseconds[winner],
+            "rules": str(choices[0]), "rules_ms": rules, "tried": {str(choices[i]): ms for i, ms in milliseconds.items()}}
+
+
+def both_ways(networks, backend, runs):
+    """Median milliseconds of all plans, by the rules and as tuned, taking turns."""
+    total = np.zeros(2)
+    for network, shapes in networks:
+        weights, calls = {}, []
+        for chooser in (lambda *_: None, choose.measured):
+            with choose.by(chooser):
+                plan = compile(network, shapes, backend, weights)
+            arena = np.empty(plan.arena_size, np.float32)
+            inputs = [np.random.default_rng(0).random(one, np.float32) for one in shapes]
+            calls.append(lambda plan=plan, inputs=inputs, arena=arena: plan.run(inputs, arena))
+            calls[-1]()
+        total += contest(calls, runs)
+    return total.tolist()
+
+
+def terminal(document):
+    """The lines for reading, at most 80 wide."""
+    rows, changed = [], 0
+    for row in document["convolutions"]:
+        chosen = str(choose.Choice(row["algorithm"], row["options"]))
+        changed += chosen != row["rules"]
+        more = f" +{len(row['layers']) - 1}" if len(row["layers"]) > 1 else ""
+        rows.append((shortened(row["layers"][0], NAME - 4) + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
+                     brief(chosen) if chosen != row["rules"] else "same", f"{row['ms']:.2f}"))
+    before = sum(row["before"] for row in document["convolutions"])
+    rules, tuned = document["plans_ms"].values()
+    lines = [f"{document['architecture']}, {shape(document['size'])}, by {document['backend']}", "",
+             table(("layer", "by the rules", "ms", "measured", "ms"), rows),
+             f"{changed} of {len(rows)} changed" + (f"; {before} were measured before" if before else ""),
+             f"all plans by the rules {rules:.1f} ms, tuned {tuned:.1f} ms: {rules - tuned:.1f} ms won", f"kept in {tuning.tuned_file()}"]
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""Telling a user what the first run waits for: Numba compiles each kernel once, and keeps it for the next process."""
+
+import contextlib
+import sys
+import time
+
+from numba.core import event
+
+START = "minicnn: compiling for this processor, once (about a minute)"
+
+
+class Listener(event.Listener):
+    """Counts kernels and seconds; one compilation may be part of another."""
+
+    def __init__(self):
+        self.depth, self.kernels, self.seconds = 0, 0, 0.0
+
+    def on_start(self, event):
+        if self.depth == 0:
+            self.began = time.perf_counter()
+            if self.kernels == 0:
+                self.show(START)
+        self.depth += 1
+
+    def on_end(self, event):
+        self.depth -= 1
+        if self.depth == 0:
+            self.kernels += 1
+            self.seconds += time.perf_counter() - self.began
+            if sys.stderr.isatty():
+                self.show(f"{START}: {self.kernels} kernels, {self.seconds:.0f} s")
+
+    @staticmethod
+    def show(text):
+        print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+
+_listener = Listener()
+event.register("numba:compile", _listener)
+
+
+@contextlib.contextmanager
+def announced():
+    """Within the block, say on standard error that kernels are compiled, and afterwards how long it took."""
+    before = _listener.kernels
+    yield
+    if _listener.kernels > before and _listener.depth == 0:
+        _listener.show(f"minicnn: compiled {_listener.kernels} kernels in {_listener.seconds:.0f} s; the next start finds them")
+        if sys.stderr.isatty():
+            print(file=sys.stderr)

@@ -1,0 +1,238 @@
+"""Stride-1 convolutions and linear layers over a batch of small pictures, by direct multiplication, the batch innermost in memory.
+
+Arrays are (C, H, W, N): a number of every picture stands beside the same number of the others. So a vector holds sixteen pictures'
+pixel, whatever the size of picture and kernel; nothing is copied side by side first, and taps that fall into the border are left out,
+not multiplied by zeros. A linear layer is the case of pictures of one pixel.
+
+    forward:             y[o, i, j, n] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[c, i + k - p, j + l - q, n]
+    input's gradient:    the same with the filters turned round and O and C exchanged
+    weights' gradient:   grad_weight[o, c, k, l] = sum over i, j, n of grad_y[o, i, j, n] x[c, i + k - p, j + l - q, n]
+
+Every sum has one fixed order, whatever the number of threads.
+
+Reference: Georganas et al., Anatomy of high-performance deep learning convolutions on SIMD architectures (2018), section II: the
+register blocking, there with channels where here the batch is.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from minicnn.fast.compiled.lanes import total
+from minicnn.fast.compiled.simd import constant, floats, fma, load, splat, store
+
+PICTURES = 16           # of a tile: two vectors
+DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache
+RUN = 1024              # numbers of a filter's picture that are multiplied before the products are summed up
+
+
+@njit(cache=True)
+def tile6(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, step, channels, high, wide, bias, ib, begin):
+    """y[6 filters, 16 pictures] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
+
+    Args:
+        iy, ldy: the first number, numbers from filter to filter.
+        iw, row, channel, up, left: the first weight, and numbers from filter to filter, channel to channel, tap to tap.
+        ix, plane, line, step: the first pixel, and numbers from channel to channel, row to row, pixel to pixel.
+        channels, high, wide: what is summed over.
+        begin: sums start from bias[ib:]; otherwise from what stands in y.
+    """
+    r1, r2, r3, r4, r5 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1), min(4, rows - 1), min(5, rows - 1)
+    y1, y2, y3, y4, y5 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy, iy + r4 * ldy, iy + r5 * ldy
+    if begin:
+        c00 = c01 = splat(bias, ib)
+        c10 = c11 = splat(bias, ib + r1)
+        c20 = c21 = splat(bias, ib + r2)
+        c30 = c31 = splat(bias, ib + r3)
+        c40 = c41 = splat(bias, ib + r4)
+        c50 = c51 = splat(bias, ib + r5)
+    else:
+        c00, c01, c10, c11 = load(y, iy), load(y, iy + 8), load(y, y1), load(y, y1 + 8)
+        c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
+        c40, c41, c50, c51 = load(y, y4), load(y, y4 + 8), load(y, y5), load(y, y5 + 8)
+    r1, r2, r3, r4, r5 = r1 * row, r2 * row, r3 * row, r4 * row, r5 * row
+    for c in range(channels):
+        for i in range(high):
+            iw0, ix0 = iw + c * channel + i * up, ix + c * plane + i * line
+            for j in range(wide):
+                k, at = iw0 + j * left, ix0 + j * step
+                b0, b1 = load(x, at), load(x, at + 8)
+                a = splat(w, k)
+                c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
+                a = splat(w, k + r1)
+                c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
+                a = splat(w, k + r2)
+                c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
+                a = splat(w, k + r3)
+                c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
+                a = splat(w, k + r4)
+                c40, c41 = fma(a, b0, c40), fma(a, b1, c41)
+                a = splat(w, k + r5)
+                c50, c51 = fma(a, b0, c50), fma(a, b1, c51)
+    store(y, iy, c00)
+    store(y, iy + 8, c01)
+    store(y, y1, c10)
+    store(y, y1 + 8, c11)
+    store(y, y2, c20)
+    store(y, y2 + 8, c21)
+    store(y, y3, c30)
+    store(y, y3 + 8, c31)
+    store(y, y4, c40)
+    store(y, y4 + 8, c41)
+    store(y, y5, c50)
+    store(y, y5 + 8, c51)
+
+
+@njit(cache=True)
+def tile4(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, step, channels, high, wide, bias, ib, begin):
+    """``tile6`` for four filters: 20 of them are 6 + 6 + 4 + 4."""
+    r1, r2, r3 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1)
+    y1, y2, y3 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy
+    if begin:
+        c00 = c01 = splat(bias, ib)
+        c10 = c11 = splat(bias, ib + r1)
+        c20 = c21 = splat(bias, ib + r2)
+        c30 = c31 = splat(bias, ib + r3)
+    else:
+        c00, c01, c10, c11 = load(y, iy), load(y, iy + 8), load(y, y1), load(y, y1 + 8)
+        c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
+    r1, r2, r3 = r1 * row, r2 * row, r3 * row
+    for c in range(channels):
+        for i in range(high):
+            iw0, ix0 = iw + c * channel + i * up, ix + c * plane + i * line
+            for j in range(wide):
+                k, at = iw0 + j * left, ix0 + j * step
+                b0, b1 = load(x, at), load(x, at + 8)
+                a = splat(w, k)
+                c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
+                a = splat(w, k + r1)
+                c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
+                a = splat(w, k + r2)
+                c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
+                a = splat(w, k + r3)
+                c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
+    store(y, iy, c00)
+    store(y, iy + 8, c01)
+    store(y, y1, c10)
+    store(y, y1 + 8, c11)
+    store(y, y2, c20)
+    store(y, y2 + 8, c21)
+    store(y, y3, c30)
+    store(y, y3 + 8, c31)
+
+
+@njit(cache=True, parallel=True)
+def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo, kh, kw, ph, pw, depth, chunk):
+    """y (O, Ho, Wo, N) from x (C, H, W, N), N a multiple of 16; a task is ``chunk`` filters of a row of the result."""
+    for task in prange(ho * ((o + chunk - 1) // chunk)):
+        i, first = task % ho, task // ho * chunk
+        past = min(o, first + chunk)
+        top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the picture
+        for start in range(0, c, depth):
+            channels = min(depth, c - start)
+            for j in range(wo):
+                begin, end = max(0, pw - j), min(kw, wd + pw - j)
+                at = ((start * h + i - ph + top) * wd + j - pw + begin) * n
+                weight = iw + start * channel + top * up + begin * left
+                for k in range(0, n, PICTURES):
+                    f = first
+                    while f < past:
+                        to = ((f * ho + i) * wo + j) * n + k
+                        rest = past - f
+                        if rest > 4 and rest != 7 and rest != 8:
+                            tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight + f * row, row, channel, up, left,
+                                  floats(x), at + k, h * wd * n, wd * n, n, channels, bottom - top, end - begin, floats(bias), f,
+                                  start == 0)
+                            f += 6
+                        else:
+                            tile4(floats(y), to, ho * wo * n, min(4, rest), floats(w), weight + f * row, row, channel, up, left,
+                                  floats(x), at + k, h * wd * n, wd * n, n, channels, bottom - top, end - begin, floats(bias), f,
+                                  start == 0)
+                            f += 4
+
+
+@njit(cache=True)
+def tile_of_sums(g, ig, ldg, filters, x, x0, x1, x2, gline, xline, rows, length, out, io, ldo, columns):
+    """out[4 filters, 3 columns] = sums over ``rows`` times ``length`` numbers of grad_y times x."""
+    g1, g2, g3 = ig + min(1, filters - 1) * ldg, ig + min(2, filters - 1) * ldg, ig + min(3, filters - 1) * ldg
+    c00 = c01 = c02 = c10 = c11 = c12 = c20 = c21 = c22 = c30 = c31 = c32 = constant(0.0)
+    for r in range(rows):
+        p0, p1, p2, p3 = ig + r * gline, g1 + r * gline, g2 + r * gline, g3 + r * gline
+        q0, q1, q2 = x0 + r * xline, x1 + r * xline, x2 + r * xline
+        for i in range(0, length, 8):
+            a, b, d = load(x, q0 + i), load(x, q1 + i), load(x, q2 + i)
+            v = load(g, p0 + i)
+            c00, c01, c02 = fma(v, a, c00), fma(v, b, c01), fma(v, d, c02)
+            v = load(g, p1 + i)
+            c10, c11, c12 = fma(v, a, c10), fma(v, b, c11), fma(v, d, c12)
+            v = load(g, p2 + i)
+            c20, c21, c22 = fma(v, a, c20), fma(v, b, c21), fma(v, d, c22)
+            v = load(g, p3 + i)
+            c30, c31, c32 = fma(v, a, c30), fma(v, b, c31), fma(v, d, c32)
+    last = columns - 1
+    o1, o2, o3 = io + min(1, filters - 1) * ldo, io + min(2, filters - 1) * ldo, io + min(3, filters - 1) * ldo
+    d1, d2 = min(1, last), min(2, last)
+    out[io], out[io + d1], out[io + d2] = total(c00), total(c01), total(c02)
+    out[o1], out[o1 + d1], out[o1 + d2] = total(c10), total(c11), total(c12)
+    out[o2], out[o2 + d1], out[o2 + d2] = total(c20), total(c21), total(c22)
+    out[o3], out[o3 + d1], out[o3 + d2] = total(c30), total(c31), total(c32)
+
+
+@njit(cache=True, parallel=True)
+def correlate_gradient(g, x, n, c, h, wd, o, ho, wo, kh, kw, parts, rows):
+    """parts (P, O (C KH KW + 1)) = the weights' and the bias's gradients from P times ``rows`` rows of the result.
+
+    g: (O, Ho, Wo, N); x: (C, H, W, N), its border included; N a multiple of 8.
+    """
+    columns = c * kh * kw
+    for part in prange(parts.shape[0]):
+        out = floats(parts[part])
+        first = part * rows
+        count = min(rows, ho - first)
+        for f in range(0, o, 4):
+            ig = (f * ho + first) * wo * n
+            for k in range(0, columns, 3):
+                k1, k2 = min(k + 1, columns - 1), min(k + 2, columns - 1)
+                tile_of_sums(floats(g), ig, ho * wo * n, min(4, o - f), floats(x),
+                             ((k // (kh * kw) * h + k // kw % kh + first) * wd + k % kw) * n,
+                             ((k1 // (kh * kw) * h + k1 // kw % kh + first) * wd + k1 % kw) * n,
+                             ((k2 // (kh * kw) * h + k2 // kw % kh + first) * wd + k2 % kw) * n,
+                             wo * n, wd * n, count, wo * n, out, f * columns + k, columns, columns - k)
+            for r in range(f, min(o, f + 4)):
+                s = constant(0.0)
+                at = (r * ho + first) * wo * n
+                for i in range(at, at + count * wo * n, 8):
+                    s = s + load(floats(g), i)
+                out[o * columns + r] = total(s)
+
+
+def forward(x, weight, bias, padding, y):
+    """y (O, Ho, Wo, N) = the convolution of x (C, H, W, N) with weight (O, C, KH, KW), bias (O,); all contiguous."""
+    c, h, w, n = x.shape
+    o, _, kh, kw = weight.shape
+    correlate(x.reshape(-1), n, c, h, w, weight.reshape(-1), 0, c * kh * kw, kh * kw, kw, 1, bias, y.reshape(-1), *y.shape[:3], kh, kw,
+              *padding, max(1, DEPTH // (kh * kw)), chunk(o, y.shape[1]))
+
+
+def input_gradient(grad_y, weight, padding, grad_x):
+    """grad_x (C, H, W, N) from grad_y (O, Ho, Wo, N)."""
+    o, ho, wo, n = grad_y.shape
+    _, c, kh, kw = weight.shape
+    correlate(grad_y.reshape(-1), n, o, ho, wo, weight.reshape(-1), kh * kw - 1, kh * kw, c * kh * kw, -kw, -1,
+              np.zeros(c, np.float32), grad_x.reshape(-1), *grad_x.shape[:3], kh, kw, kh - 1 - padding[0], kw - 1 - padding[1],
+              max(1, DEPTH // (kh * kw)), chunk(c, grad_x.shape[1]))
+
+
+def chunk(filters, rows):
+    """Filters of a task: all, where a picture has rows enough to share out."""
+    return filters if rows >= 4 else 24
+
+
+def weight_gradient(grad_y, x, kernel):
+    """grad_weight (O, C, KH, KW) and grad_bias (O,), from grad_y (O, Ho, Wo, N) and x (C, Hp, Wp, N), its border included."""
+    (o, ho, wo, n), c, (kh, kw) = grad_y.shape, len(x), kernel
+    rows = max(-(-RUN // (wo * n)), -(-ho // 16))
+    columns = c * kh * kw
+    parts = np.empty((-(-ho // rows), o * (columns + 1)), np.float32)
+    correlate_gradient(grad_y.reshape(-1), x.reshape(-1), n, *x.shape[:3], o, ho, wo, kh, kw, parts, rows)
+    sums = parts.sum(axis=0)
+    return sums[:o * columns].reshape(o, c, kh, kw), sums[o * columns:]
