@@ -66,11 +66,12 @@ def box_iou(a, b):
 
 def top(scores, k):
     """Places of the ``k`` highest scores (R,), highest first, equal ones in their given order; of fewer than k, all of them."""
+    negated = -scores
     if k >= len(scores):
-        return np.argsort(-scores, kind="stable")
-    lowest = np.partition(-scores, k - 1)[k - 1]                   # of -scores, the k-th smallest: to sort them all takes much longer
-    places = np.flatnonzero(~(-scores > lowest))                   # a NaN stays, and comes last
-    return places[np.argsort(-scores[places], kind="stable")[:k]]
+        return np.argsort(negated, kind="stable")
+    least = np.partition(negated, k - 1)[k - 1]                    # the k-th, found without sorting: so few of many are left to sort
+    places = np.flatnonzero(~(negated > least))                    # a NaN stays, and comes last
+    return places[np.argsort(negated[places], kind="stable")[:k]]
 
 
 @kernel

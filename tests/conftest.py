@@ -1,14 +1,13 @@
 """What several test files share."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from checks import BACKENDS
 
 from minicnn.functional.kernels import use
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
-BACKENDS = ["reference", "numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]        # those installed
 
 
 @pytest.fixture(params=BACKENDS)

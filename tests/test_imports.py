@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml", "safetensors"}     # inside functions only
+COMPILED, COMPILERS = "minicnn.fast.compiled", {"numba", "llvmlite"}        # the package that is imported only where these are installed
 
 
 def module_name(path):
@@ -53,6 +55,7 @@ ARROWS = [
     ("minicnn.functional", (), ("minicnn.layers", "minicnn.models", "minicnn.optim", "minicnn.archive", "minicnn.training")),
     ("minicnn.layers", (), ("minicnn.models", "minicnn.archive", "minicnn.training", "minicnn.optim")),
     ("minicnn.models", (), ("minicnn.archive", "minicnn.training")),
+    ("minicnn.fast", (), ("minicnn.models", "minicnn.archive", "minicnn.training", "minicnn.optim")),
 ]
 
 
@@ -67,10 +70,17 @@ def test_arrows(who, excepted, what):
 
 @pytest.mark.parametrize("name", FILES)
 def test_numpy_alone_is_imported_at_module_level(name):
+    everywhere = {"numpy"} | (COMPILERS if within(name, COMPILED) else set())
     for imported, top in imports(FILES[name]):
         package = imported.partition(".")[0]
         if package not in sys.stdlib_module_names | {"minicnn"}:
-            assert package in ({"numpy"} if top else {"numpy"} | OPTIONAL), imported
+            assert package in (everywhere if top else everywhere | OPTIONAL), imported
+
+
+def test_the_compiled_engine_is_imported_by_itself_and_inside_functions_only():
+    wrong = [f"{name} imports {imported}" for name, path in FILES.items() if not within(name, COMPILED)
+             for imported, top in imports(path) if top and within(imported, COMPILED)]
+    assert wrong == []
 
 
 def test_our_folders_are_imported_by_their_installed_names():
@@ -81,9 +91,10 @@ def test_our_folders_are_imported_by_their_installed_names():
 
 
 def python(code, *path):
-    """Run code at the repository's root, which stands first on the path; ``path`` comes last."""
+    """Run code at the repository's root, which stands first on the path, ``path`` last, and NumPy computes."""
     code = f"import sys; sys.path += {[str(one) for one in path]!r}\n{code}"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                            env={**os.environ, "MINICNN_BACKEND": "numpy"})
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

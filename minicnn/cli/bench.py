@@ -24,7 +24,7 @@ from minicnn.report.roofline import write_report
 EXAMPLE = "minicnn bench W.npz --size 600x800 --report bench/"
 FORMAT = 1
 STAGES = {"transform": "transform", "rpn": "proposals", "roi_heads.box_roi_pool": "pooling", "roi_heads": "selection"}
-REST = "rest"
+REST, GAP = "rest", "(medians do not add up)"
 SHOWN = 20              # steps in the table for a terminal
 NAME = 33               # characters of a step's name there
 
@@ -90,22 +90,23 @@ def task(model, args):
 def timed_document(model, picture, call, args):
     """What --json prints."""
     backend, detects = kernels.backend(), hasattr(model, "detect")
-    stages = STAGES if detects else {}
+    stages = {**(STAGES if detects else {}), "": REST}
     with Progress(args.runs + 3, "bench", "runs") as bar:
         before = machine.celsius()
         with trying(args.file):
-            first, totals, steps, between = measure(model, call, args.runs, list(stages), lambda: bar.update(1))
+            first, totals, steps, between = measure(model, call, args.runs, list(stages)[:-1], lambda: bar.update(1))
         roofs = {"gflops": product_speed(backend)}
         bar.update(1)
         roofs["gbytes"] = memory_speed(backend)
         bar.update(1)
     for step in steps:
-        step["gflops"] = step["flop"] / step["ms"] / 1e6
-        step["product_share"] = step["arithmetic"] / step["ms"] / 1e6 / roofs["gflops"]
-        step["memory_share"] = step["bytes"] / step["ms"] / 1e6 / roofs["gbytes"]
+        seconds = max(step["ms"], 1e-6) / 1e3                   # a clock may be too coarse for a small layer
+        step["gflops"] = step["flop"] / seconds / 1e9
+        step["product_share"] = step["arithmetic"] / seconds / 1e9 / roofs["gflops"]
+        step["memory_share"] = step["bytes"] / seconds / 1e9 / roofs["gbytes"]
     total = statistics.median(totals)
     between = {stages[path]: milliseconds for path, milliseconds in between.items()}
-    between[REST] = total - sum(between.values()) - sum(step["ms"] for step in steps)
+    between[GAP] = total - sum(between.values()) - sum(step["ms"] for step in steps)
     flop = sum(step["flop"] for step in steps)
     return {"minicnn_bench": FORMAT, **source_file(args.file), "architecture": model.architecture, "backend": backend,
             "size": list(picture.shape[1:]), "picture": Path(args.picture).name if args.picture else "random pixels",
@@ -117,11 +118,12 @@ def timed_document(model, picture, call, args):
 def terminal(document, args):
     """The lines for reading, at most 80 wide."""
     total, roofs, about = document["total"], document["roofs"], document["machine"]
+    planned = document["backend"] != "reference"
     threads = f"{about['threads']} thread{'s' * (about['threads'] != 1)}"
     lines = [f"{args.file}: {document['architecture']}, {document['picture']}, {shape(document['size'])}",
              f"{about['board'] or about['processor']}, {about['cores']} cores; {document['backend']}, {threads}",
              f"speeds here: product {roofs['gflops']:.1f} GFLOP/s, memory {roofs['gbytes']:.1f} GB/s",
-             f"first run {document['first_ms'] / 1000:.2f} s (compiles and plans), then {total['ms']:.1f} ms",
+             f"first run {document['first_ms'] / 1000:.2f} s{' (compiles and plans)' * planned}, then {total['ms']:.1f} ms",
              f"(median of {total['runs']} runs, {total['ms_least']:.1f} to {total['ms_most']:.1f})", ""]
     shown = document["steps"] if args.all else longest(document["steps"])
     rows = [row(step) for step in shown]
@@ -158,7 +160,7 @@ def shortened(name, length):
 def summed(name, steps):
     """One row for several steps."""
     flop, milliseconds = (sum(step[key] for step in steps) for key in ("flop", "ms"))
-    return name, "", f"{milliseconds:.2f}", f"{flop / milliseconds / 1e6:.1f}" if flop else "", "", ""
+    return name, "", f"{milliseconds:.2f}", f"{flop / max(milliseconds, 1e-6) / 1e6:.1f}" if flop else "", "", ""
 
 
 def brief(algorithm):

@@ -5,6 +5,7 @@ about that size; ``minicnn tune --forget`` returns to the rules.
 """
 
 import contextlib
+from collections import Counter
 
 import numpy as np
 
@@ -71,15 +72,26 @@ def planned(call):
     return list(found.values())
 
 
+class Convolution:
+    """One for which there is a choice: its operation, candidates and result's shape, and the paths of its layers.
+
+    They are noted before a pooling becomes part of the operation.
+    """
+
+    def __init__(self, operation, choices):
+        self.operation, self.choices, self.shape, self.layers = operation, choices, operation.shape, []
+
+
 def convolutions(model, networks, backend):
-    """{(key, pixels): (operation, paths of its layers)} of all convolutions for which there is a choice."""
+    """{(key, pixels): Convolution} of those for which there is a choice."""
     paths = {id(array): path.removesuffix(".weight") for path, array in model.named_arrays()}
     found = {}
 
     def note(operation, backend):
-        if len(choose.candidates(operation, backend)) > 1:
-            _, layers = found.setdefault((choose.key(operation), choose.pixels(operation)), (operation, []))
-            layers.append(paths[id(operation.settings["weight"])])
+        choices = choose.candidates(operation, backend)
+        if len(choices) > 1:
+            one = found.setdefault((choose.key(operation), choose.pixels(operation)), Convolution(operation, choices))
+            one.layers.append(paths[id(operation.settings["weight"])])
     for network, shapes in networks:
         with choose.by(note):
             fuse(*trace(network, shapes), backend)
@@ -89,17 +101,17 @@ def convolutions(model, networks, backend):
 def tune(found, backend, args):
     """Measure what was not measured before, save each as soon as it is known, and return a row for each."""
     rows = []
-    trials = {place: choose.candidates(operation, backend) for place, (operation, _) in found.items()}
     known = {place: None if args.again else tuning.exactly(backend, *place) for place in found}
-    runs = args.runs * sum(len(choices) for place, choices in trials.items() if known[place] is None)
+    runs = args.runs * sum(len(one.choices) for place, one in found.items() if known[place] is None)
     between = other_work()
     with Progress(runs, "tune", "runs") as bar:
-        for place, (operation, layers) in found.items():
+        for place, one in found.items():
             entry = known[place]
             if entry is None:
-                entry = best(operation, backend, trials[place], args.runs, between, lambda: bar.update(1, layers[0]))
+                entry = best(one.operation, backend, one.choices, args.runs, between, lambda: bar.update(1, one.layers[0]))
                 tuning.save(backend, *place, entry)
-            rows.append({"layers": layers, "convolution": place[0], "pixels": place[1], "before": known[place] is not None, **entry})
+            rows.append({"layers": one.layers, "convolution": place[0], "result": list(one.shape), "before": known[place] is not None,
+                         **entry})
     return rows
 
 
@@ -136,11 +148,13 @@ def both_ways(networks, backend, runs):
 def terminal(document):
     """The lines for reading, at most 80 wide."""
     rows, changed = [], 0
+    often = Counter(layer for row in document["convolutions"] for layer in row["layers"])
     for row in document["convolutions"]:
         chosen = str(choose.Choice(row["algorithm"], row["options"]))
         changed += chosen != row["rules"]
-        more = f" +{len(row['layers']) - 1}" if len(row["layers"]) > 1 else ""
-        rows.append((shortened(row["layers"][0], NAME - 4) + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
+        first, more = row["layers"][0], f" +{len(row['layers']) - 1}" if len(row["layers"]) > 1 else ""
+        more = f" {shape(row['result'][2:])}" if often[first] > 1 else more             # of a layer that runs on several maps
+        rows.append((shortened(first, NAME - len(more)) + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
                      brief(chosen) if chosen != row["rules"] else "same", f"{row['ms']:.2f}"))
     before = sum(row["before"] for row in document["convolutions"])
     rules, tuned = document["plans_ms"].values()

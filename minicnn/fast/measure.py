@@ -77,8 +77,9 @@ def measure(model, call, runs, stages=(), after=lambda: None):
             network's; "name": within the model; "algorithm"; "result": its sides, without the batch; "batch": how many; "flop":
             counted directly, whatever the algorithm saves; "arithmetic": what it does; "bytes": of all it must read and write once;
             "ms", "ms_least", "ms_most": the median of the runs, and the extremes;
-        between: {path: median ms} of what the stages do besides.
+        between: {path: median ms} of what the stages do besides, and at last of the rest, whose path is "".
     """
+    stages = [*stages, ""]
     watch = Watch(model)
     start = time.perf_counter()
     with observed(watch):
@@ -89,7 +90,7 @@ def measure(model, call, runs, stages=(), after=lambda: None):
     facts = {**watch.facts(), **leaf_facts(model, leaves, call)}
 
     totals, spent, own = [], {key: [] for key in facts}, {path: [] for path in stages}
-    inner_first = sorted([*stages, *leaves], key=lambda path: -path.count("."))
+    inner_first = sorted([*stages[:-1], *leaves], key=lambda path: -path.count("."))
     for _ in range(runs):
         watch.begin()
         with observed(watch), timed(model, inner_first) as inclusive:
@@ -99,7 +100,7 @@ def measure(model, call, runs, stages=(), after=lambda: None):
         found = {**watch.spent, **{(path, 0, 0): inclusive[path] for path in leaves}}
         for key in facts:
             spent[key].append(found[key])
-        for path, milliseconds in own_times(inclusive, stages, found).items():
+        for path, milliseconds in own_times({**inclusive, "": totals[-1]}, stages, found).items():
             own[path].append(milliseconds)
         after()
 
@@ -207,7 +208,7 @@ def leaf_facts(model, leaves, call):
 def own_times(inclusive, stages, found):
     """{stage: its milliseconds without those of the steps, leaves and other stages in it}."""
     own = {}
-    for path in sorted(stages, key=lambda path: -path.count(".")):
+    for path in sorted(stages, key=lambda path: (not path, -path.count("."))):
         inner = sum(milliseconds for (where, _, _), milliseconds in found.items() if within(where, path))
         own[path] = inclusive[path] - inner - sum(own[other] for other in own if within(other, path))
     return own

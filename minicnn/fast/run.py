@@ -107,10 +107,11 @@ def observed(observer):
 
 
 def run(network, *inputs):
-    """``network.forward(*inputs)``, by a plan where there can be one: float32 inputs, a network in evaluation mode, traceable."""
+    """``network.forward(*inputs)``, by a plan where there can be one: float32 inputs, as many of each, and a network in evaluation mode
+    that can be traced."""
     layers = [layer for _, layer in network.named_layers()]
     if any(layer.training or not layer.traceable for layer in layers) or \
-            any(x.dtype != np.float32 or x.ndim not in (2, 4) or not x.size for x in inputs):
+            any(x.dtype != np.float32 or x.ndim not in (2, 4) or not x.size or len(x) != len(inputs[0]) for x in inputs):
         return network.forward(*inputs)
     parts = [value for layer in layers for name, value in vars(layer).items() if name not in PASSING]
     if any(part.dtype.kind == "f" and part.dtype != np.float32 for part in parts if isinstance(part, np.ndarray)):

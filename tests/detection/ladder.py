@@ -12,7 +12,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.data.pictures import as_input, read_picture
 from minicnn.detection.transform import Batch
-from minicnn.functional.kernels import run
+from minicnn.functional.kernels import backend, run
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
@@ -32,9 +32,13 @@ def pictures():
 
 
 def our_rungs(model, images):
-    """Ours up to the RPN's answers, and the detections."""
+    """Ours up to the RPN's answers, and the detections.
+
+    The body's maps are there where it is called on its own: a plan goes on from them to the pyramid.
+    """
     batch = model.transform(images)
-    body = run(model.backbone.body, batch.pixels) if "backbone.body" in dict(model.named_layers()) else []
+    seen = backend() == "reference" and "backbone.body" in dict(model.named_layers())
+    body = model.backbone.body(batch.pixels) if seen else []
     maps = run(model.backbone, batch.pixels)
     answers = [run(model.rpn.head, x) for x in maps]
     return {
@@ -67,7 +71,7 @@ def differences(model, images, theirs):
     assert ours["sizes"] == theirs["sizes"]
     worst = {"input": relative(ours["pixels"], theirs["pixels"])}
     for name, levels in (("body map", "body"), ("map", "maps")):
-        assert len(ours[levels]) == len(theirs[levels])
+        assert len(ours[levels]) == len(theirs[levels]) or backend() != "reference" and levels == "body"
         worst.update({f"{name} {i}": relative(a, b) for i, (a, b) in enumerate(zip(ours[levels], theirs[levels]))})
     for name in ("objectness", "deltas"):
         worst[name] = max(relative(a, b) for a, b in zip(ours[name], theirs[name]))

@@ -9,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from checks import BACKENDS
 from ladder import RELATIVE, relative
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -20,6 +21,7 @@ from minicnn.data.pictures import as_input
 from minicnn.detection.faster_rcnn import FasterRCNN, Settings
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_pool import MultiScaleRoIPool
+from minicnn.functional.kernels import run, use
 
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
 ARCHITECTURES = ["fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn", SMALL]
@@ -287,13 +289,14 @@ def draw(h, w, seed=0):
     return picture
 
 
-@pytest.fixture(scope="module")
-def model():
-    """Small, tuned to a picture so that dozens of boxes are found."""
+@pytest.fixture(scope="module", params=BACKENDS)
+def model(request):
+    """Small, tuned to a picture so that dozens of boxes are found; it computes on each backend in turn."""
     model = sane_detector(SMALL, as_input(draw(120, 150)), min_size=64, num_classes=6, box_head_width=64,
                           anchor_sizes=((16, 24, 32, 48, 64),) * 3)
     model.record["class_names"] = ["__background__", "cat", "dog", "bird"]
-    return model
+    with use(request.param):
+        yield model
 
 
 @pytest.fixture(scope="module")
@@ -361,9 +364,9 @@ def test_a_list_goes_through_as_one_batch(model, found):
     together = model.detect(tuple(pictures))
     assert len(together) == 3 and all(len(one) > 5 for one in together)
     images = [as_input(picture) for picture in pictures]
-    maps = model.backbone(model.transform(images).pixels)       # not the boxes: of two close scores, the last digit says which is first
+    maps = run(model.backbone, model.transform(images).pixels)  # not the boxes: of two close scores, the last digit says which is first
     for n, image in enumerate(images):
-        for x, alone in zip(maps, model.backbone(model.transform([image]).pixels)):
+        for x, alone in zip(maps, run(model.backbone, model.transform([image]).pixels)):
             assert relative(x[n:n + 1], alone) <= RELATIVE
 
 
@@ -412,7 +415,7 @@ def test_settings_from_json_find_the_same(model, found):
     assert_array_equal(boxes, found.boxes)
 
 
-def test_roi_pool_takes_the_place_of_roi_align():
+def test_roi_pool_takes_the_place_of_roi_align(backend):
     picture = draw(64, 64)
     model = sane_detector("fasterrcnn_vgg16", as_input(picture), min_size=64, num_classes=3, roi_pooling="pool", roi_output_size=3,
                           box_head_width=16, anchor_sizes=((16, 32),), rpn_post_nms_top_n_test=50)
@@ -447,8 +450,9 @@ def test_costs_are_counted_at_a_picture_that_is_not_resized(arguments, shape):
 @each_architecture
 def test_every_step_is_one_call_into_the_file_of_its_name(architecture):
     tree = ast.parse(textwrap.dedent(inspect.getsource(FasterRCNN.__call__)))
-    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    steps = [call.attr for call in sorted(calls, key=lambda call: call.lineno) if ast.unparse(call) == f"self.{call.attr}"]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = [call.args[0] if ast.unparse(call.func) == "run" else call.func for call in sorted(calls, key=lambda call: call.lineno)]
+    steps = [step.attr for step in called if isinstance(step, ast.Attribute) and ast.unparse(step) == f"self.{step.attr}"]
     assert steps == ["transform", "backbone", "rpn", "roi_heads"]
     model = minicnn.build(architecture, box_head_width=8)
     for step in steps:

@@ -8,15 +8,20 @@ pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 from torch_twins import torch_rungs, torch_twin  # noqa: E402
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.usefixtures("backend")]
 
 
-@pytest.mark.parametrize("picture", pictures())
-@pytest.mark.parametrize("architecture", DETECTORS)
-def test_every_rung_equals_torchvisions(architecture, picture):
+@pytest.fixture(scope="module", params=[(architecture, picture) for architecture in DETECTORS for picture in pictures()], ids="-".join)
+def case(request):
+    """A detector, a picture, and what torchvision computes; all backends in turn take it."""
+    architecture, picture = request.param
     image = pictures()[picture]
     model = sane_detector(architecture, image)
-    theirs = torch_rungs(torch_twin(model), [image])
+    return model, image, torch_rungs(torch_twin(model), [image])
+
+
+def test_every_rung_equals_torchvisions(case):
+    model, image, theirs = case
     assert 20 <= len(theirs["found"][0][0]) < 100               # sane: dozens, and not cut off
     check(*differences(model, [image], theirs))
 

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn.detection.anchors import base_anchors, grid_anchors
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Batch
+from minicnn.functional.kernels import run
 
 f32 = np.float32
 
@@ -25,14 +26,14 @@ def network(sizes=((16,), (32,)), ratios=((1,), (1,)), pre_nms_top_n=100, post_n
 # the head
 
 
-def test_the_head_answers_in_the_order_of_the_anchors():
+def test_the_head_answers_in_the_order_of_the_anchors(backend):
     head = RPNHead(1, 3)
     head.get_layer("conv.0.0").weight[0, 0, 1, 1] = 1                                    # passes positive pixels on
     head.cls_logits.weight[:, 0, 0, 0] = [1, 10, 100]
     head.bbox_pred.weight[:, 0, 0, 0] = np.arange(12)
     head.bbox_pred.bias[...] = np.arange(12) / 16
     x = array(np.arange(12) - 2, 2, 1, 2, 3)
-    objectness, deltas = head(x)
+    objectness, deltas = run(head, x)
     assert objectness.shape == (2, 18) and deltas.shape == (2, 18, 4) and objectness.dtype == deltas.dtype == f32
     for n, row, column, a in np.ndindex(2, 2, 3, 3):
         place, pixel = (row * 3 + column) * 3 + a, max(x[n, 0, row, column], 0)
@@ -40,12 +41,12 @@ def test_the_head_answers_in_the_order_of_the_anchors():
         assert_array_equal(deltas[n, place], [(pixel + 1 / 16) * (4 * a + c) for c in range(4)])
 
 
-def test_a_deeper_head_has_more_convolutions():
+def test_a_deeper_head_has_more_convolutions(backend):
     head = RPNHead(1, 1, conv_depth=2)
     head.get_layer("conv.0.0").weight[0, 0, 1, 1], head.get_layer("conv.1.0").weight[0, 0, 1, 1] = 1, -1
     head.get_layer("conv.1.0").bias[...] = 3
     head.cls_logits.weight[...] = 1
-    assert_array_equal(head(array([-7, 0, 1, 5], 1, 1, 2, 2))[0], [[3, 3, 2, 0]])        # a ReLU after each
+    assert_array_equal(run(head, array([-7, 0, 1, 5], 1, 1, 2, 2))[0], [[3, 3, 2, 0]])   # a ReLU after each
     assert [path for path, _ in head.named_arrays()] == [f"{layer}.{name}" for layer in ("conv.0.0", "conv.1.0", "cls_logits", "bbox_pred")
                                                          for name in ("weight", "bias")]
 
@@ -84,7 +85,7 @@ def propose_loops(answers, anchors, size, pre, post, nms_thresh, score_thresh):
 @pytest.mark.parametrize("pre, post, nms_thresh, score_thresh", [
     (1000, 1000, 0.7, 0.0), (20, 1000, 0.7, 0.0), (1000, 7, 0.7, 0.0), (1000, 1000, 0.1, 0.0), (1000, 1000, 1, 0.6), (5, 3, 0.3, 0.5)])
 @pytest.mark.parametrize("size", [(60, 90), (33, 70)])
-def test_proposals_equal_loops(size, pre, post, nms_thresh, score_thresh):
+def test_proposals_equal_loops(size, pre, post, nms_thresh, score_thresh, backend):
     rng = np.random.default_rng(0)
     sizes, ratios = ((16, 24), (40, 60)), ((0.5, 1, 2),) * 2
     anchors = [grid_anchors(base_anchors(*pair), (rows, rows + 2), (64, 96)) for *pair, rows in zip(sizes, ratios, (8, 4))]
@@ -147,7 +148,7 @@ def test_anchors_stand_on_each_map_with_its_own_sizes():
     assert_array_equal(got[1], grid_anchors(base_anchors((32,), (0.5,)), (2, 3), (32, 48)))
 
 
-def test_a_picture_in_a_batch_has_the_proposals_it_has_alone():
+def test_a_picture_in_a_batch_has_the_proposals_it_has_alone(backend):
     sizes = [(60, 90), (33, 70), (64, 20)]
     maps, pixels = [draw(3, 4, 8, 12), draw(3, 4, 4, 6)], np.zeros((3, 3, 64, 96), f32)
     head = RPNHead(4, 2, rng=np.random.default_rng(0))

@@ -16,7 +16,7 @@ def model():
     return convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
 
 
-def test_nearly_all_detections_of_torchvision_are_found_and_of_the_rest_a_threshold_was_close(model):
+def test_nearly_all_detections_of_torchvision_are_found_and_of_the_rest_a_threshold_was_close(model, backend):
     theirs = recorded()
     names = list(theirs)[::25]
     assert len(names) == 20

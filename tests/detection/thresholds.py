@@ -5,6 +5,7 @@ from ladder import PIXELS, SCORE
 
 from minicnn import functional as F
 from minicnn.detection import boxes as B
+from minicnn.functional.kernels import run
 
 CLOSE = 1e-3            # of a score or an overlap to its threshold
 
@@ -22,14 +23,14 @@ def explain(model, image, box, score, label):
         return f"score {score:.4f} at the threshold {heads.score_thresh}"
     batch = model.transform([image])
     size = batch.sizes[0]
-    maps = model.backbone(batch.pixels)
-    answers = [tuple(array[0] for array in model.rpn.head(x)) for x in maps]
+    maps = run(model.backbone, batch.pixels)
+    answers = [tuple(array[0] for array in run(model.rpn.head, x)) for x in maps]
     proposed, objectness, levels = model.rpn.candidates(answers, model.rpn.anchors(maps, batch), size)
     kept = B.batched_nms(proposed, objectness, levels, model.rpn.nms_thresh)
     last = model.rpn.post_nms_top_n
 
     pooled = heads.box_roi_pool(maps[:model.pooled_maps], [proposed], batch.sizes)
-    logits, deltas = heads.box_predictor(heads.box_head(pooled))
+    logits, deltas = run(heads.box_predictor, run(heads.box_head, pooled))
     boxes = B.clip(B.decode(deltas, proposed, heads.bbox_reg_weights), size)[:, label]
     scores = F.softmax(logits)[:, label]
     here = model.transform.boxes_to_original(boxes, size, batch.original_sizes[0])

@@ -7,7 +7,7 @@ from minicnn.fast.arrays.elementwise import BLOCK, finish
 from minicnn.fast.arrays.threads import runs, share, worth
 
 WIDE = 128              # channels from which on a pixel's are enough for the inner loop
-EACH = 2**18            # multiplications that keep a thread busy for 0.1 ms
+EACH = 2**20            # multiplications that keep a thread busy for 0.1 ms
 
 
 def depthwise(x, weight, bias, y, stride, padding, dilation, activation=None):

@@ -38,28 +38,29 @@ def max_pool(x, y, kernel, stride, padding):
         kernel, stride, padding: pairs (vertical, horizontal), pixels.
     """
     (kh, kw), (sh, sw), (ph, pw), (n, h, w, c), (_, ho, wo, _) = kernel, stride, padding, x.shape, y.shape
+    step = min(ho, max(1, BLOCK // (w * c)))
+    across = [inside(range(wo), j - pw, sw, w) for j in range(kw)]
 
     def work(_, strips):
+        memory = np.empty((step, w, c), np.float32)
         for image, rows in strips:
-            y[image, rows] = -np.inf
-            for i in range(kh):
-                down, source_rows = inside(rows, i - ph, sh, h)
-                for j in range(kw):
-                    across, source_columns = inside(slice(0, wo), j - pw, sw, w)
-                    out = y[image, down, across]
-                    np.maximum(out, x[image, source_rows, source_columns], out=out)
+            lines, out = memory[:rows.stop - rows.start], y[image, rows]
+            lines[...] = out[...] = -np.inf
+            for i in range(kh):                                     # down the windows first, where whole rows are compared
+                windows, pixels = inside(range(rows.start, rows.stop), i - ph, sh, h)
+                np.maximum(lines[windows], x[image, pixels], out=lines[windows])
+            for windows, pixels in across:
+                np.maximum(out[:, windows], lines[:, pixels], out=out[:, windows])
 
-    share(work, [(image, rows) for image in range(n) for rows in runs(ho, max(1, BLOCK // (wo * c)))],
-          worth(y.size * kh * kw, EACH))
+    share(work, [(image, rows) for image in range(n) for rows in runs(ho, step)], worth(x.size * kh, EACH))
 
 
-def inside(places, shift, stride, side):
-    """Of an output's places those whose pixel place * stride + shift is in the picture, and these pixels, as slices."""
-    first = max(places.start, -(shift // stride))                           # the first pixel not before 0
-    past = min(places.stop, (side - 1 - shift) // stride + 1)
-    past = max(first, past)
-    start = first * stride + shift
-    return slice(first, past), slice(start, start + (past - first - 1) * stride + 1 if past > first else start, stride)
+def inside(windows, shift, stride, side):
+    """Which of a range of windows have their pixel, window * stride + shift, in the picture, and which pixels these are; slices."""
+    first, past = max(windows.start, -(shift // stride)), min(windows.stop, (side - 1 - shift) // stride + 1)
+    if past <= first:
+        return slice(0), slice(0)
+    return slice(first - windows.start, past - windows.start), slice(first * stride + shift, (past - 1) * stride + shift + 1, stride)
 
 
 def mean(x, y):

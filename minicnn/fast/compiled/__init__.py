@@ -1,5 +1,6 @@
 """The steps of a plan, and the twins of operations, compiled by Numba. ``minicnn.fast.arrays`` has the same in NumPy alone."""
 
+from minicnn.fast.compiled import regions, resize
 from minicnn.fast.compiled.compiling import announced
 from minicnn.fast.compiled.depthwise import depthwise
 from minicnn.fast.compiled.elementwise import add, add_nearest, affine, max_pool, mean, pad, scale
@@ -8,7 +9,7 @@ from minicnn.fast.compiled.product import convolve, linear, pack
 from minicnn.fast.compiled.winograd import filters, winograd, winograd_scratch
 from minicnn.fast.run import run
 
-TWINS = {name: announced()(twin) for name, twin in {"run": run}.items()}
+TWINS = {name: announced()(twin) for name, twin in {"run": run, **regions.TWINS, **resize.TWINS}.items()}
 
 __all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "pack",
            "pad", "scale", "winograd", "winograd_scratch"]

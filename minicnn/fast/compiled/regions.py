@@ -1,9 +1,9 @@
 """What a detector does with boxes, compiled: suppression, RoIAlign, RoIPool.
 
-Boxes are shared out among the threads, and a pixel's channels, which lie side by side, run through the vectors. Suppression stays on
-one thread: each box waits for those before it.
+The boxes to be pooled are dealt out to the threads; within a bin whole pixels, whose channels lie side by side, are added or compared,
+so that memory is read in long pieces. Suppression runs on one thread, since each box waits for those before it.
 
-References: those of ``detection/boxes.py``, ``roi_align.py`` and ``roi_pool.py``, which say the same in NumPy.
+``detection/boxes.py``, ``roi_align.py`` and ``roi_pool.py`` say the same in NumPy, and where it comes from.
 """
 
 import math
@@ -11,32 +11,28 @@ import math
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from minicnn.fast.compiled.simd import WIDTH, constant, floats, fma, load, maximum, splat, store
+from minicnn.fast.arrays.regions import below
+from minicnn.fast.compiled.simd import floats
 from minicnn.functional.kernels import TABLE
 
-CHUNK = 64              # boxes compared at a time before it is asked whether one of them overlaps
+CHUNK = 64              # boxes compared before it is asked whether one of them overlaps
+FAR = 2**20             # pixels; boxes farther out are left to the reference, with what it says of NaN and infinity
 
 
 def nms(boxes, scores, iou_threshold):
-    """See ``detection.boxes.nms``; the same boxes to the last bit of an overlap."""
+    """``detection.boxes.nms``, with every overlap equal to the last bit."""
     if boxes.dtype != np.float32:
         return TABLE["nms"](boxes, scores, iou_threshold)
     order = np.argsort(-scores, kind="stable")
-    return order[survivors(boxes[order].reshape(-1), below(iou_threshold))]
-
-
-def below(value):
-    """The largest float32 that is at most ``value``: a float32 exceeds the one just where it exceeds the other."""
-    rounded = np.float32(value)
-    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
+    with np.errstate(invalid="ignore", divide="ignore"):           # 0 / 0 is told of where compiling is turned off
+        return order[survivors(boxes[order].reshape(-1), below(iou_threshold))]
 
 
 @njit(cache=True, error_model="numpy")
 def survivors(boxes, threshold):
-    """Places of the boxes that none before them, itself a survivor, overlaps by more than ``threshold``; boxes: R times 4 numbers.
+    """Places of the boxes that no survivor before them overlaps by more than ``threshold``; boxes: R times x1, y1, x2, y2.
 
-    An overlap is computed in the reference's float32 steps. Survivors' corners lie in columns; past the last one, empty places have
-    the overlap NaN, which exceeds nothing.
+    The survivors' corners are kept in columns; past the last stand NaN, whose overlaps exceed nothing. 0 / 0 gives NaN likewise.
     """
     count = boxes.size // 4
     keep = np.empty(count, np.intp)
@@ -45,16 +41,16 @@ def survivors(boxes, threshold):
     for i in range(count):
         x1, y1, x2, y2 = boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]
         own = (x2 - x1) * (y2 - y1)
-        overlaps = 0
+        overlapped = 0
         for start in range(0, kept, CHUNK):
             for j in range(start, start + CHUNK):
                 w = max(min(x2, right[j]) - max(x1, left[j]), np.float32(0))
                 h = max(min(y2, bottom[j]) - max(y1, top[j]), np.float32(0))
                 intersection = w * h
-                overlaps |= intersection / (area[j] + own - intersection) > threshold
-            if overlaps:
+                overlapped |= intersection / (area[j] + own - intersection) > threshold
+            if overlapped:
                 break
-        if not overlaps:
+        if not overlapped:
             left[kept], top[kept], right[kept], bottom[kept], area[kept] = x1, y1, x2, y2, own
             keep[kept] = i
             kept += 1
@@ -62,59 +58,65 @@ def survivors(boxes, threshold):
 
 
 def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
-    """See ``detection.roi_align.roi_align``."""
-    if not vectors_can(x, boxes):
+    """``detection.roi_align.roi_align``."""
+    scaled = boxes * np.float32(spatial_scale)
+    if not can_pool(x, scaled):
         return TABLE["roi_align"](x, boxes, output_size, spatial_scale, sampling_ratio)
-    memory, height, width, row, pixel = flat(x)
     pooled = np.empty((len(boxes), output_size, output_size, len(x)), np.float32)
-    average_boxes(memory, height, width, row, pixel, len(x), (boxes * np.float32(spatial_scale)).reshape(-1), output_size, sampling_ratio,
-                  get_num_threads(), pooled.reshape(-1))
+    align_boxes(*flat(x), scaled.reshape(-1), output_size, sampling_ratio, pooled.reshape(-1), get_num_threads())
     return pooled.transpose(0, 3, 1, 2)
 
 
-def vectors_can(x, boxes):
-    """float32, whole vectors, and boxes somewhere: else the reference computes it, or says what is wrong."""
-    return x.dtype == boxes.dtype == np.float32 and len(x) >= WIDTH and np.isfinite(boxes).all()
+def roi_pool(x, boxes, output_size, spatial_scale):
+    """``detection.roi_pool.roi_pool``."""
+    scaled = boxes * np.float32(spatial_scale)
+    if not can_pool(x, scaled):
+        return TABLE["roi_pool"](x, boxes, output_size, spatial_scale)
+    corners = (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.intp)      # half away from zero, as C rounds
+    pooled = np.empty((len(boxes), output_size, output_size, len(x)), np.float32)
+    pool_boxes(*flat(x), corners.reshape(-1), output_size, pooled.reshape(-1), get_num_threads())
+    return pooled.transpose(0, 3, 1, 2)
+
+
+def can_pool(x, boxes):
+    return x.dtype == boxes.dtype == np.float32 and bool((np.abs(boxes) < FAR).all())
 
 
 def flat(x):
-    """A map (C, H, W) whose channels are neighbours in memory, or a copy made so, as one row of numbers.
+    """A map (C, H, W) as a row of numbers: without copying, if each pixel's channels are neighbours in memory.
 
     Returns:
-        memory: 1-D; H, W; numbers from row to row and from pixel to pixel.
+        numbers: 1-D; H, W, C; how many numbers lie from row to row, and from pixel to pixel.
     """
-    x = x.transpose(1, 2, 0)                                                             # (H, W, C)
-    row, pixel, channel = (stride // x.itemsize for stride in x.strides)
-    if channel != 1 or pixel < x.shape[2] or row < pixel or not x.flags.writeable:
-        x = np.array(x, order="C")
-        row, pixel = x.shape[1] * x.shape[2], x.shape[2]
-    height, width, channels = x.shape
-    length = (height - 1) * row + (width - 1) * pixel + channels
-    return np.lib.stride_tricks.as_strided(x, (length,), (x.itemsize,)), height, width, row, pixel
+    x = x.transpose(1, 2, 0)
+    (height, width, channels), (row, pixel, channel) = x.shape, (stride // 4 for stride in x.strides)
+    if channel != 1 or pixel < channels or row < width * pixel or not x.flags.writeable:         # not writeable would compile anew
+        x, row, pixel = np.array(x, order="C"), width * channels, channels
+    numbers = np.lib.stride_tricks.as_strided(x, ((height - 1) * row + (width - 1) * pixel + channels,), (4,))
+    return numbers, height, width, channels, row, pixel
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def average_boxes(x, height, width, row, pixel, channels, boxes, bins, sampling_ratio, workers, pooled):
-    """pooled (R, P, P, C) = A_y x A_x^T for each box; boxes: R times 4 numbers, in pixels of the map."""
-    count = boxes.size // 4
+@njit(cache=True, parallel=True)
+def align_boxes(x, height, width, channels, row, pixel, boxes, bins, sampling_ratio, pooled, workers):
+    """pooled (R, P, P, C) = A_y x A_x^T for each box; boxes: R times x1, y1, x2, y2, in pixels of the map."""
     for worker in prange(workers):
-        for r in range(worker, count, workers):
-            left, top = boxes[4 * r], boxes[4 * r + 1]
-            w, h = max(boxes[4 * r + 2] - left, np.float32(1)), max(boxes[4 * r + 3] - top, np.float32(1))
-            rows, down, row_ends = shares(top, h, height, bins, sampling_ratio, row)
-            columns, across, column_ends = shares(left, w, width, bins, sampling_ratio, pixel)
-            average(floats(x), channels, rows, floats(down), row_ends, columns, floats(across), column_ends, floats(pooled),
-                    r * bins * bins * channels)
+        for r in range(worker, boxes.size // 4, workers):
+            rows = shares(boxes[4 * r + 1], boxes[4 * r + 3], height, bins, sampling_ratio, row)
+            columns = shares(boxes[4 * r], boxes[4 * r + 2], width, bins, sampling_ratio, pixel)
+            align(floats(x), channels, rows, columns, bins, floats(pooled), r * bins * bins * channels)
 
 
 @njit(cache=True, error_model="numpy")
-def shares(start, side, length, bins, sampling_ratio, step):
-    """One axis of one box: where the pixels are that are read, ``step`` numbers apart, their shares, and the first place of each bin.
+def shares(start, end, length, bins, sampling_ratio, step):
+    """One axis of one box, as ``roi_align.shares``, without the zeros.
 
-    A pixel that several points of a bin read is there once.
+    Returns:
+        at: where each pixel that is read begins, ``step`` numbers after the one before; a pixel is there once for a bin.
+        share: what it gives to the bin.
+        begins: (P + 1,), the place of each bin's first pixel in both.
     """
     f = np.float32
-    bin_side = side / f(bins)
+    bin_side = max(end - start, f(1)) / f(bins)
     g = sampling_ratio if sampling_ratio > 0 else int(math.ceil(bin_side))
     at, share, begins = np.empty(2 * g * bins, np.intp), np.empty(2 * g * bins, np.float32), np.zeros(bins + 1, np.intp)
     n = 0
@@ -139,16 +141,58 @@ def shares(start, side, length, bins, sampling_ratio, step):
 
 
 @njit(cache=True)
-def average(x, channels, rows, down, row_begins, columns, across, column_begins, pooled, to):
-    """pooled[to:] (P, P, C) = A_y x A_x^T for one box; a last vector that would be too long begins earlier."""
-    bins = row_begins.size - 1
+def align(x, channels, rows, columns, bins, pooled, to):
+    """pooled[to:] (P, P, C): in each bin the pixels where its rows and columns cross, each times both shares."""
+    (row_at, down, row_begins), (column_at, across, column_begins) = rows, columns
     for p in range(bins):
         for q in range(bins):
-            for c in range(channels):
-                pooled[to + c] = 0
+            for c in range(to, to + channels):
+                pooled[c] = 0
             for i in range(row_begins[p], row_begins[p + 1]):
                 for j in range(column_begins[q], column_begins[q + 1]):
-                    at, part = rows[i] + columns[j], down[i] * across[j]
+                    at, share = row_at[i] + column_at[j], down[i] * across[j]
                     for c in range(channels):
-                        pooled[to + c] += part * x[at + c]
+                        pooled[to + c] += share * x[at + c]
             to += channels
+
+
+@njit(cache=True, parallel=True)
+def pool_boxes(x, height, width, channels, row, pixel, corners, bins, pooled, workers):
+    """pooled (R, P, P, C): the largest of each bin of each box; corners: R times x1, y1, x2, y2, whole pixels of the map."""
+    for worker in prange(workers):
+        for r in range(worker, corners.size // 4, workers):
+            rows = edges(corners[4 * r + 1], corners[4 * r + 3], height, bins)
+            columns = edges(corners[4 * r], corners[4 * r + 2], width, bins)
+            pool(floats(x), channels, row, pixel, rows, columns, bins, floats(pooled), r * bins * bins * channels)
+
+
+@njit(cache=True, error_model="numpy")
+def edges(first, last, length, bins):
+    """The first pixel of each bin and the one past its last, clipped to the map."""
+    f = np.float32
+    side = f(max(last - first + 1, 1)) / f(bins)
+    begins, ends = np.empty(bins, np.intp), np.empty(bins, np.intp)
+    for p in range(bins):
+        begins[p] = min(max(int(math.floor(f(p) * side)) + first, 0), length)
+        ends[p] = min(max(int(math.ceil(f(p + 1) * side)) + first, 0), length)
+    return begins, ends
+
+
+@njit(cache=True)
+def pool(x, channels, row, pixel, rows, columns, bins, pooled, to):
+    """pooled[to:] (P, P, C): channel by channel the largest of each bin, 0 of an empty one."""
+    (top, bottom), (left, right) = rows, columns
+    for p in range(bins):
+        for q in range(bins):
+            least = np.float32(-np.inf if top[p] < bottom[p] and left[q] < right[q] else 0)
+            for c in range(to, to + channels):
+                pooled[c] = least
+            for i in range(top[p], bottom[p]):
+                for j in range(left[q], right[q]):
+                    at = i * row + j * pixel
+                    for c in range(channels):
+                        pooled[to + c] = max(pooled[to + c], x[at + c])
+            to += channels
+
+
+TWINS = {"nms": nms, "roi_align": roi_align, "roi_pool": roi_pool}

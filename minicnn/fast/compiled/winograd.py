@@ -135,12 +135,12 @@ def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo,
 
 @njit(cache=True, parallel=True)
 def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
-    """Each thread takes strips of tiles from picture to result by itself: for narrow layers, whose filters fit its cache."""
+    """Each thread takes its share of the tiles from picture to result by itself, a strip at a time: for narrow layers, whose filters
+    stay in the caches that all share."""
     ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
     across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
     tiles = n * across * down
     workers = scratch.shape[0]
-    strips = (tiles + strip - 1) // strip
     v_plane, m_plane = strip * c + 16, strip * o + 16
     for worker in prange(workers):
         memory = scratch[worker]
@@ -148,9 +148,9 @@ def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y,
         patch = floats(memory[POINTS * (v_plane + m_plane):])
         temporary = floats(memory[POINTS * (v_plane + m_plane) + POINTS * c:])
         zeros = np.zeros(o, np.float32)
-        for s in range(strips * worker // workers, strips * (worker + 1) // workers):
-            first = s * strip
-            count = min(strip, tiles - first)
+        end = tiles * (worker + 1) // workers
+        for first in range(tiles * worker // workers, end, strip):
+            count = min(strip, end - first)
             transform(floats(x), h, w, c, ph, pw, first, count, across, down, v, v_plane, patch, temporary)
             for point in range(POINTS):
                 multiply(m, point * m_plane, o, v, point * v_plane, c, count, c, floats(filters), point * c * o, o,

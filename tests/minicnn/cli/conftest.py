@@ -1,6 +1,7 @@
 """A data set and networks small enough to train within a test, made once a session."""
 
 import gzip
+import importlib.util
 import os
 import struct
 import subprocess
@@ -20,6 +21,16 @@ TRAIN, VALIDATION, TEST = 320, 100, 200     # pictures
 def fewer_for_validation(monkeypatch):
     """Hold out 100 training pictures, not 5000, in what runs within this process."""
     monkeypatch.setattr(mnist, "VALIDATION", VALIDATION)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_in_silence():
+    """A first run says that it compiles; in what runs within this process it does not, so that every run says the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("numba"):
+            from minicnn.fast.compiled import compiling
+            patch.setattr(compiling.Listener, "show", staticmethod(lambda text: None))
+        yield
 
 
 @pytest.fixture(scope="session")

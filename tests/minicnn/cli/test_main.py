@@ -7,6 +7,7 @@ import pytest
 import minicnn
 from minicnn.cli import compress, main, train
 from minicnn.errors import InputError
+from minicnn.functional.kernels import default_backend
 
 VERBS = ["train", "compress", "evaluate", "info", "demo"]
 
@@ -97,6 +98,16 @@ def test_each_verb_as_a_process(start, data_of_a_process, here):
     process = start("info", "none.npz")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2 and out == "" and err.count("\n") == 1 and err.startswith("minicnn info: error: ")
+
+
+def test_a_wrong_backend_in_the_environment_is_refused(refused, nets, data, monkeypatch):
+    monkeypatch.setenv("MINICNN_BACKEND", "fast")
+    default_backend.cache_clear()
+    try:
+        err = refused("evaluate", nets / "small.npz", "--data", data)
+    finally:
+        default_backend.cache_clear()
+    assert "got the backend 'fast', expected one of reference, numpy, numba" in err
 
 
 def test_a_reader_that_goes_away_is_no_error(nets, start):

@@ -132,7 +132,9 @@ def test_winograd_equals_the_definition(steps, n, h, w, c, o, padding, tiles, to
 @pytest.mark.parametrize("name", ["hardswish", "hardsigmoid"])
 def test_winograd_activates(steps, name):
     x, weight, bias = draw(2, 9, 6, 16), draw(8, 16, 3, 3, seed=1), draw(8, seed=2)
-    assert_close(winograd(steps, x, weight, bias, (1, 1), name), convolved(x, weight, bias, name, padding=1), WINOGRAD)
+    largest = np.abs(convolved(x, weight, bias, padding=1)).max()           # errors are of its size, also where the result ends at 1
+    error = np.abs(winograd(steps, x, weight, bias, (1, 1), name) - convolved(x, weight, bias, name, padding=1)).max()
+    assert error <= WINOGRAD * largest
 
 
 @given(n=st.integers(1, 3), h=st.sampled_from(SIDES), w=st.sampled_from(SIDES), c=st.sampled_from([8, 72, 136]),
@@ -194,7 +196,7 @@ def test_max_pool_takes_sides_apart_and_large_pictures(steps):
 def test_mean_of_pixels(steps, shape):
     x, y = draw(*shape) + 3, garbage(shape[0], 1, 1, shape[3])
     steps.mean(x, y)
-    assert_close(y, x.mean(axis=(1, 2), keepdims=True, dtype=np.float64), TOLERANCE)
+    assert_close(y, x.mean(axis=(1, 2), keepdims=True, dtype=np.float64), 1e-5)            # of up to 12 000 pixels
 
 
 # number by number

@@ -1,7 +1,10 @@
 """What the test of every operation asks: closeness over one tensor, gradients equal to differences, arguments left alone."""
 
+import importlib.util
+
 import numpy as np
 
+BACKENDS = ["reference", "numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]        # those installed
 FORWARD, BACKWARD = 1e-5, 1e-4      # float32 against torch: products are summed in another order
 EXACT = 1e-12                       # float64 against the definition
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from minicnn import functional as F
+from minicnn.functional.kernels import run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Hardswish, ReLU
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large, SqueezeExcitation
 
@@ -52,9 +53,9 @@ def test_names_and_shapes_are_torchvisions(norm):
     assert len(shapes) == 262           # and torch's BatchNorm2d one counter more for each of 46
 
 
-def test_strides_and_channels_of_the_maps():
+def test_strides_and_channels_of_the_maps(backend):
     body = MobileNetV3Large(BatchNorm2d)
-    assert [x.shape for x in body(np.zeros((2, 3, 65, 96), np.float32))] == [(2, 160, 3, 3), (2, 960, 3, 3)]
+    assert [x.shape for x in run(body, np.zeros((2, 3, 65, 96), np.float32))] == [(2, 160, 3, 3), (2, 960, 3, 3)]
     assert body.out_channels == (160, 960)
 
 
@@ -74,7 +75,7 @@ def test_activations_and_residuals():
 @pytest.mark.parametrize("in_channels, expanded, out_channels, squeezed, activation, stride", [
     (4, 4, 4, 0, ReLU, 1), (4, 6, 4, 0, Hardswish, 1), (4, 6, 5, 0, ReLU, 1), (4, 6, 4, 0, ReLU, 2), (4, 6, 4, 2, Hardswish, 1)],
     ids=["no expansion", "residual", "more channels", "stride", "squeezed"])
-def test_a_block_by_its_formula(in_channels, expanded, out_channels, squeezed, activation, stride):
+def test_a_block_by_its_formula(in_channels, expanded, out_channels, squeezed, activation, stride, backend):
     rng = np.random.default_rng(0)
     block = InvertedResidual(in_channels, 5, expanded, out_channels, squeezed, activation, stride, FrozenBatchNorm2d, rng=rng)
     arrays = dict(block.block.named_arrays())
@@ -103,4 +104,4 @@ def test_a_block_by_its_formula(in_channels, expanded, out_channels, squeezed, a
         y = y * (np.clip(outer + 3, 0, 6) / 6)[:, :, None, None]
     y = step(y, index + 1, lambda x: x)
     residual = stride == 1 and in_channels == out_channels
-    assert_allclose(block(x), y + x if residual else y, rtol=1e-4, atol=1e-5)
+    assert_allclose(run(block, x), y + x if residual else y, rtol=1e-4, atol=1e-5)

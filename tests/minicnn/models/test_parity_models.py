@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn.functional.kernels import run
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d, Linear
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("backend")]
 
 TOLERANCE = 1e-4        # relative, over a tensor
 
@@ -67,6 +68,7 @@ def test_vgg16():
         x = picture(*shape)
         with torch.no_grad():
             assert_close(model(x), twin(torch.from_numpy(x)))
+            assert_close(run(model.get_layer("features"), x), twin.features(torch.from_numpy(x)))
 
 
 @pytest.mark.parametrize("norm, torchs", [
@@ -81,7 +83,7 @@ def test_the_maps_of_resnet50(norm, torchs, shape):
     with torch.no_grad():
         expected = twin(torch.from_numpy(x))
     assert len(expected) == 4
-    for got, one in zip(model(x), expected.values()):
+    for got, one in zip(run(model, x), expected.values(), strict=True):
         assert_close(got, one)
 
 
@@ -96,5 +98,5 @@ def test_the_maps_of_mobilenet(norm, torchs, shape):
     with torch.no_grad():
         expected = twin(torch.from_numpy(x))
     assert len(expected) == 2
-    for got, one in zip(model(x), expected.values()):
+    for got, one in zip(run(model, x), expected.values(), strict=True):
         assert_close(got, one)

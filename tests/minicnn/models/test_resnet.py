@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn import functional as F
+from minicnn.functional.kernels import run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d
 from minicnn.models.resnet import Bottleneck, ResNet50
 
@@ -37,14 +38,14 @@ def test_names_and_shapes_are_torchvisions(norm):
     assert len(list(body.named_parameters())) == (159 if norm is BatchNorm2d else 53)
 
 
-def test_strides_and_channels_of_the_maps():
-    shapes = [x.shape for x in ResNet50(BatchNorm2d)(np.zeros((2, 3, 65, 96), np.float32))]
+def test_strides_and_channels_of_the_maps(backend):
+    shapes = [x.shape for x in run(ResNet50(BatchNorm2d), np.zeros((2, 3, 65, 96), np.float32))]
     assert shapes == [(2, 256, 17, 24), (2, 512, 9, 12), (2, 1024, 5, 6), (2, 2048, 3, 3)]
     assert ResNet50.out_channels == (256, 512, 1024, 2048)
 
 
 @pytest.mark.parametrize("in_channels, stride", [(8, 1), (6, 1), (8, 2)], ids=["same", "wider", "smaller"])
-def test_a_bottleneck_by_its_formula(in_channels, stride):
+def test_a_bottleneck_by_its_formula(in_channels, stride, backend):
     rng = np.random.default_rng(0)
     block = Bottleneck(in_channels, 2, stride, FrozenBatchNorm2d, rng=rng)
     arrays = dict(block.named_arrays())
@@ -63,7 +64,7 @@ def test_a_bottleneck_by_its_formula(in_channels, stride):
     y = step(y, "conv3", "bn3")
     shortcut = x if (in_channels, stride) == (8, 1) else step(x, "downsample.0", "downsample.1", stride)
     assert ("downsample.0.weight" in arrays) == (shortcut is not x)
-    assert_allclose(block(x), np.maximum(y + shortcut, 0), rtol=1e-4, atol=1e-5)
+    assert_allclose(run(block, x), np.maximum(y + shortcut, 0), rtol=1e-4, atol=1e-5)
 
 
 def test_the_seed_alone_decides_the_weights():

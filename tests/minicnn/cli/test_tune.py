@@ -1,0 +1,201 @@
+"""minicnn tune."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn.cli import bench, tune
+from minicnn.fast import tuning
+from minicnn.functional.kernels import use
+from minicnn.layers import Conv2d, Linear
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The file of a LeNet whose convolutions are 3 x 3, so that there is something to choose."""
+    model, rng = minicnn.build("lenet5", rng=np.random.default_rng(0)), np.random.default_rng(1)
+    for path, layer in (("conv1", Conv2d(1, 16, 3, padding=1, rng=rng)), ("conv2", Conv2d(16, 16, 3, padding=1, rng=rng)),
+                        ("fc1", Linear(16 * 7 * 7, 120, rng=rng))):
+        model.replace_layer(path, layer)
+    path = tmp_path_factory.mktemp("network") / "network.npz"
+    minicnn.save(path, model)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_speeds(monkeypatch):
+    """The machine's two speeds take seconds to measure."""
+    monkeypatch.setattr(bench, "product_speed", lambda backend: 100.0)
+    monkeypatch.setattr(bench, "memory_speed", lambda backend: 10.0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache folder of its own."""
+    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
+    tuning.read.cache_clear()
+    yield tmp_path / "cache" / "tuned.json"
+    tuning.read.cache_clear()
+
+
+@pytest.fixture
+def wins(monkeypatch):
+    """wins(text): in every contest the choice of that description takes 1 ms, the others 10."""
+    def wins(text):
+        trial = tune.Trial
+
+        class Fixed(trial):
+            def __init__(self, operation, backend, choices):
+                super().__init__(operation, backend, choices)
+                self.speeds = {id(call): 1.0 if str(choice) == text else 10.0 for call, choice in zip(self.calls, choices)}
+                contests.append(self)
+        contests = []
+        monkeypatch.setattr(tune, "Trial", Fixed)
+        monkeypatch.setattr(tune, "contest", lambda calls, runs, *rest: [
+            contests[-1].speeds.get(id(call), 3.0) if contests else 3.0 for call in calls])
+        return contests
+    return wins
+
+
+def tuned(run, *argv):
+    status, out, err = run("tune", *argv, "--json", "-")
+    assert status == 0
+    return json.loads(out)
+
+
+def test_the_fastest_is_kept_and_used_and_forgotten(run, network, backend, cache, wins):
+    if backend == "reference":
+        pytest.skip("has no choice")
+    wins("direct")
+    before = minicnn.load(network)(picture())
+    found = tuned(run, network, "--runs", "1")
+    row, = found["convolutions"]
+    assert row["layers"] == ["conv2"] and row["algorithm"] == "direct" and row["rules"].startswith("winograd")
+    assert (row["ms"], row["rules_ms"], row["before"], row["result"]) == (1.0, 10.0, False, [1, 16, 14, 14])
+    assert len(row["tried"]) >= 3 and found["backend"] == backend and cache.exists()
+
+    after = minicnn.load(network)(picture())
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+    steps = json.loads(run("bench", network, "--runs", "1", "--json", "-")[1])["steps"]
+    assert next(step for step in steps if step["name"] == "conv2")["algorithm"] == "direct"
+    status, out, err = run("tune", "--forget")
+    assert status == 0 and str(cache) in out and "was removed" in out and not cache.exists()
+    steps = json.loads(run("bench", network, "--runs", "1", "--json", "-")[1])["steps"]
+    assert next(step for step in steps if step["name"] == "conv2")["algorithm"].startswith("winograd")
+    assert "is not there" in run("tune", "--forget")[1]
+
+
+def picture():
+    return np.random.default_rng(2).random((1, 1, 28, 28), np.float32)
+
+
+def test_it_runs_for_real_and_its_lines_fit_80_columns(run, network, backend, cache):
+    if backend == "reference":
+        pytest.skip("has no choice")
+    status, out, err = run("tune", network, "--runs", "3")
+    lines = out.splitlines()
+    assert status == 0 and all(len(line) <= 80 for line in lines[:-1]) and lines[-1] == f"kept in {cache}"
+    assert lines[0] == f"lenet5, 28x28, by {backend}" and any(line.startswith("conv2 ") for line in lines)
+    entry, = next(iter(json.loads(cache.read_text())["settings"].values())).popitem()[1].values()
+    least = min(entry["tried"].values())
+    assert entry["ms"] == entry["rules_ms"] or entry["ms"] == least <= 0.97 * entry["rules_ms"]
+    assert all(milliseconds > 0 for milliseconds in entry["tried"].values())
+
+
+def test_what_was_measured_is_not_measured_again_unless_asked(run, network, wins):
+    contests = wins("direct")
+    assert tuned(run, network, "--backend", "numpy", "--runs", "1")["convolutions"][0]["before"] is False
+    assert len(contests) == 1
+    row, = tuned(run, network, "--backend", "numpy", "--runs", "1")["convolutions"]
+    assert row["before"] is True and row["algorithm"] == "direct" and len(contests) == 1
+    text = run("tune", network, "--backend", "numpy", "--runs", "1")[1]
+    assert "1 of 1 changed; 1 were measured before" in text
+    assert tuned(run, network, "--backend", "numpy", "--runs", "1", "--again")["convolutions"][0]["before"] is False
+    assert len(contests) == 2
+
+
+def test_after_ctrl_c_what_was_measured_is_there(run, tmp_path, cache, monkeypatch):
+    model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", num_classes=3, box_head_width=16, min_size=64,
+                          rng=np.random.default_rng(0))
+    minicnn.save(tmp_path / "detector.npz", model)
+    best, turns = tune.best, []
+
+    def interrupted(*args):
+        turns.append(1)
+        if len(turns) == 4:
+            raise KeyboardInterrupt
+        return best(*args)
+    monkeypatch.setattr(tune, "best", interrupted)
+    status, out, err = run("tune", tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")
+    assert status == 130 and out == ""
+    sizes, = json.loads(cache.read_text())["settings"].values()
+    assert sum(map(len, sizes.values())) == 3 and [path.name for path in cache.parent.iterdir()] == ["tuned.json"]
+    kept = cache.read_text()
+
+    turns.clear()
+    turns.extend([1] * 4)
+    rows = tuned(run, tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")["convolutions"]
+    assert sum(row["before"] for row in rows) == 3 and len(rows) == len(turns) - 4 + 3 > 10
+    sizes = json.loads(cache.read_text())["settings"].popitem()[1]
+    for key, entries in json.loads(kept)["settings"].popitem()[1].items():
+        assert entries.items() <= sizes[key].items()
+    names = [(layer, *row["result"]) for row in rows for layer in row["layers"]]
+    assert len(set(names)) == len(names)
+    lines = run("tune", tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")[1].splitlines()
+    row = next(line for line in lines if line.startswith("rpn.head.conv.0.0 ")).split()
+    assert row[1] == "1x2"                                          # on the other maps it is the pyramid's last convolutions over again
+    assert all(len(line) <= 80 for line in lines[:-1])
+
+
+def test_a_small_gain_is_no_reason_to_leave_the_rules(network, monkeypatch):
+    found = conv2(network)
+    choices = found.choices
+
+    def entry(*milliseconds):
+        monkeypatch.setattr(tune, "contest", lambda calls, *rest: list(milliseconds) + [99.0] * (len(calls) - len(milliseconds)))
+        return tune.best(found.operation, "numpy", choices, 1, None, None)
+    assert entry(10.0, 9.8)["algorithm"] == choices[0].algorithm                # 2 %
+    assert entry(10.0, 9.6)["algorithm"] == choices[1].algorithm
+    assert entry(0.10, 0.09)["algorithm"] == choices[0].algorithm               # a hundredth of a millisecond
+    assert entry(10.0, 9.6)["rules_ms"] == 10.0 and entry(10.0, 9.6)["ms"] == 9.6
+
+
+def test_a_candidate_that_computes_something_else_is_left_out(network, monkeypatch):
+    found = conv2(network)
+    choices = found.choices
+
+    class Wrong(tune.Trial):
+        def __init__(self, *args):
+            super().__init__(*args)
+            right = self.calls[-1]
+            self.calls[-1] = lambda: right() * 1.001
+    monkeypatch.setattr(tune, "Trial", Wrong)
+    monkeypatch.setattr(tune, "contest", lambda calls, *rest: [10.0 - i for i in range(len(calls))])
+    entry = tune.best(found.operation, "numpy", choices, 1, None, None)
+    assert list(entry["tried"]) == [str(one) for one in choices[:-1]] and entry["ms"] == 10.0 - (len(choices) - 2)
+
+
+def conv2(path):
+    """The traced convolution of the network that has a choice."""
+    model = minicnn.load(path)
+    with use("numpy"):
+        found, = tune.convolutions(model, [(model, [(1, 1, 28, 28)])], "numpy").values()
+    assert found.layers == ["conv2"] and found.shape == (1, 16, 14, 14) and found.operation.settings["pool"]
+    return found
+
+
+@pytest.mark.parametrize("options, expected", [
+    ([], "--forget"), (["{network}", "--backend", "reference"], "reference"), (["none.npz"], "none.npz"),
+    (["{network}", "--json", "none/x.json"], "none/x.json"), (["{network}", "--size", "5"], "600x800")])
+def test_what_cannot_be_done_is_one_line(refused, network, cache, here, options, expected):
+    cache.parent.mkdir()
+    assert expected in refused("tune", *[option.format(network=network) for option in options])
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_the_work(refused, network, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tune, "planned", lambda call: pytest.fail("it began"))
+    assert str(tmp_path / "file") in refused("tune", network)

@@ -1,0 +1,13 @@
+"""The backends that make plans."""
+
+import pytest
+from checks import BACKENDS
+
+from minicnn.functional.kernels import use
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "reference"])
+def engine(request):
+    """Each of them in turn, by its name; the test computes on it."""
+    with use(request.param):
+        yield request.param
