@@ -4,6 +4,8 @@ LeNet's forward pass, the conversion of a torch checkpoint and a detection with 
 weights tuned to a picture, and the trained VGG16 one at a short side of 160 pixels. Converted arrays must be equal to the bit, logits
 to 1e-5 of the largest, detections in number and label, in place to 0.05 pixels and in score to 1e-3. Times are not compared: those of
 an emulator say nothing.
+
+With Numba, the engine's heaviest steps are compiled for Arm and held against the same steps in NumPy, to 1e-5 of the largest number.
 """
 
 import argparse
@@ -26,6 +28,7 @@ VOC = "fasterrcnn_vgg16_voc"
 CONVERT = {MOBILENET: ("--arch", MOBILENET), VOC: ("--config", f"{VOC}.json")}      # options, files in the folder of the inputs
 DETECT = {MOBILENET: (), VOC: ("--min-size", "160")}
 LOGITS, PIXELS, SCORE = 1e-5, 0.05, 1e-3        # tolerances: of the largest logit, and those of the parity tests
+STEP = 1e-5                                     # of the largest number that a step makes
 ENOUGH = 10                                     # detections; fewer would show little
 
 
@@ -74,6 +77,48 @@ def check(folder, args):
     text = json.dumps({"arm64": machine, "differences": differences}, indent=1)
     (folder / "differences.json").write_text(text)
     print(text)
+
+
+def compiled(folder, args):
+    """The engine's steps by Numba against those by NumPy, in the emulated Python."""
+    import numba
+
+    from minicnn.fast import arrays
+    from minicnn.fast import compiled as kernels
+
+    rng = np.random.default_rng(0)
+
+    def random(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x, bias = random(2, 7, 9, 16), random(24)
+    taps, filters = random(3 * 3 * 16, 24), random(24, 16, 3, 3)
+    flat, weight, each = random(13, 40), random(40, 24), random(5, 5, 16)
+
+    def linear(steps, y):
+        steps.linear(flat, steps.pack(weight), bias, y, activation="hardswish")
+
+    def convolve(steps, y):
+        steps.convolve(x, steps.pack(taps), bias, y, (3, 3), (2, 1), (1, 1), activation="relu")
+
+    def winograd(steps, y):
+        scratch = np.empty(steps.winograd_scratch(x.shape, 24, (1, 1), 6, False), np.float32)
+        steps.winograd(x, steps.filters(filters), bias, y, (1, 1), "relu", False, 6, False, scratch)
+
+    def depthwise(steps, y):
+        steps.depthwise(x, each, bias[:16], y, (2, 2), (2, 2), (1, 1))
+
+    differences = {}
+    for step, shape in (linear, (13, 24)), (convolve, (2, 3, 7, 24)), (winograd, (2, 7, 9, 24)), (depthwise, (2, 4, 5, 16)):
+        expected, found = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        step(arrays, expected)
+        step(kernels, found)
+        differences[step.__name__] = float(np.abs(found - expected).max() / np.abs(expected).max())
+        require(differences[step.__name__] <= STEP, f"{step.__name__} by Numba differs by {differences[step.__name__]:.1e} of the largest")
+    path = folder / "differences.json"
+    document = {**json.loads(path.read_text()), "numba": {"version": numba.__version__, "differences": differences}}
+    path.write_text(json.dumps(document, indent=1))
+    print(json.dumps(document["numba"], indent=1))
 
 
 def publish(folder, args):
@@ -166,14 +211,14 @@ def empty(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("prepare", "check", "publish"))
+    parser.add_argument("step", choices=("prepare", "check", "compiled", "publish"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--short", action="store_true", help="prepare: LeNet and MobileNet only")
     parser.add_argument("--picture", type=Path, default=ROOT / "tests" / "pictures" / "astronaut.jpg")
     parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights" / f"{VOC}.pth")
     parser.add_argument("--emulator", default="", help="publish: its name and version")
     args = parser.parse_args()
-    {"prepare": prepare, "check": check, "publish": publish}[args.step](args.folder, args)
+    {"prepare": prepare, "check": check, "compiled": compiled, "publish": publish}[args.step](args.folder, args)
 
 
 if __name__ == "__main__":

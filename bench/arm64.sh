@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # minicnn on 64-bit Arm, the Raspberry Pi's processor: an arm64 Python with NumPy and Pillow alone, run by user-mode emulation,
-# must give the results of this machine. See bench/arm64.py for what is compared.
+# must give the results of this machine; and with Numba, whose kernels are then compiled for Arm, the steps of the engine must give those
+# of NumPy. See bench/arm64.py for what is compared. The short form leaves Numba out: an emulated compiler takes minutes.
 #
 #     bash bench/arm64.sh [--short] [FOLDER]
 #
@@ -17,7 +18,7 @@ else
     trap 'rm -rf "$folder"' EXIT
 fi
 cd "$(dirname "$0")/.."
-root=$folder/root site=$folder/site wheels=$folder/wheels debs=$folder/apt/cache/archives
+root=$folder/root site=$folder/site compiled=$folder/compiled wheels=$folder/wheels debs=$folder/apt/cache/archives
 emulator=$folder/host/usr/bin/qemu-aarch64-static
 python=${PYTHON:-python3}
 host=$(dpkg --print-architecture)
@@ -46,17 +47,25 @@ if [ ! -e "$folder/laid-out" ]; then
         --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
         -d "$wheels" numpy pillow
     for wheel in "$wheels"/*.whl; do "$python" -m zipfile -e "$wheel" "$site"; done
+    "$python" -m pip download -q --only-binary=:all: --no-deps --python-version "${minimal#python}" \
+        --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
+        -d "$folder/numba" numba llvmlite numpy
+    for wheel in "$folder"/numba/*.whl; do "$python" -m zipfile -e "$wheel" "$compiled"; done
     echo "$minimal" > "$folder/laid-out"
 fi
 
 # minicnn's own tree, as setup.cfg's package_dir lays it out
-rm -rf "$site/minicnn"
-cp -r minicnn "$site/minicnn"
-cp -r detection compression "$site/minicnn/"
+for place in "$site" "$compiled"; do
+    rm -rf "$place/minicnn"
+    cp -r minicnn "$place/minicnn"
+    cp -r detection compression "$place/minicnn/"
+done
 
 "$python" bench/arm64.py prepare "$folder" $short
 # The Pi 4's processor. qemu's default one has vector instructions (SVE) that it emulates with false warnings, and once a false NaN.
-PYTHONPATH=$site "$emulator" -cpu cortex-a72 -L "$root" "$root/usr/bin/$(cat "$folder/laid-out")" -B -W error bench/arm64.py check "$folder"
+arm() { "$emulator" -cpu cortex-a72 -L "$root" "$root/usr/bin/$(cat "$folder/laid-out")" -B "$@"; }
+PYTHONPATH=$site arm -W error bench/arm64.py check "$folder"
 if [ -z "$short" ]; then
+    PYTHONPATH=$compiled NUMBA_CACHE_DIR=$folder/cache arm bench/arm64.py compiled "$folder"
     "$python" bench/arm64.py publish "$folder" --emulator "$("$emulator" --version | head -1), -cpu cortex-a72"
 fi

@@ -14,7 +14,7 @@ from minicnn.cli.bench import NAME, add_network, brief, shortened, task
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, table, trying
 from minicnn.errors import InputError
 from minicnn.fast import choose, machine, tuning
-from minicnn.fast.measure import Trial, contest, other_work
+from minicnn.fast.measure import Trial, contest
 from minicnn.fast.plan import compile, fuse
 from minicnn.fast.run import observed
 from minicnn.fast.trace import trace
@@ -103,25 +103,24 @@ def tune(found, backend, args):
     rows = []
     known = {place: None if args.again else tuning.exactly(backend, *place) for place in found}
     runs = args.runs * sum(len(one.choices) for place, one in found.items() if known[place] is None)
-    between = other_work()
     with Progress(runs, "tune", "runs") as bar:
         for place, one in found.items():
             entry = known[place]
             if entry is None:
-                entry = best(one.operation, backend, one.choices, args.runs, between, lambda: bar.update(1, one.layers[0]))
+                entry = best(one.operation, backend, one.choices, args.runs, lambda: bar.update(1, one.layers[0]))
                 tuning.save(backend, *place, entry)
             rows.append({"layers": one.layers, "convolution": place[0], "result": list(one.shape), "before": known[place] is not None,
                          **entry})
     return rows
 
 
-def best(operation, backend, choices, runs, between, after):
+def best(operation, backend, choices, runs, after):
     """The entry of a convolution: the fastest of its choices, or the rules' own, if that is not much slower."""
     trial = Trial(operation, backend, choices)
     direct = next(call for choice, call in zip(choices, trial.calls) if choice.algorithm == "direct")().copy()
     least = TOLERANCE * np.abs(direct).max()
     right = [i for i, call in enumerate(trial.calls) if np.abs(call() - direct).max() <= least or i == 0]
-    milliseconds = dict(zip(right, contest([trial.calls[i] for i in right], runs, between, after)))
+    milliseconds = dict(zip(right, contest([trial.calls[i] for i in right], runs, after)))
     winner, rules = min(milliseconds, key=milliseconds.get), milliseconds[0]
     if milliseconds[winner] > GAIN * rules or rules - milliseconds[winner] < WORTH:
         winner = 0
@@ -161,5 +160,12 @@ def terminal(document):
     lines = [f"{document['architecture']}, {shape(document['size'])}, by {document['backend']}", "",
              table(("layer", "by the rules", "ms", "measured", "ms"), rows),
              f"{changed} of {len(rows)} changed" + (f"; {before} were measured before" if before else ""),
-             f"all plans by the rules {rules:.1f} ms, tuned {tuned:.1f} ms: {rules - tuned:.1f} ms won", f"kept in {tuning.tuned_file()}"]
+             f"all plans by the rules {rules:.1f} ms, tuned {tuned:.1f} ms: {verdict(rules, tuned)}", f"kept in {tuning.tuned_file()}"]
     return "\n".join(lines)
+
+
+def verdict(rules, tuned):
+    """What tuning brought, of some milliseconds."""
+    if tuned > rules / GAIN:
+        return "lost; tune --again when idle"
+    return f"{max(0, rules - tuned):.1f} ms won"

@@ -130,7 +130,7 @@ def by_rules(operation, backend):
 def strips(tiles, c, o, backend):
     """Tiles of a strip: as many as keep it in the caches; wide layers, whose filters do not fit, share one strip among the threads."""
     if backend == "numpy":
-        return {"tiles": min(tiles, 256), "together": True}
+        return {"tiles": min(tiles, 256), "together": False}
     if c * o > 256 * 256:
         return {"tiles": tiles if tiles <= 256 else 96, "together": True}
     return {"tiles": min(tiles, 24), "together": False}

@@ -257,7 +257,7 @@ def into_arena(plan):
     return plan
 
 
-def contest(calls, runs, between=lambda: None, after=lambda: None):
+def contest(calls, runs, after=lambda: None):
     """Milliseconds of each of several calls, which take turns.
 
     A machine is now faster, now slower, for seconds at a time. So each time is divided by the median of its turn; what is returned are
@@ -266,23 +266,14 @@ def contest(calls, runs, between=lambda: None, after=lambda: None):
     Args:
         calls: functions without arguments, each of which has run before.
         runs: turns.
-        between: called before each, untimed: it drives out of the caches what a call would not find there in a network.
         after: called after each.
     """
     found = np.empty((runs, len(calls)))
     for turn, row in enumerate(found):
         for i in np.roll(np.arange(len(calls)), -turn):         # not always behind the same one
-            between()
             start = time.perf_counter()
             calls[i]()
             row[i] = 1000 * (time.perf_counter() - start)
             after()
     level = np.median(found, axis=1)
     return (np.median(found / level[:, None], axis=0) * np.median(level)).tolist()
-
-
-def other_work():
-    """A function that passes as many bytes through the caches as they hold, as other layers do before a layer's turn comes again."""
-    size = min(MOST, max(machine.caches().values(), default=LEAST // CACHES))
-    memory = np.zeros(size // 4, np.float32)
-    return lambda: np.add(memory, 1, out=memory)

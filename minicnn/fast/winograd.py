@@ -59,13 +59,3 @@ def transformed(weight):
     o, c = weight.shape[:2]
     taps = weight.transpose(2, 3, 1, 0).reshape(9, c * o).astype(np.float64)
     return np.concatenate([(rows @ taps).astype(np.float32) for rows in np.split(np.kron(G, G), 6)]).reshape(POINTS, c, o)
-
-
-# TODO compiled: until its two transforms take the points above
-OLD_G = np.array([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6],
-                  [0, 0, 1]])
-
-
-def transform_filters(weight):
-    """G g G^T of each filter with the paper's points: (O, C, 3, 3) -> (6, 6, C, O) float32, computed in float64."""
-    return np.einsum("ai,ocij,bj->abco", OLD_G, weight.astype(np.float64), OLD_G, optimize=True).astype(np.float32)

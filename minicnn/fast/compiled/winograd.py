@@ -17,27 +17,23 @@ from numba import njit, prange
 from minicnn.fast.compiled.product import ACTIVATIONS, NONE, activate, multiply, pack
 from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
 from minicnn.fast.compiled.threads import workers
-from minicnn.fast.winograd import transform_filters
-
-POINTS = 36
-OUT, IN = 4, 6          # sides of a tile after and before
+from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed
 
 
 @njit(cache=True)
 def rows_of_b(d0, d1, d2, d3, d4, d5):
     """B^T d for one column d of a tile."""
-    four, five, two = constant(4.0), constant(-5.0), constant(2.0)
-    minus_four = constant(-4.0)
-    even, odd = fma(minus_four, d2, d4), fma(minus_four, d1, d3)
-    inner, outer = d4 - d2, two * (d3 - d1)
-    return fma(four, d0, fma(five, d2, d4)), even + odd, even - odd, inner + outer, inner - outer, fma(four, d1, fma(five, d3, d5))
+    minus_root, half_root = constant(-ROOT), constant(HALF)
+    low, high = fma(constant(-2.0), d2, d4), fma(constant(-0.5), d2, d4)
+    inner, outer = fma(minus_root, d1, half_root * d3), fma(minus_root, d3, half_root * d1)
+    return fma(constant(-2.5), d2, d0 + d4), low + inner, low - inner, high - outer, high + outer, fma(constant(-2.5), d3, d1 + d5)
 
 
 @njit(cache=True)
 def rows_of_a(m0, m1, m2, m3, m4, m5):
     """A^T m for one column m."""
-    p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return m0 + p + r, fma(constant(2.0), s, q), fma(constant(4.0), r, p), fma(constant(8.0), s, q + m5)
+    p, q, r, s = m1 + m2, constant(HALF) * (m1 - m2), m3 + m4, constant(ROOT) * (m3 - m4)
+    return m0 + p + r, q + s, fma(constant(0.5), p, constant(2.0) * r), fma(constant(0.5), q, fma(constant(2.0), s, m5))
 
 
 @njit(cache=True)
@@ -215,4 +211,4 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96
 
 def filters(weight):
     """Filters (O, C, 3, 3) in Winograd's form: for each of the 36 points the panels of a product (C, O)."""
-    return np.concatenate([pack(point) for point in transform_filters(weight).reshape(POINTS, *weight.shape[1::-1])])
+    return np.concatenate([pack(point) for point in transformed(weight)])

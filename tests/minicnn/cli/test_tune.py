@@ -155,7 +155,7 @@ def test_a_small_gain_is_no_reason_to_leave_the_rules(network, monkeypatch):
 
     def entry(*milliseconds):
         monkeypatch.setattr(tune, "contest", lambda calls, *rest: list(milliseconds) + [99.0] * (len(calls) - len(milliseconds)))
-        return tune.best(found.operation, "numpy", choices, 1, None, None)
+        return tune.best(found.operation, "numpy", choices, 1, None)
     assert entry(10.0, 9.8)["algorithm"] == choices[0].algorithm                # 2 %
     assert entry(10.0, 9.6)["algorithm"] == choices[1].algorithm
     assert entry(0.10, 0.09)["algorithm"] == choices[0].algorithm               # a hundredth of a millisecond
@@ -173,7 +173,7 @@ def test_a_candidate_that_computes_something_else_is_left_out(network, monkeypat
             self.calls[-1] = lambda: right() * 1.001
     monkeypatch.setattr(tune, "Trial", Wrong)
     monkeypatch.setattr(tune, "contest", lambda calls, *rest: [10.0 - i for i in range(len(calls))])
-    entry = tune.best(found.operation, "numpy", choices, 1, None, None)
+    entry = tune.best(found.operation, "numpy", choices, 1, None)
     assert list(entry["tried"]) == [str(one) for one in choices[:-1]] and entry["ms"] == 10.0 - (len(choices) - 2)
 
 
@@ -184,6 +184,11 @@ def conv2(path):
         found, = tune.convolutions(model, [(model, [(1, 1, 28, 28)])], "numpy").values()
     assert found.layers == ["conv2"] and found.shape == (1, 16, 14, 14) and found.operation.settings["pool"]
     return found
+
+
+def test_the_verdict():
+    assert tune.verdict(100.0, 90.0) == "10.0 ms won" and tune.verdict(100.0, 101.0) == "0.0 ms won"
+    assert "--again" in tune.verdict(100.0, 104.0)
 
 
 @pytest.mark.parametrize("options, expected", [

@@ -6,7 +6,7 @@ from checks import BACKENDS
 from minicnn.functional.kernels import use
 
 
-@pytest.fixture(params=[name for name in BACKENDS if name != "reference"])
+@pytest.fixture(scope="module", params=[name for name in BACKENDS if name != "reference"])
 def engine(request):
     """Each of them in turn, by its name; the test computes on it."""
     with use(request.param):

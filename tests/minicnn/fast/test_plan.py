@@ -62,18 +62,19 @@ def tidied(layer, seed=0):
 @each_size
 @each_pair
 def test_convolution_norm_and_activation_are_one_step(into, out, h, w):
-    wide = min(into, out) >= 16
+    alone = "direct" if into == 1 else "depthwise"
+    large = min(into, out) >= 16 and (h, w) == (18, 33)                         # Winograd's is not worth it on tiny pictures
     for layers, expected in (
             ([conv(into, out, 1), norm(out), Hardswish()], ["product"]),
             ([conv(into, out, 1, 2), norm(out), ReLU()], ["direct"]),
-            ([conv(into, out, 3, 1, 1), norm(out), ReLU()], ["winograd"] if wide else ["copy", "direct"]),
-            ([conv(into, out, (3, 5), 2, 2, bias=False), norm(out), Hardsigmoid()], ["copy", "direct"]),
-            ([conv(into, into, 3, 1, 1, groups=into), norm(into), ReLU()], ["copy", "direct"] if into == 1 else ["depthwise"]),
-            ([conv(into, into, 5, 2, 2, groups=into), Hardswish()], ["copy", "direct"] if into == 1 else ["depthwise"])):
+            ([conv(into, out, 3, 1, 1), norm(out), ReLU()], ["winograd"] if large else ["direct", "winograd"]),
+            ([conv(into, out, (3, 5), 2, 2, bias=False), norm(out), Hardsigmoid()], ["direct"]),
+            ([conv(into, into, 3, 1, 1, groups=into), norm(into), ReLU()], [alone]),
+            ([conv(into, into, 5, 2, 2, groups=into), Hardswish()], [alone])):
         network = Sequential(layers)
         assert_runs_like_its_layers(network, draw(2, into, h, w))
-        if "winograd" not in expected or "winograd" in algorithms(network):         # tiny pictures are not worth it
-            assert algorithms(network) == expected
+        algorithm, = set(algorithms(network)) - {"copy"}
+        assert algorithm in expected
 
 
 @each_size
@@ -105,7 +106,8 @@ def test_a_pooling_goes_into_winograds_convolution(into, out, h, w):
     assert (h, w) == (5, 5) or "winograd" in algorithms(network)
 
 
-@pytest.mark.parametrize("sizes", [[(8, 12), (4, 6), (2, 3)], [(7, 5), (4, 3), (2, 2)], [(3, 4), (3, 4)], [(5, 5)], [(13, 9), (4, 5)]], ids=str)
+@pytest.mark.parametrize("sizes", [
+    [(8, 12), (4, 6), (2, 3)], [(7, 5), (4, 3), (2, 2)], [(3, 4), (3, 4)], [(5, 5)], [(13, 9), (4, 5)]], ids=str)
 @pytest.mark.parametrize("channels", [(3, 13, 37), (24, 16, 8)])
 def test_a_pyramids_resized_sums_are_one_step_each(sizes, channels):
     maps = [draw(2, c, *size, seed=c) for c, size in zip(channels, sizes)]
@@ -263,6 +265,7 @@ def possible(results, place, rng):
     c, o = y.shape[1], int(rng.choice(WIDTHS))
     options += [(resized_and_added, (place, i)) for i, one in enumerate(results) if one.shape[:2] == y.shape[:2] and one.ndim == 4]
     options += [(scaled, (place, i)) for i, one in enumerate(results) if one.shape == (*y.shape[:2], 1, 1)]
+
     def two(low, high):
         return tuple(rng.integers(low, high, 2).tolist())
     return options + 2 * [(layer, here) for layer in (
@@ -442,7 +445,7 @@ def test_it_prints_as_a_table_of_steps(engine):
 
 def test_steps_know_the_multiplications_of_the_layers_they_stand_for():
     """Ho Wo O C KH KW for each picture, whatever the algorithm; I O of a linear layer."""
-    network = Sequential([conv(16, 24, 3, 1, 1), MaxPool2d(2), conv(24, 24, 5, 2, groups=24), conv(24, 7, 1), Flatten(), Linear(7 * 4 * 3, 5)])
+    network = Sequential([conv(16, 24, 3, 1, 1), MaxPool2d(2), conv(24, 24, 5, 2, groups=24), conv(24, 7, 1), Flatten(), Linear(84, 5)])
     counts = [step.multiplications for step in compile(network, (2, 16, 23, 18)).steps if step.multiplications]
     assert counts == [2 * 23 * 18 * 24 * 16 * 9, 2 * 4 * 3 * 24 * 25, 2 * 4 * 3 * 7 * 24, 2 * 84 * 5]
 
