@@ -189,7 +189,7 @@ def markdown(document):
         shapes = one["shapes"]
         rest = [(figures["peak"] - figures["plan_and_weights"]) / MIB for figures in one["sides"].values()]
         lines.append(f"Memory, {one['backend']}: transformed weights and arena of `fasterrcnn_vgg16` at 600 × 800 take "
-                     f"{shapes['at_600x800'] / MIB:.0f} MiB (at most {MUST_MIB}), {shapes['after_twenty_shapes'] / MIB:.0f} MiB after twenty "
+                     f"{shapes['at_600x800'] / MIB:.0f} MiB (at most {MUST_MIB}), {shapes['after_twenty_shapes'] / MIB:.0f} MiB after 20 "
                      f"pictures of twenty shapes (at most {MUST_SHARE:.1f} times as much); beside weights, plan and picture the process "
                      f"holds {', '.join(f'{mib:.0f}' for mib in rest)} MiB at 400², 1000² and 2000² pixels.")
     return "\n".join(lines)

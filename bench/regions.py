@@ -109,43 +109,37 @@ def scipys():
     return {"kmeans": lambda points, first: kmeans2(points, first, ITERATIONS, minit="matrix")[0]}
 
 
-def work(engine, orders):
-    """A process: for every (task, whether to show) that comes through ``orders``, the output, or the seconds of one run."""
+def work(engine, task, orders):
+    """A process: the output of a task first, then, for every order, the seconds of one run."""
     if engine in OURS:
         from minicnn.functional.kernels import use
         functions, run = ours(), use(engine)
     else:
         import contextlib
         functions, run = scipys() if engine == "scipy" else torchs(CORES if engine == "torch" else None), contextlib.nullcontext()
-    orders.send(list(functions))
-    held, times = {}, {}
+    arguments, function = inputs(task), functions[task]
     with run:
-        while (order := orders.recv()) is not None:
-            task, show = order
-            if task not in held:
-                held = {task: inputs(task)}
-            if show:
-                output = functions[task](*held[task])               # the first time compiles
-                start = time.perf_counter()
-                functions[task](*held[task])
-                times[task] = max(1, round(TURN / (time.perf_counter() - start)))
-                orders.send(np.asarray(output))
-            else:
-                start = time.perf_counter()
-                for _ in range(times[task]):
-                    functions[task](*held[task])
-                orders.send((time.perf_counter() - start) / times[task])
+        orders.send(np.asarray(function(*arguments)))               # the first run compiles
+        start = time.perf_counter()
+        function(*arguments)
+        times = max(1, round(TURN / (time.perf_counter() - start)))
+        while orders.recv():
+            start = time.perf_counter()
+            for _ in range(times):
+                function(*arguments)
+            orders.send((time.perf_counter() - start) / times)
 
 
-def measure(task, pipes, turns):
-    """The row of one task; pipes: of the engines that can do it."""
+def measure(task, turns):
+    """The row of one task, in processes of its own: what another left behind in memory would not be the same for all."""
     title, limit, tolerance = TASKS[task]
-
-    def ask(engine, show):
-        pipes[engine].send((task, show))
-        return pipes[engine].recv()
-
-    outputs = {engine: ask(engine, True) for engine in pipes}
+    context = multiprocessing.get_context("spawn")
+    pipes, outputs = {}, {}
+    for engine in (*OURS, *(("scipy",) if task == "kmeans" else PEERS[:2])):
+        pipes[engine], far = context.Pipe()
+        context.Process(target=work, args=(engine, task, far), daemon=True).start()
+        far.close()                                                 # so that the end of the process is noticed
+        outputs[engine] = pipes[engine].recv()
     differences = {engine: difference(output, outputs[REFERENCE]) for engine, output in outputs.items()}
     wrong = {engine: value for engine, value in differences.items() if not value <= tolerance}
     if wrong:
@@ -154,7 +148,10 @@ def measure(task, pipes, turns):
     for _ in range(turns):
         for engine in pipes:
             time.sleep(PAUSE)
-            ms[engine].append(1000 * ask(engine, False))
+            pipes[engine].send(True)
+            ms[engine].append(1000 * pipes[engine].recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     medians = {engine: statistics.median(values) for engine, values in ms.items()}
     peer = min((engine for engine in pipes if engine in PEERS), key=medians.get)
     ratios = {engine: {"of_medians": medians[engine] / medians[peer], "least": min(a / b for a, b in zip(ms[engine], ms[peer])),
@@ -176,16 +173,7 @@ def main():
     parser.add_argument("--turns", type=int, default=11, help="timed turns of each (default: 11)")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, help="these, and the figures are only printed (default: all)")
     args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    pipes, can = {}, {}
-    for engine in (*OURS, *PEERS):
-        pipes[engine], far = context.Pipe()
-        context.Process(target=work, args=(engine, far), daemon=True).start()
-        can[engine] = pipes[engine].recv()
-    rows = [measure(task, {engine: pipe for engine, pipe in pipes.items() if task in can[engine]}, args.turns)
-            for task in args.tasks or TASKS]
-    for pipe in pipes.values():
-        pipe.send(None)
+    rows = [measure(task, args.turns) for task in args.tasks or TASKS]
     if args.tasks is None:
         record("regions", {"question": f"milliseconds of what surrounds the convolutions, float32, {CORES} threads", "rows": rows},
                ("numba", "torch", "torchvision", "scipy"))

@@ -11,6 +11,7 @@ import numpy as np
 from minicnn.functional.kernels import kernel
 
 LOG_MAX_SCALE = math.log(1000 / 16)     # an exponent's bound: a box grows by no more than 62.5 times
+HALF = np.float32(0.5)
 TRICK_BOXES = 1000                      # up to so many boxes torchvision suppresses all groups in one pass
 
 
@@ -30,13 +31,12 @@ def decode(deltas, boxes, weights):
     Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 1 to 4; the weights stand for the standard
     deviations of the targets in Girshick's Fast R-CNN code.
     """
-    deltas = deltas.reshape(len(boxes), deltas.shape[1] // 4, 4) / np.array(weights, np.float32)     # -1 would not do for no boxes
-    size = boxes[:, None, 2:] - boxes[:, None, :2]                               # (R, 1, 2): w, h
-    centre = boxes[:, None, :2] + np.float32(0.5) * size
-    centre = deltas[..., :2] * size + centre                                     # (R, K, 2)
-    size = np.exp(np.minimum(deltas[..., 2:], np.float32(LOG_MAX_SCALE))) * size
-    half = np.float32(0.5) * size
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    dx, dy, dw, dh = (deltas[:, i::4] / weight for i, weight in enumerate(np.array(weights, np.float32)))       # (R, K) each
+    x1, y1, x2, y2 = boxes.T[:, :, None]                                                                        # (R, 1) each
+    w, h = x2 - x1, y2 - y1
+    cx, cy = dx * w + (x1 + HALF * w), dy * h + (y1 + HALF * h)
+    w, h = (np.exp(np.minimum(d, np.float32(LOG_MAX_SCALE))) * side for d, side in ((dw, w), (dh, h)))
+    return np.stack([cx - HALF * w, cy - HALF * h, cx + HALF * w, cy + HALF * h], axis=-1)
 
 
 def clip(boxes, size):

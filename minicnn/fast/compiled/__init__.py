@@ -3,8 +3,8 @@
 from minicnn.fast.compiled import regions, resize
 from minicnn.fast.compiled.compiling import announced
 from minicnn.fast.compiled.depthwise import depthwise
-from minicnn.fast.compiled.elementwise import add, add_nearest, affine, max_pool, mean, pad, scale
 from minicnn.fast.compiled.elementwise import activate_numbers as activate
+from minicnn.fast.compiled.elementwise import add, add_nearest, affine, max_pool, mean, pad, scale
 from minicnn.fast.compiled.product import convolve, linear, pack
 from minicnn.fast.compiled.winograd import filters, winograd, winograd_scratch
 from minicnn.fast.run import run

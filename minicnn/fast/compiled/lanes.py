@@ -1,6 +1,5 @@
 """What goes across the eight numbers of a vector: their sum."""
 
-import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic, overload
