@@ -122,10 +122,21 @@ class Layer:
                   for path in own if path in arrays and arrays[path].shape != own[path].shape]
         if wrong:
             raise InputError(f"the arrays do not fit the network: {'; '.join(wrong)}. Use the file's own architecture.")
-        for path in own:
+        self.thaw()
+        for path, array in self.named_arrays():
             if path in arrays:
-                own[path].flags.writeable = True            # a plan may have made it read-only
-                own[path][...] = arrays.pop(path) if consume else arrays[path]
+                array[...] = arrays.pop(path) if consume else arrays[path]
+
+    def thaw(self):
+        """Make every array writeable, which a plan may have made read-only; a part of another read-only array becomes a copy of it."""
+        for _, layer in self.named_layers():
+            for name in (*layer.parameter_names, *layer.buffer_names):
+                array = getattr(layer, name)
+                if array is not None and not array.flags.writeable:
+                    try:
+                        array.flags.writeable = True
+                    except ValueError:
+                        setattr(layer, name, array.copy())
 
     # training
 
@@ -133,8 +144,7 @@ class Layer:
         """Switch this layer and all below it to training mode; rng: numpy.random.Generator for dropout."""
         for _, layer in self.named_layers():
             layer.training, layer.rng = True, rng
-        for _, array in self.named_arrays():
-            array.flags.writeable = True                    # a plan may have made it read-only
+        self.thaw()
         return self
 
     def eval(self):

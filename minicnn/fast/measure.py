@@ -20,7 +20,7 @@ from minicnn.probe import probed, timed
 SIDE = 1024             # of the matrices of the large product
 CACHES = 4              # times the largest cache: what an array has at least that shall not fit in it
 LEAST, MOST = 2**26, 2**28      # bytes of such an array, whatever the caches
-INPUT, OUTPUT = 228, 130        # FLOP of Winograd's two transforms, for a tile and channel, as compiled/winograd.py does them
+INPUT, OUTPUT = 12 * 20, 10 * 16        # FLOP of Winograd's transforms, for a tile and channel: calls of rows_of_b and rows_of_a
 
 
 # the machine

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms
+from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms, top
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -143,6 +143,25 @@ def test_overlap_is_symmetric_and_at_most_one(seed, count, other):
     got = box_iou(a, b)
     assert_array_equal(got, box_iou(b, a).T)
     assert not (got < 0).any() and not (got > 1).any()
+
+
+# the highest scores
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(1, 70), st.integers(1, 30), st.sampled_from([0, 0.1, 1]))
+def test_top_is_the_beginning_of_a_stable_sort(seed, count, k, different, missing):
+    rng = np.random.default_rng(seed)
+    scores = array(np.where(rng.random(count) < missing, np.nan, rng.integers(-different, different, count)))      # ties
+    got = top(scores, k)
+    assert got.dtype == np.intp
+    assert_array_equal(got, np.argsort(-scores, kind="stable")[:k])
+
+
+def test_top_by_eye():
+    assert top(array([3, 9, 1, 9, 5]), 3).tolist() == [1, 3, 4]
+    assert top(array([3, 3, 3]), 2).tolist() == [0, 1]
+    assert top(array([1, np.nan, -np.inf, np.inf]), 3).tolist() == [3, 0, 2]
 
 
 # suppression

@@ -131,6 +131,17 @@ def test_a_change_is_noticed(change):
     assert is_planned(model) == (change is not a_layer_that_no_plan_can_hold)
 
 
+@pytest.mark.parametrize("change", [changed_by_loading, trained_further])
+def test_parts_of_arrays_may_be_assigned_and_then_written(change):
+    """A part of a read-only array cannot be made writeable: it becomes a copy."""
+    model, x = Sequential({"body": conv(16, 5), "top": conv(5, 3), "norm": norm(3)}), draw(*SHAPE)
+    run(model, x)
+    model.body.weight, model.body.bias, model.top.weight = model.body.weight[:4], model.body.bias[1:], model.top.weight[:, 1:]
+    before = run(model, x)
+    change(model)
+    assert np.abs(assert_runs_like_its_layers(model, x) - before).max() > 1e-3
+
+
 def test_training_mode_runs_the_layers_and_its_steps_are_noticed():
     model, x = network(), draw(*SHAPE)
     model(x)
