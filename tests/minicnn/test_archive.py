@@ -8,12 +8,15 @@ import zipfile
 
 import numpy as np
 import pytest
+from checks import BACKENDS
 from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn import InputError
 from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
 from minicnn.compression.pruning import prune_group
+from minicnn.functional import kernels
+from minicnn.layers import Layer
 
 
 def generator():
@@ -118,6 +121,25 @@ def test_float16_rounds_weights_halves_the_file_and_computes_in_float32(tmp_path
     assert not np.array_equal(again.fc1.weight, model.fc1.weight) and describe(again) == describe(model)
     x = generator().random((3, 1, 28, 28), np.float32)
     assert again(x).dtype == np.float32 and np.abs(again(x) - model(x)).max() < 1e-3
+
+
+def test_a_model_computes_on_the_backend_it_is_loaded_for(path, model):
+    class Asking(Layer):
+        traceable = False
+
+        def __call__(self, x):
+            seen.append(kernels.backend())
+            return x
+
+    minicnn.save(path, model)
+    seen, x = [], np.zeros((1, 1, 28, 28), np.float32)
+    for name in (*BACKENDS, None):
+        loaded = minicnn.load(path, backend=name)
+        loaded.replace_layer("relu1", Asking())
+        loaded(x)
+    assert seen == [*BACKENDS, kernels.backend()]
+    with pytest.raises(InputError, match="^got the backend 'torch', expected one of reference, numpy, numba"):
+        minicnn.load("no file is read", backend="torch")
 
 
 def test_another_dtype_is_refused(path, model):

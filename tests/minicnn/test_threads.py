@@ -1,11 +1,14 @@
-"""The number of BLAS threads."""
+"""How many threads compute."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from minicnn.threads import one_blas_thread
+from minicnn.errors import InputError
+from minicnn.threads import one_blas_thread, tell_libraries, thread_count
 
 
 def blas_threads():
@@ -25,3 +28,44 @@ def test_without_threadpoolctl_nothing_changes(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     with one_blas_thread():
         assert (np.ones((2, 2)) @ np.ones((2, 2)) == 2).all()
+
+
+def test_the_variable_says_how_many_or_else_there_is_one_for_each_core(monkeypatch):
+    monkeypatch.setenv("MINICNN_NUM_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.delenv("MINICNN_NUM_THREADS")
+    assert 1 <= thread_count() <= os.cpu_count()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "two", "", " "])
+def test_no_number_of_threads_is_refused(monkeypatch, value):
+    monkeypatch.setenv("MINICNN_NUM_THREADS", value)
+    with pytest.raises(InputError, match=f"^got MINICNN_NUM_THREADS={value}, expected a number of threads, at least 1. Unset"):
+        thread_count()
+
+
+@pytest.mark.parametrize("before, after", [
+    ({"MINICNN_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"},
+     {"MINICNN_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}),
+    ({"OMP_NUM_THREADS": "2"}, {"OMP_NUM_THREADS": "2"})], ids=["set", "not set"])
+def test_libraries_are_told_where_their_own_variables_say_nothing(monkeypatch, before, after):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", environment := dict(before))
+        tell_libraries()
+    assert environment == after
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_computes_on_as_many(count):
+    """BLAS and Numba alike: what is told has to be told before they are loaded."""
+    pytest.importorskip("numba")
+    pytest.importorskip("threadpoolctl")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    code = """
+import minicnn, numba, threadpoolctl
+from minicnn.fast.compiled.threads import workers
+print(workers(), numba.get_num_threads(), *{pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"})
+"""
+    environment["MINICNN_NUM_THREADS"] = str(count)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [str(count)] * 3, done.stderr

@@ -13,7 +13,7 @@ class Listener(event.Listener):
     """Counts kernels and seconds; one compilation may be part of another."""
 
     def __init__(self):
-        self.depth, self.kernels, self.seconds = 0, 0, 0.0
+        self.depth, self.kernels, self.told, self.seconds = 0, 0, 0, 0.0
 
     def on_start(self, event):
         if self.depth == 0:
@@ -41,10 +41,10 @@ event.register("numba:compile", _listener)
 
 @contextlib.contextmanager
 def announced():
-    """Within the block, say on standard error that kernels are compiled, and afterwards how long it took."""
-    before = _listener.kernels
+    """Within the block, say on standard error that kernels are compiled, and afterwards, of several blocks once, how long it took."""
     yield
-    if _listener.kernels > before and _listener.depth == 0:
+    if _listener.kernels > _listener.told and _listener.depth == 0:
+        _listener.told = _listener.kernels
         _listener.show(f"minicnn: compiled {_listener.kernels} kernels in {_listener.seconds:.0f} s; the next start finds them")
         if sys.stderr.isatty():
             print(file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What goes across the eight numbers of a vector: their sum."""
+"""What training needs beside ``simd``: the sum of a vector's eight numbers, and bare pointers to arrays of other types."""
 
 from llvmlite import ir
 from numba import config, types
@@ -8,10 +8,15 @@ from minicnn.fast.compiled.simd import VECTOR
 
 
 def total(v):
-    """The sum of a vector's eight numbers, by halves: (v0 + v4 + v2 + v6) + (v1 + v5 + v3 + v7)."""
-    half = v[:4] + v[4:]
-    quarter = half[:2] + half[2:]
-    return quarter[0] + quarter[1]
+    """The sum of a vector's eight numbers, by halves."""
+    for size in (4, 2, 1):
+        v = v[:size] + v[size:]
+    return v[0]
+
+
+def pointer(x):
+    """A contiguous array's numbers in a row: ``simd.floats`` for any type. Compiled, a bare pointer, so keep the array."""
+    return x.reshape(-1)
 
 
 @intrinsic
@@ -19,11 +24,18 @@ def _total(typing, v):
     def code(context, builder, signature, args):
         v = args[0]
         for size in (4, 2, 1):
-            def lanes(first, size=size):
-                return builder.shuffle_vector(v, v, ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(first, first + size))))
-            v = builder.fadd(lanes(0), lanes(size))
+            half = [ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(first, first + size))) for first in (0, size)]
+            v = builder.fadd(*(builder.shuffle_vector(v, v, lanes) for lanes in half))
         return builder.extract_element(v, ir.Constant(ir.IntType(32), 0))
     return types.float32(VECTOR), code
+
+
+@intrinsic
+def _pointer(typing, x):
+    def code(context, builder, signature, args):
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+    if isinstance(x, types.Array) and x.layout == "C":
+        return types.CPointer(x.dtype)(x), code
 
 
 if not config.DISABLE_JIT:
@@ -31,3 +43,7 @@ if not config.DISABLE_JIT:
     def total_compiled(v):
         if v == VECTOR:
             return lambda v: _total(v)
+
+    @overload(pointer)
+    def pointer_compiled(x):
+        return lambda x: _pointer(x)

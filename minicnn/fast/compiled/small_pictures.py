@@ -17,23 +17,24 @@ register blocking, there with channels where here the batch is.
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.lanes import total
+from minicnn.fast.compiled.lanes import pointer, total
 from minicnn.fast.compiled.simd import constant, floats, fma, load, splat, store
 
 PICTURES = 16           # of a tile: two vectors
 DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache
 RUN = 1024              # numbers of a filter's picture that are multiplied before the products are summed up
+FILTERS = 16            # whose gradient one thread takes at a time
+PARTS, MEMORY = 16, 2**22       # the pictures' rows are cut into so many parts, if that takes no more than so many numbers
 
 
 @njit(cache=True)
-def tile6(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, step, channels, high, wide, bias, ib, begin):
+def tile6(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
     """y[6 filters, 16 pictures] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
 
     Args:
         iy, ldy: the first number, numbers from filter to filter.
-        iw, row, channel, up, left: the first weight, and numbers from filter to filter, channel to channel, tap to tap.
-        ix, plane, line, step: the first pixel, and numbers from channel to channel, row to row, pixel to pixel.
-        channels, high, wide: what is summed over.
+        iw, row, ix: the first filter's first weight, numbers from filter to filter, the first pixel.
+        places: for each tap how much further its weight and its pixel are.
         begin: sums start from bias[ib:]; otherwise from what stands in y.
     """
     r1, r2, r3, r4, r5 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1), min(4, rows - 1), min(5, rows - 1)
@@ -50,24 +51,21 @@ def tile6(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, s
         c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
         c40, c41, c50, c51 = load(y, y4), load(y, y4 + 8), load(y, y5), load(y, y5 + 8)
     r1, r2, r3, r4, r5 = r1 * row, r2 * row, r3 * row, r4 * row, r5 * row
-    for c in range(channels):
-        for i in range(high):
-            iw0, ix0 = iw + c * channel + i * up, ix + c * plane + i * line
-            for j in range(wide):
-                k, at = iw0 + j * left, ix0 + j * step
-                b0, b1 = load(x, at), load(x, at + 8)
-                a = splat(w, k)
-                c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
-                a = splat(w, k + r1)
-                c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
-                a = splat(w, k + r2)
-                c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
-                a = splat(w, k + r3)
-                c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
-                a = splat(w, k + r4)
-                c40, c41 = fma(a, b0, c40), fma(a, b1, c41)
-                a = splat(w, k + r5)
-                c50, c51 = fma(a, b0, c50), fma(a, b1, c51)
+    for t in range(taps):
+        k, at = iw + places[2 * t], ix + places[2 * t + 1]
+        b0, b1 = load(x, at), load(x, at + 8)
+        a = splat(w, k)
+        c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
+        a = splat(w, k + r1)
+        c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
+        a = splat(w, k + r2)
+        c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
+        a = splat(w, k + r3)
+        c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
+        a = splat(w, k + r4)
+        c40, c41 = fma(a, b0, c40), fma(a, b1, c41)
+        a = splat(w, k + r5)
+        c50, c51 = fma(a, b0, c50), fma(a, b1, c51)
     store(y, iy, c00)
     store(y, iy + 8, c01)
     store(y, y1, c10)
@@ -83,7 +81,7 @@ def tile6(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, s
 
 
 @njit(cache=True)
-def tile4(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, step, channels, high, wide, bias, ib, begin):
+def tile4(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
     """``tile6`` for four filters: 20 of them are 6 + 6 + 4 + 4."""
     r1, r2, r3 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1)
     y1, y2, y3 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy
@@ -96,20 +94,17 @@ def tile4(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, s
         c00, c01, c10, c11 = load(y, iy), load(y, iy + 8), load(y, y1), load(y, y1 + 8)
         c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
     r1, r2, r3 = r1 * row, r2 * row, r3 * row
-    for c in range(channels):
-        for i in range(high):
-            iw0, ix0 = iw + c * channel + i * up, ix + c * plane + i * line
-            for j in range(wide):
-                k, at = iw0 + j * left, ix0 + j * step
-                b0, b1 = load(x, at), load(x, at + 8)
-                a = splat(w, k)
-                c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
-                a = splat(w, k + r1)
-                c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
-                a = splat(w, k + r2)
-                c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
-                a = splat(w, k + r3)
-                c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
+    for t in range(taps):
+        k, at = iw + places[2 * t], ix + places[2 * t + 1]
+        b0, b1 = load(x, at), load(x, at + 8)
+        a = splat(w, k)
+        c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
+        a = splat(w, k + r1)
+        c10, c11 = fma(a, b0, c10), fma(a, b1, c11)
+        a = splat(w, k + r2)
+        c20, c21 = fma(a, b0, c20), fma(a, b1, c21)
+        a = splat(w, k + r3)
+        c30, c31 = fma(a, b0, c30), fma(a, b1, c31)
     store(y, iy, c00)
     store(y, iy + 8, c01)
     store(y, y1, c10)
@@ -122,31 +117,40 @@ def tile4(y, iy, ldy, rows, w, iw, row, channel, up, left, x, ix, plane, line, s
 
 @njit(cache=True, parallel=True)
 def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo, kh, kw, ph, pw, depth, chunk):
-    """y (O, Ho, Wo, N) from x (C, H, W, N), N a multiple of 16; a task is ``chunk`` filters of a row of the result."""
+    """y (O, Ho, Wo, N) from x (C, H, W, N), N a multiple of 16; a task is ``chunk`` filters of a row of the result.
+
+    iw, row, channel, up, left: the first weight, and numbers from filter to filter, channel to channel, row to row, tap to tap.
+    """
     for task in prange(ho * ((o + chunk - 1) // chunk)):
         i, first = task % ho, task // ho * chunk
         past = min(o, first + chunk)
         top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the picture
+        places = np.empty(2 * depth * kh * kw, np.int64)
         for start in range(0, c, depth):
             channels = min(depth, c - start)
             for j in range(wo):
                 begin, end = max(0, pw - j), min(kw, wd + pw - j)
-                at = ((start * h + i - ph + top) * wd + j - pw + begin) * n
-                weight = iw + start * channel + top * up + begin * left
+                taps = 0
+                for d in range(channels):
+                    for k in range(top, bottom):
+                        for m in range(begin, end):
+                            places[taps] = d * channel + k * up + m * left
+                            places[taps + 1] = (d * h * wd + k * wd + m) * n
+                            taps += 2
+                at = ((start * h + i - ph) * wd + j - pw) * n
+                weight = iw + start * channel
                 for k in range(0, n, PICTURES):
                     f = first
                     while f < past:
                         to = ((f * ho + i) * wo + j) * n + k
                         rest = past - f
                         if rest > 4 and rest != 7 and rest != 8:
-                            tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight + f * row, row, channel, up, left,
-                                  floats(x), at + k, h * wd * n, wd * n, n, channels, bottom - top, end - begin, floats(bias), f,
-                                  start == 0)
+                            tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight + f * row, row, floats(x), at + k,
+                                  pointer(places), taps // 2, floats(bias), f, start == 0)
                             f += 6
                         else:
-                            tile4(floats(y), to, ho * wo * n, min(4, rest), floats(w), weight + f * row, row, channel, up, left,
-                                  floats(x), at + k, h * wd * n, wd * n, n, channels, bottom - top, end - begin, floats(bias), f,
-                                  start == 0)
+                            tile4(floats(y), to, ho * wo * n, min(4, rest), floats(w), weight + f * row, row, floats(x), at + k,
+                                  pointer(places), taps // 2, floats(bias), f, start == 0)
                             f += 4
 
 
@@ -179,16 +183,18 @@ def tile_of_sums(g, ig, ldg, filters, x, x0, x1, x2, gline, xline, rows, length,
 
 @njit(cache=True, parallel=True)
 def correlate_gradient(g, x, n, c, h, wd, o, ho, wo, kh, kw, parts, rows):
-    """parts (P, O (C KH KW + 1)) = the weights' and the bias's gradients from P times ``rows`` rows of the result.
+    """parts (P, O C KH KW + O) = the weights' and the bias's gradients, each from ``rows`` rows of the result.
 
     g: (O, Ho, Wo, N); x: (C, H, W, N), its border included; N a multiple of 8.
     """
     columns = c * kh * kw
-    for part in prange(parts.shape[0]):
+    groups = (o + FILTERS - 1) // FILTERS
+    for task in prange(parts.shape[0] * groups):
+        part, group = task // groups, task % groups
         out = floats(parts[part])
         first = part * rows
         count = min(rows, ho - first)
-        for f in range(0, o, 4):
+        for f in range(group * FILTERS, min(o, (group + 1) * FILTERS), 4):
             ig = (f * ho + first) * wo * n
             for k in range(0, columns, 3):
                 k1, k2 = min(k + 1, columns - 1), min(k + 2, columns - 1)
@@ -206,11 +212,11 @@ def correlate_gradient(g, x, n, c, h, wd, o, ho, wo, kh, kw, parts, rows):
 
 
 def forward(x, weight, bias, padding, y):
-    """y (O, Ho, Wo, N) = the convolution of x (C, H, W, N) with weight (O, C, KH, KW), bias (O,); all contiguous."""
+    """y (O, Ho, Wo, N) = the convolution of x (C, H, W, N), N a multiple of 16, with weight (O, C, KH, KW), bias (O,)."""
     c, h, w, n = x.shape
     o, _, kh, kw = weight.shape
-    correlate(x.reshape(-1), n, c, h, w, weight.reshape(-1), 0, c * kh * kw, kh * kw, kw, 1, bias, y.reshape(-1), *y.shape[:3], kh, kw,
-              *padding, max(1, DEPTH // (kh * kw)), chunk(o, y.shape[1]))
+    correlate(x.reshape(-1), n, c, h, w, weight.reshape(-1), 0, c * kh * kw, kh * kw, kw, 1, np.ascontiguousarray(bias), y.reshape(-1),
+              *y.shape[:3], kh, kw, *padding, max(1, DEPTH // (kh * kw)), chunk(o, y.shape[1]))
 
 
 def input_gradient(grad_y, weight, padding, grad_x):
@@ -230,8 +236,8 @@ def chunk(filters, rows):
 def weight_gradient(grad_y, x, kernel):
     """grad_weight (O, C, KH, KW) and grad_bias (O,), from grad_y (O, Ho, Wo, N) and x (C, Hp, Wp, N), its border included."""
     (o, ho, wo, n), c, (kh, kw) = grad_y.shape, len(x), kernel
-    rows = max(-(-RUN // (wo * n)), -(-ho // 16))
     columns = c * kh * kw
+    rows = -(-ho // min(ho, PARTS, max(1, MEMORY // (o * columns)), max(1, ho * wo * n // RUN)))
     parts = np.empty((-(-ho // rows), o * (columns + 1)), np.float32)
     correlate_gradient(grad_y.reshape(-1), x.reshape(-1), n, *x.shape[:3], o, ho, wo, kh, kw, parts, rows)
     sums = parts.sum(axis=0)

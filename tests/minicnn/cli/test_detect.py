@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from minicnn.cli.main import main
 from minicnn.data.pictures import read_picture, write_picture
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.errors import InputError
 from minicnn.layers import Conv2d
 
 CLASSES = ["__background__", "cat", "traffic light", "N/A", "dog"]
@@ -190,6 +192,26 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, weights, shots):
     assert [line.split()[0] for line in out.splitlines()[::2]] == shots
     assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
+
+
+def test_one_picture_is_read_ahead_while_another_is_looked_at():
+    begun, seen = [threading.Event() for _ in range(4)], []
+
+    def read(number):
+        begun[number].set()
+        if number == 2:
+            raise InputError("a bad picture")
+        return 10 * number
+
+    for number, reading in detect.ahead(read, range(4)):
+        assert number == 3 or begun[number + 1].wait(10)
+        assert number >= 2 or not begun[number + 2].is_set()                    # one: more would fill the memory
+        if number == 2:
+            with pytest.raises(InputError, match="a bad picture"):
+                reading()
+        else:
+            seen.append(reading())
+    assert seen == [0, 10, 30]
 
 
 def test_nothing_but_bad_pictures(run, weights, here):

@@ -1,0 +1,141 @@
+"""What a Raspberry Pi 4 or 5 is predicted to take: the roofline, from published speeds, over the steps of three detectors.
+
+``minicnn bench`` measures the detectors here, on both backends; two predictions follow. The bound: no step is faster than the board's
+cores multiply, or than its memory brings the numbers (``minicnn.report.roofline.predict``). The scaled one: each step misses its bound
+there by as much as here. Both go into ``bench/pi.md``, marked as predictions.
+
+    python bench/pi.py --runs ../runs/pi
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from detect import MODELS, picture
+from record import ROOT, record, table
+
+sys.path.insert(0, str(ROOT / "tests" / "detection"))
+from sane import sane_detector  # noqa: E402
+from voc import WEIGHTS  # noqa: E402
+
+import minicnn  # noqa: E402
+from minicnn.checkpoint.convert import convert  # noqa: E402
+from minicnn.data.pictures import as_input  # noqa: E402
+from minicnn.report.roofline import predict  # noqa: E402
+
+
+class Board(NamedTuple):
+    """cores; ghz; flop: float32, of a core's cycle; gbytes: GB/s of memory, measured by others; sources: of flop, and of gbytes."""
+
+    cores: int
+    ghz: float
+    flop: int
+    gbytes: float
+    sources: tuple
+
+    @property
+    def gflops(self):
+        return self.cores * self.ghz * self.flop
+
+
+A72 = "https://github.com/OpenMathLib/OpenBLAS/issues/4149"
+PI4 = (A72, "https://www.sci-pi.org.uk/bench/stream.html")
+PI5 = ("https://github.com/OpenMathLib/OpenBLAS/issues/4581", "https://github.com/geerlingguy/sbc-reviews/issues/21")
+BOARDS = {
+    "Raspberry Pi 4, 1.5 GHz": Board(4, 1.5, 8, 4.84, PI4),        # STREAM triad, one thread
+    "Raspberry Pi 4, 1.8 GHz": Board(4, 1.8, 8, 4.84, PI4),
+    "Raspberry Pi 5, 2.4 GHz": Board(4, 2.4, 16, 9.74, PI5),       # tinymembench's C copy, 4.87 GB/s each way, one thread
+}
+TASKS = {
+    "fasterrcnn_vgg16": "`fasterrcnn_vgg16` at 600 × 800",
+    "fasterrcnn_resnet50_fpn": "`fasterrcnn_resnet50_fpn` at 800 × 1066",
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "`fasterrcnn_mobilenet_v3_large_320_fpn` at 320 × 426",
+}
+BACKENDS = {"numba": "Numba", "numpy": "NumPy"}
+VGG_SIZES = {"min_size": 600, "max_size": 1000}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", required=True, help="folder for the networks and what was measured; what is there is not made again")
+    folder = Path(parser.parse_args().runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, machine = [], None
+    for task in TASKS:
+        for backend in BACKENDS:
+            document = measured(task, backend, folder)
+            machine = machine or {"roofs": document["roofs"], **document["machine"]}
+            rows.append({"task": task, "backend": backend, "here_ms": document["total"]["ms"],
+                         "between_ms": sum(document["between"].values()), "gflop": document["total"]["flop"] / 1e9,
+                         "arithmetic_gflop": sum(step["arithmetic"] for step in document["steps"]) / 1e9,
+                         "predictions": {name: prediction(document, board) for name, board in BOARDS.items()}})
+    boards = {name: {**board._asdict(), "gflops": board.gflops} for name, board in BOARDS.items()}
+    record("pi", {"boards": boards, "measured_on": machine, "rows": rows})
+    write(ROOT / "bench" / "pi.md", {"boards": boards_table(), "prediction": prediction_table(rows)})
+
+
+def measured(task, backend, folder):
+    """What ``minicnn bench`` tells of a detector here, in a process of its own."""
+    path, result = folder / f"{task}.npz", folder / f"{task}.{backend}.json"
+    if not path.exists():
+        minicnn.save(path, detector(task, folder))
+        np.save(folder / "picture.npy", picture())
+    if not result.exists():
+        command = "import sys; from minicnn.cli.main import main; sys.exit(main())"
+        variables = {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+        subprocess.run([sys.executable, "-c", command, "bench", path, "--picture", folder / "picture.npy", "--backend", backend, "--json",
+                        result], check=True, env=variables, stdout=subprocess.DEVNULL)
+    return json.loads(result.read_text())
+
+
+def detector(task, folder):
+    """VGG16's with the real weights, where they are; the others with random ones that behave like trained ones."""
+    if task == "fasterrcnn_vgg16" and WEIGHTS.exists():
+        config = folder / "config.json"
+        config.write_text(json.dumps(json.loads(WEIGHTS.with_suffix(".json").read_text()) | VGG_SIZES))
+        return convert(WEIGHTS, config=config)[0]
+    return sane_detector(task, as_input(picture()), **MODELS[task])
+
+
+def prediction(document, board):
+    """{"bound_ms", "scaled_ms"} of one detection on a board.
+
+    What lies between the plans has no bound; it is scaled as all steps together are.
+    """
+    steps, roofs = document["steps"], document["roofs"]
+    there, here = (np.array(predict(steps, *speeds)) for speeds in ((board.gflops, board.gbytes), (roofs["gflops"], roofs["gbytes"])))
+    milliseconds = np.array([step["ms"] for step in steps])
+    scaled = milliseconds * there / here
+    between = sum(document["between"].values())
+    return {"bound_ms": there.sum(), "scaled_ms": scaled.sum() * (1 + between / milliseconds.sum())}
+
+
+def boards_table():
+    rows = [(name, f"{board.cores} × {board.ghz:g} GHz × {board.flop} [¹]({board.sources[0]})", f"{board.gflops:.1f}",
+             f"{board.gbytes:.2f} [²]({board.sources[1]})") for name, board in BOARDS.items()]
+    return table(("board", "cores, clock, float32 FLOP a cycle", "GFLOP/s", "memory, GB/s"), rows)
+
+
+def prediction_table(rows):
+    cells = [(TASKS[row["task"]], BACKENDS[row["backend"]], f"{row['here_ms'] / 1000:.2f} s",
+              *(f"{one['bound_ms'] / 1000:.2f} to {one['scaled_ms'] / 1000:.2f} s" for one in row["predictions"].values())) for row in rows]
+    return table(("one detection", "by", "measured here", *(f"PREDICTION: {name}" for name in BOARDS)), cells)
+
+
+def write(path, blocks):
+    """Put blocks into a page, between the comments that name them."""
+    text = path.read_text()
+    for name, block in blocks.items():
+        whole = f"<!-- {name} -->\n{block}\n<!-- /{name} -->"
+        text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: whole, text, flags=re.DOTALL)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

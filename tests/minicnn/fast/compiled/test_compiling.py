@@ -1,0 +1,38 @@
+"""What a user is told of the compiling that a first run waits for."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("numba")
+
+CODE = """
+from numba import njit
+from minicnn.fast.compiled.compiling import announced
+
+@njit
+def twice(x):
+    return x + x
+
+with announced():
+    with announced():
+        assert twice(2) == 4
+with announced():
+    assert twice(3) == 6
+print("between", flush=True)
+with announced():
+    assert twice(2.5) == 5
+"""
+
+
+def test_it_is_told_once_before_and_once_after():
+    done = subprocess.run([sys.executable, "-c", CODE], env={**os.environ, "NUMBA_CACHE_DIR": ""}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "minicnn: compiling for this processor, once (about a minute)" and lines[2] == "between"
+    for line, kernels in ((lines[1], 1), (lines[3], 2)):
+        assert re.fullmatch(rf"minicnn: compiled {kernels} kernels in \d+ s; the next start finds them", line)
+    assert len(lines) == 4
