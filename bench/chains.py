@@ -219,7 +219,8 @@ def measure(engines, runs, folder):
     facts = {engine: process.ask("end") for engine, process in processes.items()}
     rows = []
     for engine in engines:
-        own = [row(engine, layer, rank, column, found[engine, i], differences[engine, i][column])
+        level = steady([found[engine, i] for i in range(len(LAYERS))])
+        own = [{**row(engine, layer, rank, column, found[engine, i], differences[engine, i][column]), "steady_ms": level[i][column]}
                for i, layer in enumerate(LAYERS) for column, rank in enumerate(RANKS)]
         rows += predicted(own, facts[engine]["rates"]) if engine in OURS else own
     return rows, facts
@@ -237,6 +238,16 @@ def checked(processes, i):
     return differences
 
 
+def steady(found):
+    """Milliseconds (layer, rank), of (layer, round, rank), at one speed of the machine, which is now faster, now slower.
+
+    Each is divided by the median of all in its round, which were timed within seconds; then the median over the rounds is taken.
+    """
+    found = np.array(found)
+    level = np.median(found, axis=(0, 2), keepdims=True)
+    return (np.median(found / level, axis=1) * np.median(level)).tolist()
+
+
 def row(engine, layer, rank, column, rounds, difference):
     """A row of the table; ratios are of neighbours in a round."""
     ms = [one[column] for one in rounds]
@@ -251,10 +262,10 @@ def predicted(rows, rates):
     done = [timing.amounts(layer.network(share), layer.shape, rows[0]["engine"]) for layer in LAYERS for share in RANKS.values()]
     for one, amounts in zip(rows, done):
         # without what only differs by ReLU, too
-        others = timing.fit([(other, row["median_ms"]) for row, other in zip(rows, done) if other != amounts])
+        others = timing.fit([(other, row["steady_ms"]) for row, other in zip(rows, done) if other != amounts])
         for name, some in (("from_others", others), ("calibrated", rates)):
             one[f"{name}_ms"] = sum(some[kind] * amount for kind, amount in amounts.items())
-            one[f"{name}_error"] = one[f"{name}_ms"] / one["median_ms"] - 1
+            one[f"{name}_error"] = one[f"{name}_ms"] / one["steady_ms"] - 1
     return rows
 
 

@@ -1,20 +1,24 @@
 """How long one detection takes, against torchvision on the same processor.
 
 Same picture, same weights (random ones that behave like trained ones, see ``tests/detection/sane.py``), float32, from an array of bytes
-to boxes. Each library runs in a process of its own with its default threads: NumPy's BLAS as it comes; torch in both memory layouts it
-documents for processors, of which the faster counts. The detections are held against each other before anything is timed; then they
-take turns, one detection each, while the others wait.
+to boxes. Each library runs in a process of its own with its default threads: minicnn on the backend that it chooses by itself, Numba's;
+torch in both memory layouts it documents for processors, of which the faster counts. The detections are held against each other before
+anything is timed; then they take turns, one detection each, while the others wait.
 
     python bench/detect.py
 """
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import sys
 import time
 
-from record import ROOT, record, table
+for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine says about kernels; gone before anything loads a BLAS
+    os.environ.pop(_name, None)
+
+from record import ROOT, record, table  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests" / "detection"))
 from ladder import PICTURES, match  # noqa: E402
@@ -22,6 +26,7 @@ from sane import sane_detector  # noqa: E402
 
 from minicnn.data.pictures import as_input, read_picture  # noqa: E402
 
+PAUSE = 0.2                     # seconds before a turn; what computed last keeps its threads awake for a while
 OURS, TORCH, CHANNELS_LAST = "minicnn", "torchvision", "torchvision, channels last"
 MODELS = {
     "fasterrcnn_vgg16": {"min_size": 600, "max_size": 1000}, "fasterrcnn_resnet50_fpn": {}, "fasterrcnn_resnet50_fpn_v2": {},
@@ -88,6 +93,7 @@ def measure(name, runs):
     seconds = {library: [] for library in pipes}
     for _ in range(runs):
         for library in pipes:
+            time.sleep(PAUSE)
             seconds[library].append(run(library)[0])
     for pipe in pipes.values():
         pipe.send(False)
@@ -108,7 +114,7 @@ def main():
     record("detect", {
         "question": "seconds for one detection in a picture of 384 x 512 pixels, from bytes to boxes, float32",
         "rows": [measure(name, args.runs) for name in args.models],
-    }, ("torch", "torchvision", "pillow"))
+    }, ("torch", "torchvision", "numba", "pillow"))
 
 
 def markdown(document):

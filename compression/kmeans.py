@@ -38,8 +38,8 @@ def kmeans(points, n_clusters, *, rng, restarts=10, max_iterations=300):
     Time: O(restarts * iterations * N K D).
     """
     points = np.asarray(points, np.float64)
-    if points.ndim != 2 or not np.isfinite(points).all():
-        raise ValueError(f"kmeans: got points of shape {points.shape}, expected (N, D) finite numbers. Remove NaN and infinity.")
+    if points.ndim != 2 or not points.shape[1] or not np.isfinite(points).all():
+        raise ValueError(f"kmeans: got points of shape {points.shape}, expected (N, D >= 1) finite numbers. Remove NaN and infinity.")
     if not 1 <= n_clusters <= len(points):
         raise ValueError(f"kmeans: got n_clusters={n_clusters} for {len(points)} points, expected 1 to {len(points)}.")
     runs = (lloyd(points, seed_plus_plus(points, n_clusters, rng), max_iterations) for _ in range(restarts))
@@ -90,11 +90,12 @@ def nearest(columns, centers):
 
 def squared_distance(columns, center):
     """|x - c|^2 of each point to one centre: (D, N), (D,) -> (N,)."""
-    total = 0.0
-    for column, value in zip(columns, center):
+    total = columns[0] - center[0]
+    total *= total
+    for column, value in zip(columns[1:], center[1:]):
         difference = column - value
         difference *= difference
-        total = total + difference
+        total += difference
     return total
 
 

@@ -18,6 +18,7 @@ from minicnn.fast import machine
 from minicnn.fast.measure import measure, memory_speed, product_speed
 from minicnn.files import make_folder
 from minicnn.functional import kernels
+from minicnn.layers import KINDS
 from minicnn.progress import Progress
 from minicnn.report.roofline import write_report
 
@@ -26,7 +27,7 @@ FORMAT = 1
 STAGES = {"transform": "transform", "rpn": "proposals", "roi_heads.box_roi_pool": "pooling", "roi_heads": "selection"}
 REST, GAP = "rest", "(medians do not add up)"
 SHOWN = 20              # steps in the table for a terminal
-NAME = 33               # characters of a step's name there
+WIDTH = 80              # of a terminal
 
 
 def add_arguments(verb):
@@ -125,6 +126,9 @@ def terminal(document, args):
              f"speeds here: product {roofs['gflops']:.1f} GFLOP/s, memory {roofs['gbytes']:.1f} GB/s",
              f"first run {document['first_ms'] / 1000:.2f} s{' (compiles and plans)' * planned}, then {total['ms']:.1f} ms",
              f"(median of {total['runs']} runs, {total['ms_least']:.1f} to {total['ms_most']:.1f})", ""]
+    layers = sum(step["algorithm"] in KINDS for step in document["steps"])
+    if layers and planned:
+        lines.insert(-1, f"{layers} layers are in no plan, and run one by one")
     shown = document["steps"] if args.all else longest(document["steps"])
     rows = [row(step) for step in shown]
     others = [step for step in document["steps"] if not any(step is one for one in shown)]
@@ -132,7 +136,7 @@ def terminal(document, args):
         rows.append(summed(f"others ({len(others)} steps)", others))
     rows += [(name, "", f"{milliseconds:.2f}", "", "", "") for name, milliseconds in document["between"].items()]
     rows.append(("all", "", f"{total['ms']:.2f}", f"{total['gflops']:.1f}", "", ""))
-    return "\n".join([*lines, table(("step", "algorithm", "ms", "GFLOP/s", "product", "memory"), rows),
+    return "\n".join([*lines, fitted(("step", "algorithm", "ms", "GFLOP/s", "product", "memory"), rows),
                       "GFLOP/s are counted directly, whatever the algorithm saves; product and memory",
                       "are shares of the two speeds, of what it multiplies and moves."])
 
@@ -148,8 +152,14 @@ def longest(steps):
 def row(step):
     """A step's row."""
     gflops, product = (f"{step['gflops']:.1f}", f"{100 * step['product_share']:.0f} %") if step["flop"] else ("", "")
-    return (shortened(step["name"], NAME), brief(step["algorithm"]), f"{step['ms']:.2f}", gflops, product,
+    return (step["name"], brief(step["algorithm"]), f"{step['ms']:.2f}", gflops, product,
             f"{100 * step['memory_share']:.0f} %")
+
+
+def fitted(headers, rows):
+    """A table of which the names, in the first column, are shortened until it is no wider than a terminal."""
+    room = WIDTH - sum(2 + max(map(len, column)) for column in list(zip(headers, *rows))[1:])
+    return table(headers, [(shortened(name, room), *cells) for name, *cells in rows])
 
 
 def shortened(name, length):

@@ -10,8 +10,8 @@ from collections import Counter
 import numpy as np
 
 import minicnn
-from minicnn.cli.bench import NAME, add_network, brief, shortened, task
-from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, table, trying
+from minicnn.cli.bench import add_network, brief, fitted, task
+from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, trying
 from minicnn.errors import InputError
 from minicnn.fast import choose, machine, tuning
 from minicnn.fast.measure import Trial, contest
@@ -153,12 +153,12 @@ def terminal(document):
         changed += chosen != row["rules"]
         first, more = row["layers"][0], f" +{len(row['layers']) - 1}" if len(row["layers"]) > 1 else ""
         more = f" {shape(row['result'][2:])}" if often[first] > 1 else more             # of a layer that runs on several maps
-        rows.append((shortened(first, NAME - len(more)) + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
+        rows.append((first + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
                      brief(chosen) if chosen != row["rules"] else "same", f"{row['ms']:.2f}"))
     before = sum(row["before"] for row in document["convolutions"])
     rules, tuned = document["plans_ms"].values()
     lines = [f"{document['architecture']}, {shape(document['size'])}, by {document['backend']}", "",
-             table(("layer", "by the rules", "ms", "measured", "ms"), rows),
+             fitted(("layer", "by the rules", "ms", "measured", "ms"), rows),
              f"{changed} of {len(rows)} changed" + (f"; {before} were measured before" if before else ""),
              f"all plans by the rules {rules:.1f} ms, tuned {tuned:.1f} ms: {verdict(rules, tuned)}", f"kept in {tuning.tuned_file()}"]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from minicnn.fast import tuning
 
 PASSES = 400            # what Winograd's two transforms cost a number of a tile, in multiplications of its products
-TILES = {"numpy": (64, 128, 256, 512, 1024), "numba": (24, 48, 96, 192)}       # of a strip: what is tried
+TILES = {"numpy": (64, 128, 256, 512, 1024), "numba": (24, 48, 96, 256)}       # of a strip: what is tried
 
 _chooser = contextvars.ContextVar("chooser", default=None)
 

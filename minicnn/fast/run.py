@@ -27,7 +27,7 @@ PASSING = {"training", "rng", "trainable", "backend", "record", "_gradients"}   
 
 _finished = weakref.WeakKeyDictionary()
 _observer = contextvars.ContextVar("observer", default=None)
-_lock = threading.RLock()           # Numba's workqueue is not made for two threads that start parallel work
+lock = threading.RLock()            # Numba's workqueue is not made for two threads that start parallel work
 
 
 class Finished:
@@ -78,7 +78,6 @@ class Finished:
         with observer(self.network(), plan, len(inputs[0])) as observe:
             return plan.run(inputs, self.arena, observe)
 
-
     @property
     def nbytes(self):
         """Bytes of the weights in other forms, and of the arena."""
@@ -116,7 +115,7 @@ def run(network, *inputs):
     parts = [value for layer in layers for name, value in vars(layer).items() if name not in PASSING]
     if any(part.dtype.kind == "f" and part.dtype != np.float32 for part in parts if isinstance(part, np.ndarray)):
         return network.forward(*inputs)
-    with _lock:
+    with lock:
         finished = _finished.get(network)
         if finished is None or not finished.holds(parts):
             finished = _finished[network] = Finished(network, parts)

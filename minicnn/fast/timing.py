@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import time
 
 import numpy as np
@@ -47,12 +48,13 @@ GIGA, MEGA = 1e9, 1e6
 NAME, FORMAT = "rates.json", 1
 SECONDS = 10            # that the turns of calibrating take together
 TURNS = (3, 15)         # at least and at most, whatever SECONDS says
+BUSY = 0.2              # root mean square of the relative errors of a fit: if it is more, something else ran meanwhile
 SAMPLES = (             # C, O, H, W and settings of the convolutions that are timed, each whole and as chains
-    (32, 48, 120, 160, {}), (64, 64, 60, 80, {}), (64, 128, 60, 80, {}), (96, 96, 96, 120, {}), (128, 128, 30, 40, {}),
-    (128, 128, 60, 80, {}), (160, 224, 40, 60, {}), (224, 224, 88, 120, {}), (320, 320, 30, 40, {}), (384, 384, 30, 40, {}),
-    (448, 320, 40, 60, {}), (448, 448, 60, 76, {}), (256, 512, 20, 32, {}),
-    (64, 64, 60, 80, {"stride": 2}), (128, 256, 60, 80, {"stride": 2}), (256, 256, 20, 32, {"dilation": 2, "padding": 2}),
-    (64, 64, 40, 60, {"kernel_size": 5, "padding": 2}),
+    (64, 64, 150, 200, {}), (96, 128, 100, 128, {}), (128, 128, 38, 50, {}), (128, 128, 76, 100, {}), (160, 224, 60, 80, {}),
+    (192, 192, 44, 60, {}), (224, 224, 88, 120, {}), (320, 320, 30, 40, {}), (384, 384, 30, 40, {}), (448, 320, 44, 60, {}),
+    (448, 448, 60, 76, {}), (256, 512, 20, 32, {}), (576, 576, 24, 40, {}),
+    (128, 256, 60, 80, {"stride": 2}), (384, 384, 40, 60, {"stride": 2}), (256, 256, 20, 32, {"dilation": 2, "padding": 2}),
+    (96, 96, 60, 80, {"kernel_size": 5, "padding": 2}),
 )
 SHARES = (1, 1 / 4, 1 / 2, 3 / 4)           # of the channels as ranks; 1: the whole layer
 
@@ -170,8 +172,15 @@ def calibrate(backend=None):
     turns = min(most, max(least, int(SECONDS / (time.perf_counter() - start))))
     with Progress(turns * len(calls), "timing convolutions", "runs") as progress:
         found = contest(calls, turns, lambda: progress.update(1))
-    rates = fit([(amounts(network, shape, backend), ms) for (network, shape), ms in zip(networks, found)])
-    keep(path, setting(backend), rates)
+    done = [amounts(network, shape, backend) for network, shape in networks]
+    rates = fit(list(zip(done, found)))
+    errors = [sum(rates[kind] * amount for kind, amount in one.items()) / ms - 1 for one, ms in zip(done, found)]
+    error = math.sqrt(sum(error**2 for error in errors) / len(errors))
+    if error > BUSY:
+        print(f"minicnn: warning: the machine was busy while its speed was measured (times scatter by {error:.0%}), so that it will be "
+              "measured again the next time. Let nothing else run meanwhile.", file=sys.stderr)
+    else:
+        keep(path, setting(backend), rates)
     return rates
 
 

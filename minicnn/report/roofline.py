@@ -69,7 +69,7 @@ def steps_table(document):
         multiplies = (f"{step['gflops']:.1f}", f"{100 * step['product_share']:.0f} %") if step["flop"] else ("", "")
         rows.append((step["name"], f"{step['ms']:.2f}", *multiplies, f"{100 * step['memory_share']:.0f} %", step["algorithm"],
                      " × ".join(map(str, step["result"]))))
-    rows += [(name, f"{milliseconds:.2f}", "", "", "", "between the plans", "")
+    rows += [(name, f"{milliseconds:.2f}", "", "", "", "" if name.startswith("(") else "between the plans", "")
              for name, milliseconds in document["between"].items()]
     rows.append(("all", f"{document['total']['ms']:.2f}", f"{document['total']['gflops']:.1f}", "", "", "", ""))
     return table(("step", "ms", "GFLOP/s", "product", "memory", "algorithm", "result"), rows)

@@ -98,7 +98,8 @@ def test_float32_is_computed_in_float64():
 
 @pytest.mark.parametrize("points, k, words", [
     (np.zeros(3), 1, r"shape \(3,\)"),
-    (np.zeros((2, 2, 2)), 1, "expected .N, D."),
+    (np.zeros((2, 2, 2)), 1, "expected .N, D >= 1."),
+    (np.zeros((2, 0)), 1, "D >= 1"),
     ([[0, np.nan]], 1, "Remove NaN"),
     ([[0.0], [np.inf]], 1, "Remove NaN"),
     (BLOBS, 0, "n_clusters=0 for 6 points, expected 1 to 6"),

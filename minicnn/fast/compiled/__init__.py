@@ -1,15 +1,28 @@
 """The steps of a plan, and the twins of operations, compiled by Numba. ``minicnn.fast.arrays`` has the same in NumPy alone."""
 
-from minicnn.fast.compiled import regions, resize
+import functools
+
+from minicnn.fast.compiled import regions, resize, training
 from minicnn.fast.compiled.compiling import announced
 from minicnn.fast.compiled.depthwise import depthwise
 from minicnn.fast.compiled.elementwise import activate_numbers as activate
 from minicnn.fast.compiled.elementwise import add, add_nearest, affine, max_pool, mean, pad, scale
 from minicnn.fast.compiled.product import convolve, linear, pack
 from minicnn.fast.compiled.winograd import filters, winograd, winograd_scratch
-from minicnn.fast.run import run
+from minicnn.fast.run import lock, run
 
-TWINS = {name: announced()(twin) for name, twin in {"run": run, **regions.TWINS, **resize.TWINS}.items()}
+
+def alone(twin):
+    """The twin as it is called: by one thread at a time, and what it compiles is announced."""
+    @functools.wraps(twin)
+    def call(*args, **kwargs):
+        with lock, announced():
+            return twin(*args, **kwargs)
+
+    return call
+
+
+TWINS = {"run": announced()(run), **{name: alone(twin) for name, twin in {**regions.TWINS, **resize.TWINS, **training.TWINS}.items()}}
 
 __all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "pack",
            "pad", "scale", "winograd", "winograd_scratch"]

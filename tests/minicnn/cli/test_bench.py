@@ -8,7 +8,7 @@ import pytest
 
 import minicnn
 from minicnn.cli import bench
-from minicnn.cli.bench import brief, longest, shortened
+from minicnn.cli.bench import brief, fitted, longest, shortened
 from minicnn.data.pictures import write_picture
 from minicnn.fast import measure
 
@@ -91,6 +91,14 @@ def test_a_classifier(run, lenet, backend):
     assert [step["name"] for step in found["steps"] if step["flop"]] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
 
 
+def test_layers_that_no_plan_holds_are_told(run, lenet, monkeypatch):
+    assert "no plan" not in run("bench", lenet, "--runs", "1", "--backend", "numpy")[1]
+    assert "no plan" not in run("bench", lenet, "--runs", "1", "--backend", "reference")[1]
+    monkeypatch.setattr("minicnn.layers.Flatten.traceable", False)
+    text = run("bench", lenet, "--runs", "1", "--backend", "numpy")[1]
+    assert "12 layers are in no plan" in text and " Conv2d " in text
+
+
 def test_a_picture_is_resized_as_the_size_says(run, detector, here):
     write_picture("photo.png", np.zeros((50, 80, 3), np.uint8))
     found = document(run, detector, "--picture", "photo.png", "--size", "64x96", "--runs", "1", "--backend", "numpy")
@@ -132,6 +140,12 @@ def test_medians(run, lenet, monkeypatch):
     for step in found["steps"]:
         values = next(values for values in seen if median(values) == step["ms"])
         assert (len(values), min(values), max(values)) == (3, step["ms_least"], step["ms_most"])
+
+
+def test_a_table_gives_its_names_what_room_there_is():
+    rows = [("a" * 90 + "b", "winograd 2x1024", "12345.67"), ("short", "copy", "1.00")]
+    lines = fitted(("step", "algorithm", "ms"), rows).splitlines()
+    assert max(map(len, lines)) == 80 and lines[2].startswith("..aaa") and "ab  " in lines[2] and lines[3].startswith("short ")
 
 
 def test_small_texts():

@@ -19,6 +19,7 @@ from minicnn.detection.roi_align import roi_align
 from minicnn.detection.roi_pool import roi_pool
 from minicnn.fast.choose import Choice, by
 from minicnn.fast.plan import compile
+from minicnn.functional.conv import Geometry
 from minicnn.functional.kernels import TABLE, twins
 from minicnn.layers import AdaptiveAvgPool2d, Flatten, Hardsigmoid, Hardswish, Linear, MaxPool2d, ReLU, Sequential
 
@@ -139,6 +140,39 @@ def test_batches_of_small_pictures(interpreted, pictures, c, o, kernel, padding)
     grad_weight, grad_bias = small.weight_gradient(inside(grad_y), inside(bordered), kernel)
     assert_close(grad_weight, expected[1], TOLERANCE)
     assert_close(grad_bias, expected[2], TOLERANCE)
+
+
+@pytest.mark.parametrize("algorithm, x, weight, padding", [
+    ("winograd", (1, 16, 5, 6), (16, 16, 3, 3), (1, 1)), ("patches", (2, 5, 4, 5), (7, 5, 3, 2), (2, 1)),
+    ("patches", (1, 3, 3, 4), (2, 3, 1, 1), (1, 0)), ("small pictures", (16, 2, 4, 3), (5, 2, 3, 3), (1, 1))])
+def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, padding):
+    monkeypatch.setattr(interpreted.training, "FILTERS", -1000)             # Winograd's algorithm, where it is possible
+    x, weight = draw(*x), draw(*weight, seed=1)
+    y = TABLE["conv2d"](x, weight, None, 1, padding)
+    assert interpreted.training.convolution(Geometry(x.shape, weight.shape, 1, padding, 1, 1), x, weight) == algorithm
+    assert_close(interpreted.TWINS["conv2d"](x, weight, None, 1, padding), y, TOLERANCE)
+    gradients = (functions["conv2d_backward"](y, x, weight, 1, padding) for functions in (interpreted.TWINS, TABLE))
+    for got, expected in zip(*gradients, strict=True):
+        assert_close(got, expected, TOLERANCE)
+
+
+def test_training_on_small_pictures(interpreted, monkeypatch):
+    x, weight = np.asfortranarray(draw(16, 7)), draw(3, 7)
+    y = TABLE["linear"](x, weight)
+    assert_close(interpreted.TWINS["linear"](x, weight), y, TOLERANCE)
+    gradients = (functions["linear_backward"](y, x, weight) for functions in (interpreted.TWINS, TABLE))
+    for got, expected in zip(*gradients, strict=True):
+        assert_close(got, expected, TOLERANCE)
+    x = draw(1, 4, 4, 8).transpose(0, 3, 1, 2)
+    y, index = interpreted.TWINS["max_pool2d"](x, 3, 2, 1)
+    for got, expected in zip((y, index), TABLE["max_pool2d"](x, 3, 2, 1), strict=True):
+        assert_array_equal(got, expected)
+    assert_array_equal(interpreted.TWINS["max_pool2d"](x, 3, 2, 1, return_indices=False)[0], y)
+    assert_close(interpreted.TWINS["max_pool2d_backward"](y, index, x.shape, 3, 2, 1),
+                 TABLE["max_pool2d_backward"](y, index, x.shape, 3, 2, 1), TOLERANCE)
+    monkeypatch.setattr(interpreted.training, "LARGE", 1)
+    assert_array_equal(interpreted.TWINS["relu"](x), TABLE["relu"](x))
+    assert_array_equal(interpreted.TWINS["relu_backward"](y, y), TABLE["relu_backward"](y, y))
 
 
 def test_numbas_own_variable_turns_compiling_off():

@@ -205,6 +205,7 @@ def few(monkeypatch):
     """A calibration of two small convolutions, which takes no time."""
     monkeypatch.setattr(timing, "SAMPLES", ((16, 16, 12, 12, {}), (16, 24, 9, 9, {"stride": 2})))
     monkeypatch.setattr(timing, "SECONDS", 0)
+    monkeypatch.setattr(timing, "BUSY", np.inf)
 
 
 def test_calibrating_measures_and_keeps(few, engine, folder, capsys):
@@ -215,6 +216,16 @@ def test_calibrating_measures_and_keeps(few, engine, folder, capsys):
     whole, chains = chain_milliseconds(LAYER, SHAPE, [8, 16], engine)
     assert whole > 0 and min(chains) > 0
     assert capsys.readouterr().out == ""
+
+
+def test_rates_measured_on_a_busy_machine_are_not_kept(few, monkeypatch, folder, capsys):
+    monkeypatch.setattr(timing, "BUSY", 0.2)
+    times = np.random.default_rng(0)
+    monkeypatch.setattr(timing, "contest", lambda calls, *_: times.uniform(0.1, 10, len(calls)).tolist())
+    assert min(timing.calibrate("numpy").values()) >= 0
+    assert list(folder.iterdir()) == []
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith("minicnn: warning: the machine was busy")
 
 
 def test_it_is_measured_once(few, monkeypatch):

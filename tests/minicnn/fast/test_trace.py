@@ -58,6 +58,7 @@ COMPOSITES = {
     "convolutional box head": (conv_fc_head(3, 4, 5, BatchNorm2d), [(6, 3, 4, 4)], [*4 * CONV_NORM_RELU, "flatten", "linear", "relu"]),
     "predictor": (FastRCNNPredictor(5, 3), [(6, 5)], ["linear", "linear"]),
     "one map": (SingleMapBackbone([conv(3, 4), ReLU()]), [(1, 3, 8, 6)], ["conv2d", "relu"]),
+    "means of one pixel": (Sequential([conv(13, 4, 1), AdaptiveAvgPool2d(PICTURE[2:]), Flatten()]), [PICTURE], ["conv2d", "flatten"]),
     "several inputs": (Composite(lambda x, y, z: x + y + z), [PICTURE] * 3, ["add", "add"]),
 }
 each_composite = pytest.mark.parametrize("network, shapes, expected", COMPOSITES.values(), ids=COMPOSITES)

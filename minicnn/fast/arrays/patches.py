@@ -1,0 +1,50 @@
+"""Training through convolutions of any kernel, stride and dilation in NumPy, channels last.
+
+The forward pass is ``product.convolve``, the input's gradient ``minicnn.fast.input_gradient``. The weights' gradient is, for each tap, a
+product over all pixels: (C, pixels) @ (pixels, O).
+"""
+
+import numpy as np
+
+from minicnn.fast.arrays.product import EACH, convolve, linear, pack
+from minicnn.fast.arrays.threads import runs, share, worth
+
+STRIP = 2**18           # numbers of x and grad_y that are multiplied before the next rows are taken: 1 MiB
+
+
+def forward(x, weight, bias, y, stride, dilation):
+    """y (N, Ho, Wo, O) from x (N, Hp, Wp, C), its border included, weight (O, C, KH, KW), bias (O,)."""
+    o, c, kh, kw = weight.shape
+    packed = pack(weight.transpose(2, 3, 1, 0).reshape(kh * kw * c, o))
+    if (kh, kw, stride) == (1, 1, (1, 1)):
+        linear(x, packed, bias, y)
+    else:
+        convolve(x, packed, bias, y, (kh, kw), stride, dilation)
+
+
+def backward(grad_y, taps, dilation, grad_x):
+    """What ``input_gradient`` wants of ``convolve``."""
+    forward(grad_y, taps, np.zeros(len(taps), np.float32), grad_x, (1, 1), dilation)
+
+
+def weight_gradient(grad_y, x, kernel, stride, dilation):
+    """grad_weight (O, C, KH, KW), from grad_y (N, Ho, Wo, O) and x (N, Hp, Wp, C), its border included."""
+    (n, ho, wo, o), c, (kh, kw), (sh, sw), (dh, dw) = grad_y.shape, x.shape[3], kernel, stride, dilation
+    weight = np.zeros((kh, kw, c, o), np.float32)
+    step = max(1, STRIP // (wo * (c + o)))
+
+    workers = worth(grad_y.size * kh * kw * c, EACH)
+
+    def work(_, parts):
+        for i, j, outputs in parts:
+            top, left, product = i * dh, j * dw, np.empty((c, outputs.stop - outputs.start), np.float32)
+            for image in range(n):
+                for row in range(0, ho, step):
+                    g = grad_y[image, row:row + step, :, outputs]
+                    first = top + row * sh
+                    under = x[image, first:first + (len(g) - 1) * sh + 1:sh, left:left + (wo - 1) * sw + 1:sw]
+                    np.matmul(under.reshape(-1, c).T, g.reshape(-1, product.shape[1]), out=product)
+                    weight[i, j, :, outputs] += product
+
+    share(work, [(i, j, part) for i in range(kh) for j in range(kw) for part in runs(o, o, workers if kh * kw == 1 else 1)], workers)
+    return weight.transpose(3, 2, 0, 1)

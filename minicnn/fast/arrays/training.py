@@ -1,0 +1,104 @@
+"""The twins in NumPy of the operations that training consists of, forward and backward: which algorithm takes which shapes.
+
+A 3 x 3 convolution with many channels goes by Winograd's algorithm, any other with many channels by patches, both channels last. What
+is left, few channels as in a batch of small pictures, float64, groups, the readable function does: it has the batch innermost, which is
+right for those. Results are views (N, C, H, W) of channels-last memory, which the next operation takes without a copy.
+"""
+
+import functools
+
+import numpy as np
+
+from minicnn.fast import layouts
+from minicnn.fast.arrays import patches, winograd_gradient
+from minicnn.fast.arrays.pooling import pad
+from minicnn.fast.arrays.winograd import winograd
+from minicnn.fast.choose import PASSES, fits_winograd
+from minicnn.fast.input_gradient import input_gradient as by_convolutions
+from minicnn.fast.layouts import channels_first, is_channels_last
+from minicnn.fast.winograd import OUT
+from minicnn.functional.conv import Geometry
+from minicnn.functional.kernels import TABLE
+from minicnn.functional.pool import Windows
+
+TILES = 256             # of a strip of Winograd's algorithm
+FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
+MANY = 16               # channels from which on a pixel's are enough to lie side by side
+PICTURES = 16           # and pictures, unless the channels do already
+
+channels_last = functools.partial(layouts.channels_last, pad=pad)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """See ``minicnn.functional.conv2d``."""
+    geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
+    algorithm = convolution(geometry, x, weight)
+    if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
+        return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
+    n, o, ho, wo = geometry.y_shape
+    bias, y = np.zeros(o, np.float32) if bias is None else bias, np.empty((n, ho, wo, o), np.float32)
+    if algorithm == "winograd":
+        winograd(channels_last(x), winograd_gradient.filters(weight), bias, y, geometry.padding, tiles=TILES)
+    else:
+        patches.forward(channels_last(x, padding=geometry.padding), weight, bias, y, geometry.stride, geometry.dilation)
+    return channels_first(y, o)
+
+
+def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
+    """See ``minicnn.functional.conv2d_backward``."""
+    geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
+    algorithm = convolution(geometry, x, weight)
+    if algorithm is None or not fits(grad_y, geometry.y_shape):
+        return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
+    (n, c, h, w), grad_x = x.shape, None
+    grad_y = channels_last(grad_y)
+    grad_bias = grad_y.sum(axis=2).sum(axis=(0, 1))                                 # by rows first: float32 is precise enough then
+    if algorithm == "winograd":
+        grad_weight = winograd_gradient.weight_gradient(grad_y, channels_last(x), geometry.padding)
+        if input_gradient:
+            grad_x = np.empty((n, h, w, c), np.float32)
+            winograd(grad_y, winograd_gradient.turned_filters(weight), np.zeros(c, np.float32), grad_x,
+                     tuple(2 - p for p in geometry.padding), tiles=TILES)
+    else:
+        grad_weight = patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
+                                              geometry.dilation)
+        if input_gradient:
+            grad_x = by_convolutions(grad_y, weight, (n, h, w, c), geometry.stride, geometry.padding, geometry.dilation,
+                                     patches.backward)
+    return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight), grad_bias
+
+
+def convolution(geometry, x, weight):
+    """Which algorithm computes a convolution: "winograd" or "patches"; None: the readable function does."""
+    if not fits(x, x.shape) or not fits(weight, weight.shape) or geometry.groups > 1:
+        return None
+    (n, c, _, _), (_, o, ho, wo), one = x.shape, geometry.y_shape, (1, 1)
+    if c < MANY or one not in (geometry.stride, geometry.dilation):
+        return None
+    settings = {"weight": weight, "stride": geometry.stride, "dilation": geometry.dilation, "groups": 1}
+    if fits_winograd(settings) and o >= MANY and max(geometry.padding) <= 2:
+        tiles = n * -(-ho // OUT) * -(-wo // OUT)
+        if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
+            return "winograd"
+    return "patches" if n < PICTURES or is_channels_last(x) else None
+
+
+def fits(array, shape):
+    """Whether an array is what the kernels take: float32, not empty, of that shape."""
+    return array.dtype == np.float32 and array.size > 0 and array.shape == tuple(shape)
+
+
+def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """See ``minicnn.functional.max_pool2d_backward``: for channels last the same, without turning the memory round."""
+    windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
+    if grad_y.ndim != 4 or not is_channels_last(grad_y) or x_shape[1] < MANY:
+        return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
+    (top, bottom), (left, right) = windows.borders()
+    n, c, h, w = x_shape
+    padded = np.zeros((n, top + h + bottom, left + w + right, c), grad_y.dtype).transpose(0, 3, 1, 2)
+    for tap, value in enumerate(windows.taps(padded)):
+        value += grad_y * (index == tap)
+    return padded[:, :, top:top + h, left:left + w]
+
+
+TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, max_pool2d_backward)}

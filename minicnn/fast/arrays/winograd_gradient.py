@@ -1,0 +1,76 @@
+"""Training through Winograd's F(4 x 4, 3 x 3) in NumPy: see ``minicnn.fast.winograd`` for the matrices.
+
+The forward pass is ``winograd``, the input's gradient too, of grad_y with the filters turned round and O and C exchanged. The weights'
+gradient is the adjoint of what the forward pass does to a filter: with Y = A^T [(G g G^T) * (B^T d B)] A,
+
+    grad_g = G^T [ sum over tiles of (B^T d B) * (A grad_Y A^T) ] G
+
+where the sum over tiles is, for each of the 36 points, a product (O, tiles) @ (tiles, C).
+
+Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016), sections 3 and 4; the adjoint is its derivative.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from minicnn.fast.arrays.threads import runs, share
+from minicnn.fast.arrays.winograd import A_T, B_T, Tiling
+from minicnn.fast.winograd import IN, OUT, POINTS, G
+
+TILES = 512             # summed over before the next are transformed: their numbers are 36 (C + O) times as many
+BOTH = np.kron(G, G).astype(np.float32)         # (36, 9): G g G^T, with filter and result as vectors
+
+
+def filters(weight):
+    """Filters (O, C, 3, 3) as ``winograd`` takes them, (36, C, O); in float32, since they are transformed anew at every step."""
+    o, c = weight.shape[:2]
+    return (BOTH @ weight.reshape(o * c, 9).T).reshape(POINTS, o, c).transpose(0, 2, 1)
+
+
+def turned_filters(weight):
+    """Filters (O, C, 3, 3), turned round, with O and C exchanged, as ``winograd`` takes them: (36, O, C)."""
+    o, c = weight.shape[:2]
+    return (BOTH[:, ::-1] @ weight.reshape(o * c, 9).T).reshape(POINTS, o, c)
+
+
+def weight_gradient(grad_y, x, padding):
+    """grad_weight (O, C, 3, 3), from grad_y (N, Ho, Wo, O) and x (N, H, W, C), contiguous."""
+    o, c = grad_y.shape[3], x.shape[3]
+    tiling = Tiling(x.shape, o, padding, TILES)
+    t = tiling.step * tiling.across
+    v, m, sums = np.empty(POINTS * t * c, np.float32), np.empty(POINTS * t * o, np.float32), np.zeros((POINTS, o, c), np.float32)
+
+    for strip in runs(tiling.rows, tiling.step):
+        count = strip.stop - strip.start
+        vs = v[:POINTS * count * tiling.across * c].reshape(IN, IN, count, tiling.across, c)
+        ms = m[:POINTS * count * tiling.across * o].reshape(IN, IN, count, tiling.across, o)
+
+        def transform(_, rows):
+            lines = np.zeros((1, IN, tiling.wide, c), np.float32)
+            for row in rows:
+                k = row - strip.start
+                tiling.transform_rows(x, slice(row, row + 1), lines)
+                line, pixel, number = lines.strides[1:]
+                tiles = as_strided(lines, (IN, tiling.across, IN, c), (line, OUT * pixel, pixel, number), writeable=False)
+                np.matmul(B_T, tiles, out=vs[:, :, k].transpose(0, 2, 1, 3))
+                np.matmul(A_T.T, gradient_tiles(grad_y, row, tiling), out=ms[:, :, k].transpose(0, 2, 1, 3))
+
+        def multiply(_, points):
+            product = np.empty((o, c), np.float32)
+            for point in points:
+                np.matmul(ms.reshape(POINTS, -1, o)[point].T, vs.reshape(POINTS, -1, c)[point], out=product)
+                sums[point] += product
+
+        share(transform, range(strip.start, strip.stop))
+        share(multiply, range(POINTS))
+    return (sums.reshape(POINTS, o * c).T @ BOTH).reshape(o, c, 3, 3)
+
+
+def gradient_tiles(grad_y, row, tiling):
+    """A times the rows of grad_y in a row of tiles: (6, tiles, 4, O), zeros outside the picture."""
+    _, ho, wo, o = grad_y.shape
+    n, top = row // tiling.down, row % tiling.down * OUT
+    have = min(OUT, ho - top)
+    lines = np.zeros((IN, OUT * tiling.across, o), np.float32)
+    np.matmul(A_T.T[:, :have], grad_y[n, top:top + have].reshape(have, wo * o), out=lines[:, :wo].reshape(IN, wo * o))
+    return lines.reshape(IN, tiling.across, OUT, o)

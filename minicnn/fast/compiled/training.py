@@ -1,0 +1,219 @@
+"""The compiled twins of the operations that training consists of, forward and backward: which algorithm takes which shapes.
+
+A 3 x 3 convolution with many channels goes by Winograd's algorithm, a batch of small pictures by direct multiplication with the batch
+innermost, any other by patches, channels last. What none of them does, float64 and groups first of all, the readable function does.
+Results are views (N, C, H, W) of the memory order that the algorithm works in, which the next operation takes without a copy.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from minicnn.fast import layouts
+from minicnn.fast.choose import PASSES, fits_winograd
+from minicnn.fast.compiled import gradient_product, patches, rectifier, small_pictures, winners, winograd_gradient
+from minicnn.fast.compiled.elementwise import pad
+from minicnn.fast.compiled.winograd import winograd, winograd_scratch
+from minicnn.fast.input_gradient import input_gradient as by_convolutions
+from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, is_batch_innermost, is_channels_last, up
+from minicnn.fast.winograd import OUT
+from minicnn.functional.conv import Geometry
+from minicnn.functional.kernels import TABLE
+from minicnn.functional.pool import Windows
+
+PICTURES = small_pictures.PICTURES
+MANY = 256              # from so many rows on, a linear layer is a product for BLAS
+LARGE = 2**16           # numbers from which on two threads are worth being woken
+TILES = 128             # of a strip of Winograd's algorithm
+FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
+
+channels_last = functools.partial(layouts.channels_last, pad=pad)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """See ``minicnn.functional.conv2d``."""
+    geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
+    algorithm = convolution(geometry, x, weight)
+    if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
+        return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
+    n, o, ho, wo = geometry.y_shape
+    bias = np.zeros(o, np.float32) if bias is None else bias
+    if algorithm == "winograd":
+        return channels_first(convolve(channels_last(x, multiple=16), winograd_gradient.filters(filled(weight, 16, 16)),
+                                       filled(bias, 16), geometry.padding), o)
+    if algorithm == "small pictures":
+        x = batch_innermost(x, PICTURES)
+        y = np.empty((o, ho, wo, x.shape[3]), np.float32)
+        small_pictures.forward(x, weight, bias, geometry.padding, y)
+        return batch_first(y, n)
+    y = np.empty((n, ho, wo, up(o, 8)), np.float32)
+    patches.forward(channels_last(x, padding=geometry.padding), weight, filled(bias, 8), y, geometry.stride, geometry.dilation)
+    return channels_first(y, o)
+
+
+def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
+    """See ``minicnn.functional.conv2d_backward``."""
+    geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
+    algorithm = convolution(geometry, x, weight)
+    if algorithm is None or not fits(grad_y, geometry.y_shape):
+        return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
+    (n, c, h, w), o, grad_x = x.shape, len(weight), None
+    if algorithm == "small pictures":
+        grad_y = batch_innermost(grad_y, PICTURES)
+        grad_weight, grad_bias = small_pictures.weight_gradient(grad_y, batch_innermost(x, PICTURES, geometry.padding), geometry.kernel)
+        if input_gradient:
+            grad_x = np.empty((c, h, w, grad_y.shape[3]), np.float32)
+            small_pictures.input_gradient(grad_y, weight, geometry.padding, grad_x)
+        return grad_x if grad_x is None else batch_first(grad_x, n), grad_weight, grad_bias
+    grad_y = channels_last(grad_y, multiple=16)
+    grad_bias = grad_y.sum(axis=2).sum(axis=(0, 1))[:o]                             # by rows first: float32 is precise enough then
+    if algorithm == "winograd":
+        grad_weight = winograd_gradient.weight_gradient(grad_y, channels_last(x, multiple=16), geometry.padding)
+        if input_gradient:
+            filters = winograd_gradient.turned_filters(filled(weight, 16, 16))
+            grad_x = convolve(grad_y, filters, np.zeros(up(c, 16), np.float32), tuple(2 - p for p in geometry.padding))
+    else:
+        grad_weight = patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
+                                              geometry.dilation)
+        if input_gradient:
+            grad_x = by_convolutions(grad_y, filled(weight, 16), (n, h, w, up(c, 8)), geometry.stride, geometry.padding,
+                                     geometry.dilation, patches.backward)
+    return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight[:o, :c]), grad_bias
+
+
+def convolution(geometry, x, weight):
+    """Which algorithm computes a convolution: "winograd", "small pictures" or "patches"; None: the readable function does."""
+    if not fits(x, x.shape) or not fits(weight, weight.shape) or geometry.groups > 1:
+        return None
+    (n, c, _, _), (_, o, ho, wo), one = x.shape, geometry.y_shape, (1, 1)
+    settings = {"weight": weight, "stride": geometry.stride, "dilation": geometry.dilation, "groups": 1}
+    if fits_winograd(settings) and min(c, o) >= 16 and max(geometry.padding) <= 2:
+        tiles = n * -(-ho // OUT) * -(-wo // OUT)
+        if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
+            return "winograd"
+    if geometry.stride == geometry.dilation == one and n >= PICTURES and (c < 8 or not is_channels_last(x)):
+        return "small pictures"
+    return "patches" if one in (geometry.stride, geometry.dilation) else None
+
+
+def fits(array, shape):
+    """Whether an array is what the kernels take: float32, not empty, of that shape."""
+    return array.dtype == np.float32 and array.size > 0 and array.shape == tuple(shape)
+
+
+def convolve(x, filters, bias, padding):
+    """A 3 x 3 convolution of x (N, H, W, C) by Winograd's algorithm: y (N, Ho, Wo, O)."""
+    n, h, w, _ = x.shape
+    y = np.empty((n, h + 2 * padding[0] - 2, w + 2 * padding[1] - 2, len(bias)), np.float32)
+    strip = {"tiles": min(TILES, n * -(-y.shape[1] // OUT) * -(-y.shape[2] // OUT)), "together": True}
+    winograd(x, filters, bias, y, padding, scratch=np.empty(winograd_scratch(x.shape, len(bias), padding, **strip), np.float32), **strip)
+    return y
+
+
+def filled(array, *multiples):
+    """An array with zeros behind, so that its first sides are multiples of these."""
+    more = [(0, up(side, multiple) - side) for side, multiple in zip(array.shape, multiples)]
+    return np.pad(array, more + [(0, 0)] * (array.ndim - len(more))) if any(map(any, more)) else np.ascontiguousarray(array)
+
+
+def linear(x, weight, bias=None):
+    """See ``minicnn.functional.linear``."""
+    if not innermost(x, weight) or not (bias is None or fits(bias, weight.shape[:1])):
+        return TABLE["linear"](x, weight, bias)
+    n, o = len(x), len(weight)
+    x = batch_innermost(x[:, :, None, None], PICTURES)
+    y = np.empty((o, 1, 1, x.shape[3]), np.float32)
+    small_pictures.forward(x, weight[:, :, None, None], np.zeros(o, np.float32) if bias is None else bias, (0, 0), y)
+    return batch_first(y, n)[:, :, 0, 0]
+
+
+def linear_backward(grad_y, x, weight, input_gradient=True):
+    """See ``minicnn.functional.linear_backward``."""
+    if not innermost(x, weight) or not fits(grad_y, (len(x), len(weight))):
+        return TABLE["linear_backward"](grad_y, x, weight, input_gradient)
+    (n, o), i, grad_x = grad_y.shape, x.shape[1], None
+    rows = filled(x, 1, gradient_product.PANEL)
+    grad_weight = np.empty((o, rows.shape[1]), np.float32)
+    gradient_product.multiply(grad_y.reshape(-1), rows.reshape(-1), grad_weight.reshape(-1), n, o, rows.shape[1])
+    if input_gradient:
+        g = batch_innermost(grad_y[:, :, None, None], PICTURES)
+        grad_x = np.empty((i, 1, 1, g.shape[3]), np.float32)
+        small_pictures.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
+        grad_x = batch_first(grad_x, n)[:, :, 0, 0]
+    return grad_x, np.ascontiguousarray(grad_weight[:, :i]), grad_y.sum(axis=0)
+
+
+def innermost(x, weight):
+    """Whether a linear layer comes after small pictures, the batch innermost."""
+    return (x.ndim == weight.ndim == 2 and PICTURES <= len(x) < MANY and x.T.flags.c_contiguous and not x.flags.c_contiguous and
+            fits(x, (len(x), weight.shape[1])) and fits(weight, weight.shape))
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
+    """See ``minicnn.functional.max_pool2d``."""
+    windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
+    order = side_by_side(x)
+    if x.dtype != np.float32 or order is None or math.prod(windows.kernel) > 255:
+        return TABLE["max_pool2d"](x, kernel_size, stride, padding, ceil_mode, return_indices)
+    x = x.transpose(order)
+    shape = (len(x), *windows.out, x.shape[3])
+    y, index = np.empty(shape, np.float32), np.empty(shape if return_indices else 0, np.uint8)
+    winners.largest(x.reshape(-1), y.reshape(-1), index.reshape(-1), *x.shape, *windows.out, *windows.kernel, *windows.stride,
+                     *windows.padding, return_indices)
+    back = np.argsort(order)
+    return y.transpose(back), index.transpose(back) if return_indices else None
+
+
+def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """See ``minicnn.functional.max_pool2d_backward``."""
+    windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
+    order, shape = side_by_side(index), (*x_shape[:2], *windows.out)
+    if order is None or index.dtype != np.uint8 or index.shape != shape or not fits(grad_y, shape):
+        return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
+    grad_y, index = np.ascontiguousarray(grad_y.transpose(order)), index.transpose(order)
+    a, h, w, b = (x_shape[axis] for axis in order)
+    grad_x = np.empty((a, h, w, b), np.float32)
+    winners.scatter(grad_y.reshape(-1), index.reshape(-1), grad_x.reshape(-1), a, h, w, b, *windows.out, *windows.kernel,
+                     *windows.stride, *windows.padding)
+    return grad_x.transpose(np.argsort(order))
+
+
+def side_by_side(x):
+    """The axes of (N, C, H, W) in order of memory if pictures or channels are innermost, at least 8 of them, else None."""
+    if x.size and is_channels_last(x) and x.shape[1] >= 8:
+        return 0, 2, 3, 1
+    return (1, 2, 3, 0) if x.size and is_batch_innermost(x) and len(x) >= 8 else None
+
+
+def relu(x):
+    """See ``minicnn.functional.relu``."""
+    if not dense(x):
+        return TABLE["relu"](x)
+    y = np.empty_like(x)
+    rectifier.forward(flat(x), flat(y))
+    return y
+
+
+def relu_backward(grad_y, x):
+    """See ``minicnn.functional.relu_backward``."""
+    if not dense(x, grad_y):
+        return TABLE["relu_backward"](grad_y, x)
+    grad_x = np.empty_like(x)
+    rectifier.backward(flat(grad_y), flat(x), flat(grad_x))
+    return grad_x
+
+
+def dense(x, *others):
+    """Whether arrays are float32, large, and fill their memory without gaps and in the same order."""
+    like = np.empty_like(x)
+    return x.size >= LARGE and all(fits(a, x.shape) and a.strides == like.strides for a in (x, *others))
+
+
+def flat(x):
+    """The numbers of an array in order of memory."""
+    return x.ravel(order="K")
+
+
+TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, linear, linear_backward, max_pool2d, max_pool2d_backward, relu,
+                                          relu_backward)}
