@@ -9,23 +9,16 @@ others sleep. Ratios are to the faster of the peers.
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import sys
 import time
 
-CORES = len(os.sched_getaffinity(0))
-# what a machine or a shell says about kernels and threads would not be the same for all; gone before anything loads a BLAS
-for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.pop(_name, None)
-os.environ["MINICNN_NUM_THREADS"] = str(CORES)
-
-import numpy as np  # noqa: E402
-from record import record, table  # noqa: E402
+import numpy as np
+from peers import CORES, PAUSE  # it also clears the environment that the engines' processes inherit
+from record import record, table
 
 REFERENCE, OURS = "reference", ("reference", "numpy", "numba")
 PEERS = ("torch", "torch, its own threads", "scipy")
-PAUSE = 0.2                     # seconds before a turn; OpenBLAS keeps the threads of the last one awake for 0.1
 TURN = 0.02                     # seconds; what is faster runs several times in a turn
 CLUSTERS, ITERATIONS = 8, 10
 TASKS = {                       # title, what the Numba path may take of the faster peer's time, largest relative difference of outputs

@@ -5,13 +5,26 @@ import math
 import numpy as np
 
 from minicnn.errors import InputError
+from minicnn.functional.kernels import kernel
+
+
+@kernel
+def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
+    """One step of ``SGD`` for one parameter, which is changed in place, and so is buffer, of the same shape; None without momentum."""
+    if weight_decay:
+        gradient = gradient + weight_decay * parameter
+    if momentum:
+        buffer *= momentum
+        buffer += gradient
+        gradient = gradient + momentum * buffer if nesterov else buffer
+    parameter -= lr * gradient
 
 
 class SGD:
     """Stochastic gradient descent with momentum, in torch.optim.SGD's order of operations.
 
         g = gradient + weight_decay * p
-        buffer = momentum * buffer + g          (at first: g)
+        buffer = momentum * buffer + g          (at first 0)
         p -= lr * buffer                        (Nesterov: lr * (g + momentum * buffer))
 
     Args:
@@ -34,22 +47,13 @@ class SGD:
 
     def step(self):
         """Move every parameter that has a gradient, and forget the gradients."""
-        gradients = dict(self.model.named_gradients())
-        for path, parameter in self.model.named_parameters():
-            if path not in gradients:
-                continue
-            g = gradients[path]
-            if self.weight_decay:
-                g += self.weight_decay * parameter
-            if self.momentum:
-                if path in self.buffers:
-                    self.buffers[path] *= self.momentum
-                    self.buffers[path] += g
-                else:
-                    self.buffers[path] = np.array(g)
-                g = g + self.momentum * self.buffers[path] if self.nesterov else self.buffers[path]
-            parameter -= self.lr * g
-        self.model.zero_grad()
+        for path, layer in self.model.named_layers():
+            for name, gradient in layer.gradients.items():
+                parameter, key = getattr(layer, name), f"{path}.{name}" if path else name
+                if self.momentum and key not in self.buffers:
+                    self.buffers[key] = np.zeros_like(parameter)
+                sgd_update(parameter, gradient, self.buffers.get(key), self.lr, self.momentum, self.weight_decay, self.nesterov)
+            layer.gradients.clear()
 
 
 def warmup(step, steps, start=1e-3):

@@ -117,9 +117,10 @@ def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
 def train_step(model, images, labels, optimizer):
     """Forward, loss, backward, step; returns the loss before it."""
     logits, pullback = model.vjp(images, input_gradient=False)
+    loss = F.cross_entropy(logits, labels)
     pullback(F.cross_entropy_backward(logits, labels))
     optimizer.step()
-    return F.cross_entropy(logits, labels)
+    return loss
 
 
 def plateaus(losses, patience):

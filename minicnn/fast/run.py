@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from minicnn.fast.layouts import empty
 from minicnn.fast.plan import compile
 from minicnn.fast.trace import Untraceable
 from minicnn.functional import kernels
@@ -71,7 +72,7 @@ class Finished:
     def run(self, plan, inputs):
         if self.arena.size < plan.arena_size:
             self.arena = None                                   # the old one first, so that both are never there
-            self.arena = np.empty(plan.arena_size, np.float32)
+            self.arena = empty(plan.arena_size)
         observer = _observer.get()
         if observer is None:
             return plan.run(inputs, self.arena)

@@ -146,4 +146,4 @@ def add_col2im(x, columns, strip, geometry):
 
 def pair(value):
     """torch's rule: one number stands for (vertical, horizontal)."""
-    return (value, value) if np.ndim(value) == 0 else tuple(value)
+    return (value, value) if isinstance(value, (int, np.integer)) else tuple(value)

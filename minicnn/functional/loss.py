@@ -51,9 +51,10 @@ def cross_entropy_backward(logits, target, ignore_index=-100):
 def counted(logits, target, ignore_index):
     """The rows whose target is not ``ignore_index``; checks the others."""
     rows = np.flatnonzero(target != ignore_index)
-    bad = (target[rows] < 0) | (target[rows] >= logits.shape[1])
+    wanted = target[rows]
+    bad = (wanted < 0) | (wanted >= logits.shape[1])
     if bad.any():
-        raise ValueError(f"cross_entropy: got target {target[rows][bad][0]} for {logits.shape[1]} classes, "
+        raise ValueError(f"cross_entropy: got target {wanted[bad][0]} for {logits.shape[1]} classes, "
                          f"expected 0 to {logits.shape[1] - 1}. Check the labels.")
     return rows
 

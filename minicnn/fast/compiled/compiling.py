@@ -1,6 +1,6 @@
 """Telling a user what the first run waits for: Numba compiles each kernel once, and keeps it for the next process."""
 
-import contextlib
+import functools
 import sys
 import time
 
@@ -39,12 +39,16 @@ _listener = Listener()
 event.register("numba:compile", _listener)
 
 
-@contextlib.contextmanager
-def announced():
-    """Within the block, say on standard error that kernels are compiled, and afterwards, of several blocks once, how long it took."""
-    yield
-    if _listener.kernels > _listener.told and _listener.depth == 0:
-        _listener.told = _listener.kernels
-        _listener.show(f"minicnn: compiled {_listener.kernels} kernels in {_listener.seconds:.0f} s; the next start finds them")
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
+def announced(function):
+    """The function, which says on standard error when it has compiled kernels, within several such functions once, how long it took."""
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        result = function(*args, **kwargs)
+        if _listener.kernels > _listener.told and _listener.depth == 0:
+            _listener.told = _listener.kernels
+            _listener.show(f"minicnn: compiled {_listener.kernels} kernels in {_listener.seconds:.0f} s; the next start finds them")
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
+        return result
+
+    return call

@@ -5,13 +5,12 @@ Six columns of a times sixteen of b are twelve vectors of sums. Both are read ro
 Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication (2008), section 4.
 """
 
-from numba import njit, prange
+from numba import njit
 
-from minicnn.fast.compiled.simd import constant, floats, fma, load, splat, store
+from minicnn.fast.compiled.simd import constant, fma, load, splat, store
 
 ROWS = 6                # of y at a time
 PANEL = 16              # columns of y at a time: two vectors
-CHUNK = 12              # rows of y that one thread takes at a time
 
 
 @njit(cache=True)
@@ -61,13 +60,3 @@ def tile(y, iy, ldy, rows, a, ia, lda, line_a, b, ib, ldb, line_b, lines, steps,
     store(y, y4 + 8, c41)
     store(y, y5, c50)
     store(y, y5 + 8, c51)
-
-
-@njit(cache=True, parallel=True)
-def multiply(a, b, y, steps, rows, columns):
-    """y (rows, columns) = a (steps, rows)^T b (steps, columns), all one-dimensional; a few hundred steps, columns a multiple of 16."""
-    for task in prange((rows + CHUNK - 1) // CHUNK):
-        for j in range(0, columns, PANEL):
-            for i in range(CHUNK * task, min(rows, CHUNK * (task + 1)), ROWS):
-                tile(floats(y), i * columns + j, columns, min(ROWS, rows - i), floats(a), i, rows, 0, floats(b), j, columns, 0, 1, steps,
-                     True)

@@ -16,6 +16,7 @@ from numba import njit, prange
 
 from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, minimum, splat, store
 from minicnn.fast.compiled.threads import workers
+from minicnn.fast.layouts import empty
 
 ROWS = 6                # rows of x at a time
 PANEL = 16              # columns at a time: two vectors
@@ -34,7 +35,7 @@ def pack(weight):
     inputs, outputs = weight.shape
     full = outputs // PANEL * PANEL
     panels = weight[:, :full].reshape(inputs, full // PANEL, PANEL).transpose(1, 0, 2)
-    return np.concatenate([panels.reshape(-1), weight[:, full:].reshape(-1)]).astype(np.float32, copy=False)
+    return np.concatenate([panels.reshape(-1), weight[:, full:].reshape(-1)], out=empty(weight.size))
 
 
 @njit(cache=True)

@@ -1,8 +1,8 @@
 """Stride-1 convolutions and linear layers over a batch of small pictures, by direct multiplication, the batch innermost in memory.
 
 Arrays are (C, H, W, N): a number of every picture stands beside the same number of the others. So a vector holds sixteen pictures'
-pixel, whatever the size of picture and kernel; nothing is copied side by side first, and taps that fall into the border are left out,
-not multiplied by zeros. A linear layer is the case of pictures of one pixel.
+pixel, whatever the size of picture and kernel; the pixels of a row are copied once, for all filters and columns, and taps that fall into
+the border are left out, not multiplied by zeros. A linear layer is the case of pictures of one pixel.
 
     forward:             y[o, i, j, n] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[c, i + k - p, j + l - q, n]
     input's gradient:    the same with the filters turned round and O and C exchanged
@@ -19,22 +19,24 @@ from numba import njit, prange
 
 from minicnn.fast.compiled.lanes import pointer, total
 from minicnn.fast.compiled.simd import constant, floats, fma, load, splat, store
+from minicnn.fast.compiled.threads import workers
 
 PICTURES = 16           # of a tile: two vectors
 DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache
-RUN = 1024              # numbers of a filter's picture that are multiplied before the products are summed up
+RUN = 2048              # numbers of a filter's picture that are multiplied before the products are summed up
 FILTERS = 16            # whose gradient one thread takes at a time
 PARTS, MEMORY = 16, 2**22       # the pictures' rows are cut into so many parts, if that takes no more than so many numbers
 
 
 @njit(cache=True)
-def tile6(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
+def tile6(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
     """y[6 filters, 16 pictures] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
 
     Args:
         iy, ldy: the first number, numbers from filter to filter.
-        iw, row, ix: the first filter's first weight, numbers from filter to filter, the first pixel.
-        places: for each tap how much further its weight and its pixel are.
+        iw, row: the first filter's first weight, numbers from filter to filter.
+        places: for each tap how much further its weight is.
+        ix: the first pixel; the taps' pixels lie one after the other.
         begin: sums start from bias[ib:]; otherwise from what stands in y.
     """
     r1, r2, r3, r4, r5 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1), min(4, rows - 1), min(5, rows - 1)
@@ -52,7 +54,7 @@ def tile6(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
         c40, c41, c50, c51 = load(y, y4), load(y, y4 + 8), load(y, y5), load(y, y5 + 8)
     r1, r2, r3, r4, r5 = r1 * row, r2 * row, r3 * row, r4 * row, r5 * row
     for t in range(taps):
-        k, at = iw + places[2 * t], ix + places[2 * t + 1]
+        k, at = iw + places[t], ix + PICTURES * t
         b0, b1 = load(x, at), load(x, at + 8)
         a = splat(w, k)
         c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
@@ -81,7 +83,7 @@ def tile6(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
 
 
 @njit(cache=True)
-def tile4(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
+def tile4(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
     """``tile6`` for four filters: 20 of them are 6 + 6 + 4 + 4."""
     r1, r2, r3 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1)
     y1, y2, y3 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy
@@ -95,7 +97,7 @@ def tile4(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
         c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
     r1, r2, r3 = r1 * row, r2 * row, r3 * row
     for t in range(taps):
-        k, at = iw + places[2 * t], ix + places[2 * t + 1]
+        k, at = iw + places[t], ix + PICTURES * t
         b0, b1 = load(x, at), load(x, at + 8)
         a = splat(w, k)
         c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
@@ -115,6 +117,23 @@ def tile4(y, iy, ldy, rows, w, iw, row, x, ix, places, taps, bias, ib, begin):
     store(y, y3 + 8, c31)
 
 
+@njit(cache=True)
+def gather(x, n, h, wd, start, channels, top, lines, near):
+    """near (N / 16, W, channels, lines, 16) from x (C, H, W, N): the pixels of a row of the result in the order of its taps.
+
+    In x they are powers of two apart, and such addresses share a few lines of the first-level cache.
+    """
+    to = 0
+    for k in range(0, n, PICTURES):
+        for j in range(wd):
+            for d in range(start, start + channels):
+                for i in range(top, top + lines):
+                    at = ((d * h + i) * wd + j) * n + k
+                    store(near, to, load(x, at))
+                    store(near, to + 8, load(x, at + 8))
+                    to += PICTURES
+
+
 @njit(cache=True, parallel=True)
 def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo, kh, kw, ph, pw, depth, chunk):
     """y (O, Ho, Wo, N) from x (C, H, W, N), N a multiple of 16; a task is ``chunk`` filters of a row of the result.
@@ -125,32 +144,36 @@ def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo,
         i, first = task % ho, task // ho * chunk
         past = min(o, first + chunk)
         top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the picture
-        places = np.empty(2 * depth * kh * kw, np.int64)
+        lines = max(0, bottom - top)
+        places = np.empty(depth * lines * kw, np.int64)
+        near = np.empty(n * wd * depth * lines, np.float32)
         for start in range(0, c, depth):
             channels = min(depth, c - start)
+            column = channels * lines * PICTURES
+            gather(floats(x), n, h, wd, start, channels, i - ph + top, lines, floats(near))
+            begin = end = 0
             for j in range(wo):
-                begin, end = max(0, pw - j), min(kw, wd + pw - j)
-                taps = 0
-                for d in range(channels):
-                    for k in range(top, bottom):
-                        for m in range(begin, end):
-                            places[taps] = d * channel + k * up + m * left
-                            places[taps + 1] = (d * h * wd + k * wd + m) * n
-                            taps += 2
-                at = ((start * h + i - ph) * wd + j - pw) * n
-                weight = iw + start * channel
-                for k in range(0, n, PICTURES):
+                if begin != max(0, pw - j) or end != min(kw, wd + pw - j):
+                    begin, end, t = max(0, pw - j), min(kw, wd + pw - j), 0
+                    for m in range(begin, end):
+                        for d in range(channels):
+                            for k in range(top, bottom):
+                                places[t] = d * channel + k * up + m * left
+                                t += 1
+                taps = (end - begin) * channels * lines
+                for k in range(n // PICTURES):
+                    at = (k * wd + j - pw + begin) * column
                     f = first
                     while f < past:
-                        to = ((f * ho + i) * wo + j) * n + k
+                        to, weight = ((f * ho + i) * wo + j) * n + k * PICTURES, iw + start * channel + f * row
                         rest = past - f
                         if rest > 4 and rest != 7 and rest != 8:
-                            tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight + f * row, row, floats(x), at + k,
-                                  pointer(places), taps // 2, floats(bias), f, start == 0)
+                            tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight, row, pointer(places), floats(near), at, taps,
+                                  floats(bias), f, start == 0)
                             f += 6
                         else:
-                            tile4(floats(y), to, ho * wo * n, min(4, rest), floats(w), weight + f * row, row, floats(x), at + k,
-                                  pointer(places), taps // 2, floats(bias), f, start == 0)
+                            tile4(floats(y), to, ho * wo * n, min(4, rest), floats(w), weight, row, pointer(places), floats(near), at, taps,
+                                  floats(bias), f, start == 0)
                             f += 4
 
 
@@ -229,8 +252,8 @@ def input_gradient(grad_y, weight, padding, grad_x):
 
 
 def chunk(filters, rows):
-    """Filters of a task: all, where a picture has rows enough to share out."""
-    return filters if rows >= 4 else 24
+    """Filters of a task: all, where a picture has rows enough to share out; else a thread's share."""
+    return filters if rows >= 4 else -(-filters // (6 * workers())) * 6
 
 
 def weight_gradient(grad_y, x, kernel):

@@ -12,11 +12,11 @@ import numpy as np
 
 from minicnn.fast import layouts
 from minicnn.fast.choose import PASSES, fits_winograd
-from minicnn.fast.compiled import gradient_product, patches, rectifier, small_pictures, winners, winograd_gradient
+from minicnn.fast.compiled import patches, rectifier, small_pictures, update, winners, winograd_gradient
 from minicnn.fast.compiled.elementwise import pad
 from minicnn.fast.compiled.winograd import winograd, winograd_scratch
 from minicnn.fast.input_gradient import input_gradient as by_convolutions
-from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, is_batch_innermost, is_channels_last, up
+from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, empty, is_batch_innermost, is_channels_last, up
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
 from minicnn.functional.kernels import TABLE
@@ -24,9 +24,11 @@ from minicnn.functional.pool import Windows
 
 PICTURES = small_pictures.PICTURES
 MANY = 256              # from so many rows on, a linear layer is a product for BLAS
-LARGE = 2**16           # numbers from which on two threads are worth being woken
+LARGE = 2**14           # numbers from which on two threads are worth being woken
 TILES = 128             # of a strip of Winograd's algorithm
 FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
+CHANNELS_LAST, BATCH_INNERMOST = (0, 2, 3, 1), (1, 2, 3, 0)         # axes of (N, C, H, W) in order of memory
+BACK = {CHANNELS_LAST: (0, 3, 1, 2), BATCH_INNERMOST: (3, 0, 1, 2)}
 
 channels_last = functools.partial(layouts.channels_last, pad=pad)
 
@@ -44,10 +46,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
                                        filled(bias, 16), geometry.padding), o)
     if algorithm == "small pictures":
         x = batch_innermost(x, PICTURES)
-        y = np.empty((o, ho, wo, x.shape[3]), np.float32)
+        y = empty(o, ho, wo, x.shape[3])
         small_pictures.forward(x, weight, bias, geometry.padding, y)
         return batch_first(y, n)
-    y = np.empty((n, ho, wo, up(o, 8)), np.float32)
+    y = empty(n, ho, wo, up(o, 8))
     patches.forward(channels_last(x, padding=geometry.padding), weight, filled(bias, 8), y, geometry.stride, geometry.dilation)
     return channels_first(y, o)
 
@@ -63,7 +65,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
         grad_y = batch_innermost(grad_y, PICTURES)
         grad_weight, grad_bias = small_pictures.weight_gradient(grad_y, batch_innermost(x, PICTURES, geometry.padding), geometry.kernel)
         if input_gradient:
-            grad_x = np.empty((c, h, w, grad_y.shape[3]), np.float32)
+            grad_x = empty(c, h, w, grad_y.shape[3])
             small_pictures.input_gradient(grad_y, weight, geometry.padding, grad_x)
         return grad_x if grad_x is None else batch_first(grad_x, n), grad_weight, grad_bias
     grad_y = channels_last(grad_y, multiple=16)
@@ -105,9 +107,9 @@ def fits(array, shape):
 def convolve(x, filters, bias, padding):
     """A 3 x 3 convolution of x (N, H, W, C) by Winograd's algorithm: y (N, Ho, Wo, O)."""
     n, h, w, _ = x.shape
-    y = np.empty((n, h + 2 * padding[0] - 2, w + 2 * padding[1] - 2, len(bias)), np.float32)
+    y = empty(n, h + 2 * padding[0] - 2, w + 2 * padding[1] - 2, len(bias))
     strip = {"tiles": min(TILES, n * -(-y.shape[1] // OUT) * -(-y.shape[2] // OUT)), "together": True}
-    winograd(x, filters, bias, y, padding, scratch=np.empty(winograd_scratch(x.shape, len(bias), padding, **strip), np.float32), **strip)
+    winograd(x, filters, bias, y, padding, scratch=empty(winograd_scratch(x.shape, len(bias), padding, **strip)), **strip)
     return y
 
 
@@ -123,7 +125,7 @@ def linear(x, weight, bias=None):
         return TABLE["linear"](x, weight, bias)
     n, o = len(x), len(weight)
     x = batch_innermost(x[:, :, None, None], PICTURES)
-    y = np.empty((o, 1, 1, x.shape[3]), np.float32)
+    y = empty(o, 1, 1, x.shape[3])
     small_pictures.forward(x, weight[:, :, None, None], np.zeros(o, np.float32) if bias is None else bias, (0, 0), y)
     return batch_first(y, n)[:, :, 0, 0]
 
@@ -133,21 +135,22 @@ def linear_backward(grad_y, x, weight, input_gradient=True):
     if not innermost(x, weight) or not fits(grad_y, (len(x), len(weight))):
         return TABLE["linear_backward"](grad_y, x, weight, input_gradient)
     (n, o), i, grad_x = grad_y.shape, x.shape[1], None
-    rows = filled(x, 1, gradient_product.PANEL)
-    grad_weight = np.empty((o, rows.shape[1]), np.float32)
-    gradient_product.multiply(grad_y.reshape(-1), rows.reshape(-1), grad_weight.reshape(-1), n, o, rows.shape[1])
+    rows = filled(x, 1, PICTURES)                           # a convolution, too: of x's columns, by grad_y as weights
+    grad_weight = empty(o, 1, 1, rows.shape[1])
+    small_pictures.forward(rows[:, None, None], np.ascontiguousarray(grad_y.T)[:, :, None, None], np.zeros(o, np.float32), (0, 0),
+                           grad_weight)
     if input_gradient:
         g = batch_innermost(grad_y[:, :, None, None], PICTURES)
-        grad_x = np.empty((i, 1, 1, g.shape[3]), np.float32)
+        grad_x = empty(i, 1, 1, g.shape[3])
         small_pictures.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
         grad_x = batch_first(grad_x, n)[:, :, 0, 0]
-    return grad_x, np.ascontiguousarray(grad_weight[:, :i]), grad_y.sum(axis=0)
+    return grad_x, np.ascontiguousarray(grad_weight[:, 0, 0, :i]), grad_y.sum(axis=0)
 
 
 def innermost(x, weight):
-    """Whether a linear layer comes after small pictures, the batch innermost."""
-    return (x.ndim == weight.ndim == 2 and PICTURES <= len(x) < MANY and x.T.flags.c_contiguous and not x.flags.c_contiguous and
-            fits(x, (len(x), weight.shape[1])) and fits(weight, weight.shape))
+    """Whether a linear layer comes after small pictures, the batch innermost, and is no small one."""
+    return (x.ndim == weight.ndim == 2 and PICTURES <= len(x) < MANY and weight.size >= LARGE and x.T.flags.c_contiguous and
+            not x.flags.c_contiguous and fits(x, (len(x), weight.shape[1])) and fits(weight, weight.shape))
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
@@ -158,11 +161,10 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
         return TABLE["max_pool2d"](x, kernel_size, stride, padding, ceil_mode, return_indices)
     x = x.transpose(order)
     shape = (len(x), *windows.out, x.shape[3])
-    y, index = np.empty(shape, np.float32), np.empty(shape if return_indices else 0, np.uint8)
+    y, index = empty(*shape), np.empty(shape if return_indices else 0, np.uint8)
     winners.largest(x.reshape(-1), y.reshape(-1), index.reshape(-1), *x.shape, *windows.out, *windows.kernel, *windows.stride,
                      *windows.padding, return_indices)
-    back = np.argsort(order)
-    return y.transpose(back), index.transpose(back) if return_indices else None
+    return y.transpose(BACK[order]), index.transpose(BACK[order]) if return_indices else None
 
 
 def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
@@ -173,17 +175,17 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
         return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
     grad_y, index = np.ascontiguousarray(grad_y.transpose(order)), index.transpose(order)
     a, h, w, b = (x_shape[axis] for axis in order)
-    grad_x = np.empty((a, h, w, b), np.float32)
+    grad_x = empty(a, h, w, b)
     winners.scatter(grad_y.reshape(-1), index.reshape(-1), grad_x.reshape(-1), a, h, w, b, *windows.out, *windows.kernel,
                      *windows.stride, *windows.padding)
-    return grad_x.transpose(np.argsort(order))
+    return grad_x.transpose(BACK[order])
 
 
 def side_by_side(x):
     """The axes of (N, C, H, W) in order of memory if pictures or channels are innermost, at least 8 of them, else None."""
     if x.size and is_channels_last(x) and x.shape[1] >= 8:
-        return 0, 2, 3, 1
-    return (1, 2, 3, 0) if x.size and is_batch_innermost(x) and len(x) >= 8 else None
+        return CHANNELS_LAST
+    return BATCH_INNERMOST if x.size and is_batch_innermost(x) and len(x) >= 8 else None
 
 
 def relu(x):
@@ -197,17 +199,19 @@ def relu(x):
 
 def relu_backward(grad_y, x):
     """See ``minicnn.functional.relu_backward``."""
-    if not dense(x, grad_y):
+    if not dense(x) or not fits(grad_y, x.shape):
         return TABLE["relu_backward"](grad_y, x)
     grad_x = np.empty_like(x)
+    if grad_y.strides != x.strides:
+        grad_y, other = np.empty_like(x), grad_y
+        grad_y[...] = other
     rectifier.backward(flat(grad_y), flat(x), flat(grad_x))
     return grad_x
 
 
-def dense(x, *others):
-    """Whether arrays are float32, large, and fill their memory without gaps and in the same order."""
-    like = np.empty_like(x)
-    return x.size >= LARGE and all(fits(a, x.shape) and a.strides == like.strides for a in (x, *others))
+def dense(x):
+    """Whether an array is float32, large, and fills its memory without gaps."""
+    return x.size >= LARGE and x.dtype == np.float32 and x.strides == np.empty_like(x).strides
 
 
 def flat(x):
@@ -215,5 +219,15 @@ def flat(x):
     return x.ravel(order="K")
 
 
+def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
+    """See ``minicnn.optim.sgd_update``: the same to the last bit."""
+    arrays = [parameter, gradient] if buffer is None else [parameter, gradient, buffer]
+    if parameter.size < LARGE or not all(fits(a, parameter.shape) and a.flags.c_contiguous for a in arrays) or \
+            not (parameter.flags.writeable and arrays[-1].flags.writeable):
+        TABLE["sgd_update"](parameter, gradient, buffer, lr, momentum, weight_decay, nesterov)
+        return
+    update.sgd(*(a.reshape(-1) for a in (arrays + arrays)[:3]), *map(np.float32, (lr, momentum, weight_decay)), nesterov)
+
+
 TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, linear, linear_backward, max_pool2d, max_pool2d_backward, relu,
-                                          relu_backward)}
+                                          relu_backward, sgd_update)}

@@ -27,16 +27,36 @@ def raise_to(x, at, y, to, b):
         y[to + k] = v if (v > most) | (v != v) else most
 
 
+@njit(cache=True)
+def largest_of_four(x, upper, lower, y, to, index, b, places):
+    """All of a window of 2 x 2 at once, which is the usual one: its rows begin at ``upper`` and ``lower``."""
+    for k in range(b):
+        most, second, third, fourth = x[upper + k], x[upper + b + k], x[lower + k], x[lower + b + k]
+        place = np.uint8(0)
+        better = (second > most) | (second != second)
+        most, place = second if better else most, np.uint8(1) if better else place
+        better = (third > most) | (third != third)
+        most, place = third if better else most, np.uint8(2) if better else place
+        better = (fourth > most) | (fourth != fourth)
+        y[to + k] = fourth if better else most
+        if places:
+            index[to + k] = np.uint8(3) if better else place
+
+
 @njit(cache=True, parallel=True)
 def largest(x, y, index, a, h, w, b, ho, wo, kh, kw, sh, sw, ph, pw, places):
     """y (A, Ho, Wo, B) = the largest under each window, NaN above all; index its place in the window, the first of equals."""
     for row in prange(a * ho):
-        i, top, begin = row // ho, row % ho * sh - ph, row * wo * b
-        y[begin:begin + wo * b] = -np.inf
-        if places:
-            index[begin:begin + wo * b] = 0
+        i, top = row // ho, row % ho * sh - ph
         for s in range(wo):
-            left, to = s * sw - pw, begin + s * b
+            left, to = s * sw - pw, (row * wo + s) * b
+            if kh == kw == 2 and 0 <= top < h - 1 and 0 <= left < w - 1:
+                at = ((i * h + top) * w + left) * b
+                largest_of_four(pointer(x), at, at + w * b, pointer(y), to, pointer(index), b, places)
+                continue
+            y[to:to + b] = -np.inf
+            if places:
+                index[to:to + b] = 0
             for d in range(max(0, -top), min(kh, h - top)):
                 for e in range(max(0, -left), min(kw, w - left)):
                     at = ((i * h + top + d) * w + left + e) * b

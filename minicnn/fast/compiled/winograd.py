@@ -17,6 +17,7 @@ from numba import njit, prange
 from minicnn.fast.compiled.product import ACTIVATIONS, NONE, activate, multiply, pack
 from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
 from minicnn.fast.compiled.threads import workers
+from minicnn.fast.layouts import empty
 from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed
 
 
@@ -211,4 +212,5 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96
 
 def filters(weight):
     """Filters (O, C, 3, 3) in Winograd's form: for each of the 36 points the panels of a product (C, O)."""
-    return np.concatenate([pack(point) for point in transformed(weight)])
+    points = transformed(weight)
+    return np.concatenate([pack(point) for point in points], out=empty(points.size))

@@ -157,6 +157,7 @@ def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, p
 
 
 def test_training_on_small_pictures(interpreted, monkeypatch):
+    monkeypatch.setattr(interpreted.training, "LARGE", 1)
     x, weight = np.asfortranarray(draw(16, 7)), draw(3, 7)
     y = TABLE["linear"](x, weight)
     assert_close(interpreted.TWINS["linear"](x, weight), y, TOLERANCE)
@@ -164,15 +165,19 @@ def test_training_on_small_pictures(interpreted, monkeypatch):
     for got, expected in zip(*gradients, strict=True):
         assert_close(got, expected, TOLERANCE)
     x = draw(1, 4, 4, 8).transpose(0, 3, 1, 2)
-    y, index = interpreted.TWINS["max_pool2d"](x, 3, 2, 1)
-    for got, expected in zip((y, index), TABLE["max_pool2d"](x, 3, 2, 1), strict=True):
-        assert_array_equal(got, expected)
-    assert_array_equal(interpreted.TWINS["max_pool2d"](x, 3, 2, 1, return_indices=False)[0], y)
-    assert_close(interpreted.TWINS["max_pool2d_backward"](y, index, x.shape, 3, 2, 1),
-                 TABLE["max_pool2d_backward"](y, index, x.shape, 3, 2, 1), TOLERANCE)
-    monkeypatch.setattr(interpreted.training, "LARGE", 1)
+    for windows in ((3, 2, 1), (2, 2, 0)):
+        y, index = interpreted.TWINS["max_pool2d"](x, *windows)
+        for got, expected in zip((y, index), TABLE["max_pool2d"](x, *windows), strict=True):
+            assert_array_equal(got, expected)
+        assert_array_equal(interpreted.TWINS["max_pool2d"](x, *windows, return_indices=False)[0], y)
+        assert_close(interpreted.TWINS["max_pool2d_backward"](y, index, x.shape, *windows),
+                     TABLE["max_pool2d_backward"](y, index, x.shape, *windows), TOLERANCE)
     assert_array_equal(interpreted.TWINS["relu"](x), TABLE["relu"](x))
     assert_array_equal(interpreted.TWINS["relu_backward"](y, y), TABLE["relu_backward"](y, y))
+    moved = [x.copy() for _ in range(3)], [x.copy() for _ in range(3)]
+    for functions, arrays in zip((interpreted.TWINS, TABLE), moved):
+        functions["sgd_update"](*arrays, 0.1, 0.9, 0.01, True)
+    assert_array_equal(*moved)
 
 
 def test_numbas_own_variable_turns_compiling_off():

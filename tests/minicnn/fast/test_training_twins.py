@@ -135,8 +135,9 @@ def test_any_convolution_equals_the_readable_one(training, case, always, order):
 
 
 @pytest.mark.parametrize("n, i, o", [(64, 800, 500), (64, 500, 10), (23, 37, 11), (16, 2, 1), (300, 20, 30), (5, 20, 30)])
-def test_linear_layers_and_their_gradients_equal_the_readable_ones(training, n, i, o):
+def test_linear_layers_and_their_gradients_equal_the_readable_ones(training, monkeypatch, n, i, o):
     twins = {**TABLE, **training.TWINS}
+    monkeypatch.setattr(training, "LARGE", 1, raising=False)                # small ones the same way, too
     x, weight, bias, grad_y = draw((n, i), (o, i), o, (n, o))
     expected = reference(x, weight, bias, grad_y, (), "linear")
     for laid_out, grad_laid_out in itertools.product(orders(x), orders(grad_y)):
@@ -186,6 +187,24 @@ def test_relu_equals_the_readable_one(training):
     for laid_out, grad_laid_out in itertools.product(orders(x), orders(grad_y)):
         assert_array_equal(twins["relu"](laid_out), np.maximum(x, 0))
         assert_array_equal(twins["relu_backward"](grad_laid_out, laid_out), TABLE["relu_backward"](grad_y, x))
+
+
+@pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
+@pytest.mark.parametrize("shape, dtype", [((300, 70), np.float32), ((40, 20, 5, 5), np.float32), ((7,), np.float32),
+                                          ((300, 70), np.float64)])
+def test_sgd_equals_the_readable_one_to_the_last_bit(training, shape, dtype, momentum, nesterov, weight_decay):
+    results = []
+    for update in (TABLE["sgd_update"], {**TABLE, **training.TWINS}["sgd_update"]):
+        parameter, gradient, buffer = (array.astype(dtype) for array in draw(shape, shape, shape))
+        before = gradient.copy()
+        for _ in range(3):
+            update(parameter, gradient, buffer if momentum else None, 0.05, momentum, weight_decay, nesterov)
+        assert_array_equal(gradient, before)
+        results.append((parameter, buffer))
+    for one, other in zip(*results):
+        assert one.dtype == dtype
+        assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("algorithm, case", CASES)

@@ -25,8 +25,8 @@ def test_each_operation_is_in_the_table_and_keeps_its_documentation(name):
     assert len(function.__doc__) > 3
 
 
-def test_the_table_holds_nothing_else_but_what_detection_adds():
-    assert set(TABLE) - {"run", "nms", "roi_align", "roi_pool"} == set(F.__all__)
+def test_the_table_holds_nothing_else_but_what_detection_and_the_optimizer_add():
+    assert set(TABLE) - {"run", "nms", "roi_align", "roi_pool", "sgd_update"} == set(F.__all__)
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def test_arguments_pass_through(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "reference"])
 def test_twins_stand_for_operations_of_the_table_and_take_their_arguments(name):
     """Each can be called as the reference is: the same names in the same places."""
-    importlib.import_module("minicnn.detection.faster_rcnn")            # which enters operations too
+    for entering in ("minicnn.detection.faster_rcnn", "minicnn.optim"):         # operations of their own
+        importlib.import_module(entering)
     module = pytest.importorskip(TWINS[name])
     assert set(module.TWINS) <= set(TABLE) and "run" in module.TWINS
     for operation, twin in module.TWINS.items():

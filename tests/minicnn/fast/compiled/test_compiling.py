@@ -17,14 +17,14 @@ from minicnn.fast.compiled.compiling import announced
 def twice(x):
     return x + x
 
-with announced():
-    with announced():
-        assert twice(2) == 4
-with announced():
-    assert twice(3) == 6
+@announced
+def four_times(x):
+    return announced(twice)(announced(twice)(x))
+
+assert four_times(1) == 4
+assert four_times(3) == 12
 print("between", flush=True)
-with announced():
-    assert twice(2.5) == 5
+assert four_times(2.5) == 10
 """
 
 
