@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from minicnn.detection.boxes import areas
-from minicnn.functional.kernels import kernel
+from minicnn.functional.kernels import kernel, memory
 from minicnn.layers import Layer
 
 CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 is read from level 4, the map of stride 16
@@ -39,7 +39,7 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
     scaled = boxes * np.float32(spatial_scale)
     sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
-    pooled = np.empty((len(boxes), output_size, output_size, channels), x.dtype)
+    pooled = memory((len(boxes), output_size, output_size, channels), x.dtype)
     a_y = shares(scaled[:, 1], sides[:, 1], height, output_size, sampling_ratio)         # (R, P, H)
     a_x = shares(scaled[:, 0], sides[:, 0], width, output_size, sampling_ratio)          # (R, P, W)
     for out, down, across, rows, columns in zip(pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
@@ -101,7 +101,7 @@ class MultiScaleRoIAlign(Layer):
             pooled: (sum of R_n, C, P, P), in the order of the proposals.
         """
         scales = map_scales(maps, sizes)
-        pooled = np.empty((sum(map(len, proposals)), self.output_size, self.output_size, maps[0].shape[1]), maps[0].dtype)
+        pooled = memory((sum(map(len, proposals)), self.output_size, self.output_size, maps[0].shape[1]), maps[0].dtype)
         pooled = pooled.transpose(0, 3, 1, 2)
         start = 0
         for n, boxes in enumerate(proposals):

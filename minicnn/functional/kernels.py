@@ -15,6 +15,8 @@ import importlib
 import importlib.util
 import os
 
+import numpy as np
+
 from minicnn.errors import InputError
 
 TABLE = {}              # name -> the readable function
@@ -41,6 +43,12 @@ def kernel(reference):
 def run(network, *inputs):
     """A finished network, or a part of one, on its inputs; the engine's twin makes a plan of it and runs that."""
     return network.forward(*inputs)
+
+
+@kernel
+def memory(shape, dtype):
+    """A new array for a large result, its numbers not set."""
+    return np.empty(shape, dtype)
 
 
 def backend():

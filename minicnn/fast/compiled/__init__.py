@@ -2,6 +2,7 @@
 
 import functools
 
+from minicnn.fast import memory
 from minicnn.fast.compiled import regions, resize, training
 from minicnn.fast.compiled.compiling import announced
 from minicnn.fast.compiled.depthwise import depthwise
@@ -22,7 +23,7 @@ def alone(twin):
     return call
 
 
-TWINS = {"run": run, **{name: alone(twin) for name, twin in {**regions.TWINS, **resize.TWINS, **training.TWINS}.items()}}
+TWINS = {"run": run, **memory.TWINS, **{name: alone(twin) for name, twin in {**regions.TWINS, **resize.TWINS, **training.TWINS}.items()}}
 TWINS = {name: announced(twin) for name, twin in TWINS.items()}
 
 __all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "pack",

@@ -13,6 +13,7 @@ from numba import get_num_threads, njit, prange
 
 from minicnn.fast.arrays.regions import below
 from minicnn.fast.compiled.simd import floats
+from minicnn.fast.memory import memory
 from minicnn.functional.kernels import TABLE
 
 CHUNK = 64              # boxes compared before it is asked whether one of them overlaps
@@ -62,7 +63,7 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     scaled = boxes * np.float32(spatial_scale)
     if not can_pool(x, scaled):
         return TABLE["roi_align"](x, boxes, output_size, spatial_scale, sampling_ratio)
-    pooled = np.empty((len(boxes), output_size, output_size, len(x)), np.float32)
+    pooled = memory((len(boxes), output_size, output_size, len(x)), np.float32)
     align_boxes(*flat(x), scaled.reshape(-1), output_size, sampling_ratio, pooled.reshape(-1), get_num_threads())
     return pooled.transpose(0, 3, 1, 2)
 
@@ -73,7 +74,7 @@ def roi_pool(x, boxes, output_size, spatial_scale):
     if not can_pool(x, scaled):
         return TABLE["roi_pool"](x, boxes, output_size, spatial_scale)
     corners = (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.intp)      # half away from zero, as C rounds
-    pooled = np.empty((len(boxes), output_size, output_size, len(x)), np.float32)
+    pooled = memory((len(boxes), output_size, output_size, len(x)), np.float32)
     pool_boxes(*flat(x), corners.reshape(-1), output_size, pooled.reshape(-1), get_num_threads())
     return pooled.transpose(0, 3, 1, 2)
 
