@@ -1,11 +1,14 @@
 """Put the tables of ``bench/results`` into the README, between the comments that name them.
 
-    python bench/readme.py
+    python bench/readme.py [NAME ...]
+
+With names only these.
 """
 
 import importlib
 import json
 import re
+import sys
 
 from record import RESULTS, ROOT
 
@@ -13,7 +16,7 @@ from record import RESULTS, ROOT
 def main():
     path = ROOT / "README.md"
     text = path.read_text()
-    for name in re.findall(r"<!-- (\w+) -->", text):
+    for name in sys.argv[1:] or re.findall(r"<!-- (\w+) -->", text):
         document = json.loads((RESULTS / f"{name}.json").read_text())
         made = document["made"]
         versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())

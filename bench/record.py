@@ -30,12 +30,17 @@ def record(name, document, packages=()):
 def circumstances(packages=()):
     """Commit, command, date, machine and versions."""
     return {
-        "commit": commit(), "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": commit(), "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *map(portable, sys.argv[1:])]),
         "date": datetime.date.today().isoformat(), "machine": platform.machine(), "processor": processor(),
         "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(),
         "versions": {package: importlib.metadata.version(package) for package in ("numpy", *packages)},
         "blas": blas(),
     }
+
+
+def portable(argument):
+    """An argument as it would stand in a command on another machine: paths from the repository."""
+    return os.path.relpath(argument, ROOT) if os.path.isabs(argument) else argument
 
 
 def commit():
