@@ -4,6 +4,7 @@ from pathlib import Path
 
 from minicnn.data.digits import load_digits
 from minicnn.data.mnist import load_mnist
+from minicnn.data.voc import load_voc
 from minicnn.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -22,3 +23,22 @@ def load_data(source, split):
     if not Path(source).is_dir():
         raise InputError(f"got the data {source!r}, expected 'digits' or a folder of MNIST files. Check the path.")
     return load_mnist(source, split)
+
+
+def load_annotated(source, split, classes=None):
+    """One split of pictures with boxes.
+
+    Args:
+        source: a folder in PASCAL VOC's form.
+        split: as the data set calls it, such as "trainval".
+        classes: list of str, a name for each label, ``BACKGROUND`` first, such as those of a trained network; None takes the data's own.
+
+    Returns:
+        pictures: ``minicnn.data.annotated.AnnotatedPictures``.
+
+    Raises:
+        InputError: no such data, or they cannot be used.
+    """
+    if not Path(source).is_dir():
+        raise InputError(f"got the data {str(source)!r}, expected a folder as PASCAL VOC's. Check the path.")
+    return load_voc(source, split, classes)

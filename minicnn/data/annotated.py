@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minicnn.data.pictures import as_values
+from minicnn.errors import InputError
+
 BACKGROUND = "__background__"       # the class of label 0
+LONGEST_NAME = 100                  # characters of a class's name
 
 
 @dataclass
@@ -48,3 +52,39 @@ class AnnotatedPictures:
     class_names: list
     pictures: list
     problems: list = field(default_factory=list)
+
+
+def read_annotated(picture):
+    """Read the pixels of an ``AnnotatedPicture``.
+
+    Returns:
+        values: (H, W, 3), as ``minicnn.data.pictures.as_values`` gives them.
+
+    Raises:
+        InputError: the file is missing, damaged, or has another size than its annotation says: its boxes would be wrong.
+    """
+    values = as_values(picture.path)
+    height, width = values.shape[:2]
+    if (height, width) != (picture.height, picture.width):
+        raise InputError(f"got {picture.path} of {width} x {height} pixels, expected {picture.width} x {picture.height} as its annotation "
+                         "says. Mend the one or the other.")
+    return values
+
+
+def check_classes(classes):
+    """The class names as a list; raises InputError unless the first is ``BACKGROUND`` and others follow."""
+    classes = list(classes)
+    if len(classes) < 2 or classes[0] != BACKGROUND:
+        raise InputError(f"got {len(classes)} class names from {shown(classes[0] if classes else None)} on, expected {BACKGROUND} and "
+                         "at least one class. Put it first.")
+    return classes
+
+
+def is_class_name(name):
+    """Whether a text from a file can be a class's name: printed, drawn and told from the background."""
+    return bool(name) and name.isprintable() and len(name) <= LONGEST_NAME and name != BACKGROUND
+
+
+def shown(text):
+    """A stranger's text in a message: quoted, escaped and not too long."""
+    return repr(text if text is None else text[:LONGEST_NAME])
