@@ -80,6 +80,29 @@ def check_classes(classes):
     return classes
 
 
+def label_table(class_names):
+    """{name: label}; of a name that stands for several, such as COCO's N/A, the first."""
+    table = {}
+    for label, name in enumerate(class_names):
+        table.setdefault(name, label)
+    return table
+
+
+def label_of(name, table, place):
+    """The label of a class in a ``label_table``; raises InputError if it is not there; place: where the name was found."""
+    if name not in table:
+        known = list(table)[1:]
+        raise InputError(f"got an object of the class {shown(name)} in {place}, expected one of {', '.join(map(shown, known[:20]))}"
+                         f"{', ...' * (len(known) > 20)}. Take other data, or a network for these classes.")
+    return table[name]
+
+
+def box_areas(boxes):
+    """(G, 4) -> (G,) float64, square pixels."""
+    x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    return (x2 - x1) * (y2 - y1)
+
+
 def is_class_name(name):
     """Whether a text from a file can be a class's name: printed, drawn and told from the background."""
     return bool(name) and name.isprintable() and len(name) <= LONGEST_NAME and name != BACKGROUND

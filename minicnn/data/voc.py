@@ -10,10 +10,20 @@ Reference: Everingham, Winn, The PASCAL Visual Object Classes Challenge 2007 dev
 import math
 import re
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 
-from minicnn.data.annotated import AnnotatedPicture, AnnotatedPictures, check_classes, is_class_name, shown
+from minicnn.data.annotated import (
+    AnnotatedPicture,
+    AnnotatedPictures,
+    box_areas,
+    check_classes,
+    is_class_name,
+    label_of,
+    label_table,
+    shown,
+)
 from minicnn.data.names import VOC
 from minicnn.data.pictures import MAX_PIXELS, SUFFIXES
 from minicnn.data.safe_xml import parse
@@ -56,11 +66,11 @@ def load_voc(folder, split, classes=None):
             problems.append(f"{name}: {error} The picture is skipped.")
         else:
             problems += [f"{name}: {fault}" for fault in read[name].faults]
-    if not read:
+    if not read:                                                    # there are problems, then: a split has a name at least
         raise InputError(f"got {len(names)} pictures in the split {split} of {root}, expected some whose annotations can be read. Of the "
                          f"first: {problems[0]}")
     class_names = found_classes(root, read) if classes is None else check_classes(classes)
-    labels = {class_name: label for label, class_name in reversed(list(enumerate(class_names)))}     # N/A may come twice
+    labels = label_table(class_names)
     return AnnotatedPictures(class_names, [
         one.annotated(name, files.get(name, root / "JPEGImages" / f"{name}.jpg"), labels) for name, one in read.items()], problems)
 
@@ -156,16 +166,10 @@ class Annotation:
         self.names, self.boxes, self.difficult, self.faults = [], [], [], []
 
     def annotated(self, name, path, labels):
-        """The ``AnnotatedPicture`` of that name and file, where labels are {class name: label}."""
-        for one in self.names:
-            if one not in labels:
-                known = ", ".join([shown(class_name) for class_name in labels][1:21])
-                raise InputError(f"got an object of the class {shown(one)} in {name}.xml, expected one of {known}"
-                                 f"{', ...' * (len(labels) > 21)}. Take other data, or a network for these classes.")
-        boxes = np.array(self.boxes, np.float64).reshape(-1, 4)
-        return AnnotatedPicture(name, path, self.height, self.width, boxes.astype(np.float32),
-                                np.array([labels[one] for one in self.names], np.int64), np.array(self.difficult, bool),
-                                np.zeros(len(boxes), bool), (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        """The ``AnnotatedPicture`` of that name and file, with labels from a ``label_table``."""
+        return AnnotatedPicture(name, path, self.height, self.width, np.array(self.boxes, np.float32).reshape(-1, 4),
+                                np.array([label_of(one, labels, f"{name}.xml") for one in self.names], np.int64),
+                                np.array(self.difficult, bool), np.zeros(len(self.boxes), bool), box_areas(self.boxes))
 
 
 def read_xml(path):
@@ -216,3 +220,25 @@ def box_fault(corners, width, height):
     if xmin < 1 or ymin < 1 or xmax > width or ymax > height:
         return f"{text} is not inside the picture of {width} x {height}"
     return None
+
+
+def xml_text(picture, class_names):
+    """What the devkit would have in a picture's XML file: the other way round.
+
+    Args:
+        picture: an ``AnnotatedPicture``, its boxes at least a little over a pixel wide and high.
+        class_names: list of str, the first is ``BACKGROUND``.
+
+    Returns:
+        text: to be encoded as UTF-8.
+    """
+    lines = ["<annotation>", f"\t<filename>{escape(picture.path.name)}</filename>",
+             f"\t<size><width>{picture.width}</width><height>{picture.height}</height><depth>3</depth></size>"]
+    for box, label, difficult in zip(picture.boxes.astype(np.float64), picture.labels, picture.difficult):
+        corners = box + (1, 1, 0, 0)
+        fault = box_fault(corners, picture.width, picture.height)
+        if fault:
+            raise ValueError(f"{picture.name}: {fault}")            # no user's doing
+        text = "".join(f"<{name}>{corner:.12g}</{name}>" for name, corner in zip(CORNERS, corners))
+        lines.append(f"\t<object><name>{escape(class_names[label])}</name><difficult>{difficult:d}</difficult><bndbox>{text}</bndbox></object>")
+    return "\n".join([*lines, "</annotation>", ""])

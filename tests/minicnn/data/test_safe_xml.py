@@ -1,0 +1,67 @@
+"""XML of strangers, by defusedxml where it is installed and by the standard parser: the same elements, the same refusals."""
+
+import importlib.util
+import sys
+import time
+
+import pytest
+
+from minicnn.data.safe_xml import parse
+from minicnn.errors import InputError
+
+LAUGHS = '<!DOCTYPE lolz [<!ENTITY lol0 "lol">' + "".join(
+    f'<!ENTITY lol{i} "{f"&lol{i - 1};" * 10}">' for i in range(1, 10)) + "]><annotation>&lol9;</annotation>"
+EXTERNAL = '<!DOCTYPE a [<!ENTITY secret SYSTEM "{address}">]><annotation>&secret;</annotation>'
+
+
+@pytest.fixture(params=["defusedxml", "standard"], autouse=True)
+def parser(request, monkeypatch):
+    """Each parser in turn."""
+    if request.param == "standard":
+        for name in [name for name in sys.modules if name.partition(".")[0] == "defusedxml"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "defusedxml", None)
+    elif not importlib.util.find_spec("defusedxml"):
+        pytest.skip("defusedxml is not installed")
+    return request.param
+
+
+def refused(data, expected):
+    with pytest.raises(InputError) as caught:
+        parse(data, "some.xml")
+    message = str(caught.value)
+    assert expected in message and "some.xml" in message and "expected " in message and "\n" not in message and len(message) < 300
+
+
+def test_elements_texts_and_attributes():
+    root = parse('<?xml version="1.0" encoding="latin-1"?><a b="1">\n<c>é &amp; &lt;</c><c/><!-- no --></a>'.encode("latin-1"), "some.xml")
+    assert root.tag == "a" and root.get("b") == "1"
+    assert [child.text for child in root.iterfind("c")] == ["é & <", None]
+
+
+def test_a_billion_laughs():
+    start = time.perf_counter()
+    refused(LAUGHS.encode(), "declaration")
+    assert time.perf_counter() - start < 1
+
+
+def test_external_entities_are_not_fetched(tmp_path):
+    (tmp_path / "secret").write_text("password")
+    refused(EXTERNAL.format(address=(tmp_path / "secret").as_uri()).encode(), "declaration")
+
+
+def test_the_smallest_declaration():
+    refused(b"<!DOCTYPE annotation><annotation/>", "declaration")
+    refused(b'<!DOCTYPE annotation SYSTEM "http://localhost/voc.dtd"><annotation/>', "declaration")
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"text", b"<a>", b"<a></b>", b"<a/><a/>", b"<a>&lol;</a>", b"<a>\xff</a>", b"\x00" * 100, b"\xff\xd8\xff\xe0JFIF",
+    b'<?xml version="1.0" encoding="utf-7"?><a/>', b'<?xml version="1.0" encoding="none\n"?><a/>',
+])
+def test_what_is_no_xml(data):
+    refused(data, "no plain XML")
+
+
+def test_a_tower_of_elements_falls_without_a_crash():
+    assert len(list(parse(b"<a>" * 100_000 + b"</a>" * 100_000, "some.xml").iter())) == 100_000

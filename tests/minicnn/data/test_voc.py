@@ -1,0 +1,400 @@
+"""PASCAL VOC's folders: small ones made here, damaged in every way; and real ones where they are."""
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minicnn.data import load_annotated, voc
+from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
+from minicnn.data.names import VOC
+from minicnn.data.voc import load_voc, read_xml, xml_text
+from minicnn.errors import InputError
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "lol">' + "".join(
+    f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10)) + "]>"
+
+
+def thing(name="cat", box=(11, 6, 30, 25), more=""):
+    """An object's XML."""
+    corners = "".join(f"<{corner}>{value}</{corner}>" for corner, value in zip(voc.CORNERS, box))
+    return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
+
+
+def document(*things, size=SIZE, start=""):
+    return f"{start}<annotation>{size}{''.join(things)}</annotation>"
+
+
+class Folder:
+    """A VOC folder in which every picture has a cat, unless it is changed."""
+
+    def __init__(self, root, **splits):
+        self.root = root
+        for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+            (root / folder).mkdir(parents=True)
+        for split, names in (splits or {"train": ["a", "b"], "test": ["c"]}).items():
+            self.list(split, "".join(f"{name}\n" for name in names))
+            for name in names:
+                self.annotate(name, document(thing()))
+
+    def list(self, split, text):
+        (self.root / "ImageSets" / "Main" / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    def annotate(self, name, text):
+        (self.root / "Annotations" / f"{name}.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path / "data")
+
+
+def refused(folder, *expected, split="train", classes=None):
+    with pytest.raises(InputError) as caught:
+        load_voc(folder.root, split, classes)
+    message = str(caught.value)
+    assert "\n" not in message and "expected " in message and len(message) < 700
+    for text in expected:
+        assert text in message
+
+
+def test_boxes_count_from_0_and_end_where_the_last_pixel_does(folder):
+    folder.annotate("a", document(thing("dog", (1, 1, 60, 40), "<difficult>1</difficult>"), thing("cat", (" 2.5", "3", "1e1", "+20 "))))
+    (folder.root / "JPEGImages" / "b.png").write_bytes(b"")
+    pictures = load_voc(folder.root, "train")
+    a, b = pictures.pictures
+    assert pictures.class_names == list(VOC) and pictures.problems == []
+    assert (a.name, a.path, a.height, a.width) == ("a", folder.root / "JPEGImages" / "a.jpg", 40, 60)
+    assert b.path == folder.root / "JPEGImages" / "b.png"                       # the one that is there
+    assert_array_equal(a.boxes, np.array([[0, 0, 60, 40], [1.5, 2, 10, 20]], np.float32))
+    assert_array_equal(a.labels, [VOC.index("dog"), VOC.index("cat")])
+    assert_array_equal(a.difficult, [True, False])
+    assert_array_equal(a.crowd, [False, False])
+    assert_array_equal(a.areas, [2400, 153])
+    assert [one.dtype for one in (a.boxes, a.labels, a.difficult, a.crowd, a.areas)] == [np.float32, np.int64, bool, bool, np.float64]
+
+
+def test_a_picture_without_objects_is_a_picture(folder):
+    folder.annotate("a", document())
+    a, b = load_voc(folder.root, "train").pictures
+    assert a.boxes.shape == (0, 4) and a.labels.shape == a.difficult.shape == a.crowd.shape == a.areas.shape == (0,)
+    assert len(b.boxes) == 1
+
+
+def test_parts_of_an_object_are_no_objects(folder):
+    head = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+    folder.annotate("a", document(thing("person", more=head), thing("dog").replace("</object>", f"{head}</object>")))
+    pictures = load_voc(folder.root, "train")
+    assert len(pictures.pictures[0].boxes) == 2 and pictures.class_names == list(VOC)
+    assert_array_equal(pictures.pictures[0].boxes, [[10, 5, 30, 25]] * 2)
+
+
+@pytest.mark.parametrize("place", ["", "VOC2007", "BCCD"])
+def test_the_folder_itself_or_one_in_it(tmp_path, place):
+    Folder(tmp_path / place)
+    (tmp_path / "other").mkdir()
+    assert len(load_voc(str(tmp_path), "train").pictures) == 2
+
+
+def test_several_folders_in_it(tmp_path):
+    Folder(tmp_path / "one"), Folder(tmp_path / "two")
+    with pytest.raises(InputError, match=r"2 folders \(one, two\)"):
+        load_voc(tmp_path, "train")
+    Folder(tmp_path / "VOC2007", train=["x"])
+    assert [picture.name for picture in load_voc(tmp_path, "train").pictures] == ["x"]
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(InputError, match="no Annotations and ImageSets/Main"):
+        load_voc(tmp_path, "train")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_voc(tmp_path / "none", "train")
+
+
+# classes
+
+def test_other_names_than_vocs_are_sorted_and_the_same_in_every_split(folder):
+    folder.annotate("a", document(thing("zebra"), thing("cat")))
+    folder.annotate("c", document(thing("ant")))
+    for split in ("train", "test"):
+        assert load_voc(folder.root, split).class_names == [BACKGROUND, "ant", "cat", "zebra"]
+    assert_array_equal(load_voc(folder.root, "train").pictures[0].labels, [3, 2])
+
+
+def test_a_broken_file_of_another_split_is_not_this_ones_affair(folder):
+    folder.annotate("c", "<annotation>")
+    assert load_voc(folder.root, "train").problems == []
+
+
+def test_classes_that_are_given(folder):
+    classes = (BACKGROUND, "N/A", "dog", "N/A", "cat")
+    pictures = load_voc(folder.root, "train", classes)
+    assert pictures.class_names == list(classes)
+    assert_array_equal(pictures.pictures[0].labels, [4])
+
+
+def test_a_class_that_is_not_among_those_given(folder):
+    folder.annotate("b", document(thing(), thing("unicorn")))
+    refused(folder, "'unicorn' in b.xml", "'dog', 'cat'", classes=[BACKGROUND, "dog", "cat"])
+    refused(folder, "'unicorn' in b.xml", "'aeroplane'", "'tvmonitor'. ", classes=VOC)
+
+
+@pytest.mark.parametrize("classes", [[], [BACKGROUND], ["cat", "dog"], ["cat", BACKGROUND]])
+def test_classes_without_the_background_first(folder, classes):
+    refused(folder, "class names", BACKGROUND, classes=classes)
+
+
+def test_annotations_without_any_object(folder):
+    for name in "abc":
+        folder.annotate(name, document())
+    refused(folder, "no object")
+    assert len(load_voc(folder.root, "train", VOC).pictures) == 2
+
+
+# splits
+
+@pytest.mark.parametrize("split", ["dev", "", "../Main/train", "train\n", "/etc/passwd", "x" * 300])
+def test_a_split_that_is_not_there(folder, split):
+    folder.list("cat_train", "a 1\n")
+    refused(folder, "got the split", "(test, train)", split=split)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n\r\n", b"\xef\xbb\xbf\n"])
+def test_an_empty_split(folder, text):
+    folder.list("train", text)
+    refused(folder, "train.txt without names")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", ".", "sub/x", "..\\x", "C:x", "a\x00", "a\x1b[2J", "x" * 300])
+def test_a_split_that_names_a_file_outside_the_folder(folder, name):
+    (folder.root.parent / "x.xml").write_text(document(thing()))
+    folder.list("train", f"a\n{name}\n")
+    refused(folder, "got the name", "train.txt")
+
+
+def test_a_list_with_other_line_ends_and_a_name_twice(folder):
+    folder.list("train", b"\xef\xbb\xbfb\r\n\r\na \r\nb")
+    pictures = load_voc(folder.root, "train")
+    assert [picture.name for picture in pictures.pictures] == ["b", "a"]
+    assert pictures.problems == ["b: it is in train.txt more than once, and taken once."]
+
+
+def test_a_list_that_is_no_text(folder):
+    folder.list("train", b"\xff\xfe\x00")
+    refused(folder, "no text")
+
+
+def test_a_list_without_end(folder, monkeypatch):
+    monkeypatch.setattr(voc, "LONGEST_LIST", 3)
+    refused(folder, "train.txt of more than 3 bytes")
+
+
+# annotations that are reported
+
+def skipped(folder, text, *expected):
+    """With that XML picture a is left out and b stays; the report is one line."""
+    folder.annotate("a", text)
+    pictures = load_voc(folder.root, "train")
+    assert [picture.name for picture in pictures.pictures] == ["b"]
+    problem, = pictures.problems
+    assert problem.startswith("a: ") and problem.endswith("The picture is skipped.") and problem.isprintable() and len(problem) < 400
+    for text in expected:
+        assert text in problem
+
+
+@pytest.fixture(params=[False, True], ids=["standard", "defusedxml"])
+def parser(request, monkeypatch):
+    """With and without defusedxml."""
+    if request.param:
+        pytest.importorskip("defusedxml")
+    else:
+        monkeypatch.setitem(sys.modules, "defusedxml", None)
+        monkeypatch.setitem(sys.modules, "defusedxml.ElementTree", None)
+
+
+def test_an_entity_bomb(folder, parser):
+    skipped(folder, document(thing("&l9;"), start=LAUGHS), "declaration")
+
+
+def test_an_external_entity(folder, parser):
+    (folder.root / "secret").write_text("cat")
+    start = f'<!DOCTYPE a [<!ENTITY x SYSTEM "{(folder.root / "secret").as_uri()}">]>'
+    skipped(folder, document(thing("&x;"), start=start), "declaration")
+
+
+@pytest.mark.parametrize("text", ["", "<annotation>", "no XML", b"\x00\xff\xd8", document(thing())[:-5]])
+def test_what_is_no_xml(folder, text, parser):
+    skipped(folder, text, "no plain XML")
+
+
+def test_an_xml_without_end(folder, monkeypatch):
+    monkeypatch.setattr(voc, "LONGEST_XML", 1000)
+    skipped(folder, document(thing(), start=" " * 1000), "more than 1000 bytes")
+
+
+def test_a_missing_xml(folder):
+    (folder.root / "Annotations" / "a.xml").unlink()
+    pictures = load_voc(folder.root, "train")
+    assert len(pictures.pictures) == 1 and "a.xml, which cannot be read" in pictures.problems[0]
+
+
+@pytest.mark.parametrize("size", [
+    "", "<size/>", "<size><width>60</width></size>", "<width>60</width><height>40</height>",
+    *(f"<size><width>{width}</width><height>40</height></size>"
+      for width in ("", "0", "-60", "60.5", "nan", "inf", "1e999", "sixty", "1_0", "٦٠", "100000000", "9" * 1000, "\x7f"))])
+def test_a_size_that_is_missing_or_none(folder, size):
+    skipped(folder, document(thing(), size=size), "size")
+
+
+def test_a_split_of_which_nothing_is_left(folder):
+    folder.annotate("c", "no XML")
+    refused(folder, "got 1 pictures in the split test", "c.xml", split="test")
+
+
+def left_out(folder, *expected, **options):
+    """With that object in the middle, the other two stay; the report is one line."""
+    folder.annotate("a", document(thing("cow"), thing(**options) if options else "<object/>", thing("dog")))
+    pictures = load_voc(folder.root, "train")
+    assert_array_equal(pictures.pictures[0].labels, [VOC.index("cow"), VOC.index("dog")])
+    assert_array_equal(pictures.pictures[0].boxes, [[10, 5, 30, 25]] * 2)
+    problem, = pictures.problems
+    assert problem.startswith("a: object 2") and "skipped" in problem and problem.isprintable() and len(problem) < 300
+    for text in expected:
+        assert text in problem
+
+
+@pytest.mark.parametrize("box", [(0, 6, 30, 25), (11, 0.5, 30, 25), (11, 6, 61, 25), (11, 6, 30, 40.5), (-30, -25, -11, -6),
+                                 (70, 50, 80, 60), (1, 1, "1e30", 40)])
+def test_a_box_outside(folder, box):
+    left_out(folder, "cat", "not inside the picture of 60 x 40", box=box)
+
+
+@pytest.mark.parametrize("box", [(30, 6, 11, 25), (11, 25, 30, 6), (30, 25, 11, 6)])
+def test_a_box_inside_out(folder, box):
+    left_out(folder, "cat", "inside out", box=box)
+
+
+@pytest.mark.parametrize("box", [(11, 6, 11, 25), (11, 6, 30, 6), (11, 6, 11, 6)])
+def test_a_box_of_zero_area(folder, box):
+    left_out(folder, "cat", "empty", box=box)
+
+
+@pytest.mark.parametrize("value", ["", "x", "nan", "NaN", "inf", "-Infinity", "1e999", "0x1F", "1,5", "1_1", "１１", "1" * 100])
+def test_a_corner_that_is_no_number(folder, value):
+    left_out(folder, "corners that are missing or no numbers", box=(11, 6, value, 25))
+
+
+def test_a_corner_that_is_missing(folder):
+    left_out(folder, "corners that are missing", box=(11, 6, 30))
+
+
+def test_an_object_of_nothing(folder):
+    left_out(folder, "the name None")
+
+
+@pytest.mark.parametrize("name", ["", " ", BACKGROUND, "x" * 101, "a\nb", "a&#x9b;2J", "a\u202eb"])
+def test_a_name_that_is_none(folder, name):
+    left_out(folder, "the name ", name=name)
+
+
+def test_difficult_that_is_neither(folder):
+    left_out(folder, "difficult is 'very'", more="<difficult>very</difficult>")
+
+
+# writing
+
+@st.composite
+def annotated_pictures(draw):
+    width, height = draw(st.integers(4, 5000)), draw(st.integers(4, 5000))
+    count = draw(st.integers(0, 5))
+    numbers = st.integers(0, 2**20) if draw(st.booleans()) else st.floats(0, 2**20)
+    shares = np.array(draw(st.lists(numbers, min_size=4 * count, max_size=4 * count))).reshape(-1, 4) / 2**20
+    lows = shares[:, :2] * (width - 2, height - 2)
+    highs = lows + 1.5 + shares[:, 2:] * ((width, height) - lows - 1.5)
+    boxes = np.hstack([lows, highs])
+    boxes = np.rint(boxes + (0, 0, 0.5, 0.5)) if draw(st.booleans()) else boxes
+    boxes = np.minimum(boxes, [width, height] * 2).astype(np.float32)
+    flags = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
+    labels = np.array(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count)), np.int64)
+    return AnnotatedPicture("p", Path("p.jpg"), height, width, boxes, labels, flags, np.zeros(count, bool), box_areas(boxes))
+
+
+@settings(max_examples=200)
+@given(annotated_pictures())
+def test_boxes_to_xml_and_back(tmp_path_factory, picture):
+    folder = Folder(tmp_path_factory.mktemp("voc"), train=["p"])
+    names = [BACKGROUND, "a & b", "<tag>", "naïve \"quotes\""]
+    folder.annotate("p", xml_text(picture, names))
+    read = load_voc(folder.root, "train", names)
+    one, = read.pictures
+    assert read.problems == [] and (one.height, one.width) == (picture.height, picture.width)
+    assert_array_equal(one.labels, picture.labels)
+    assert_array_equal(one.difficult, picture.difficult)
+    whole = (picture.boxes == np.rint(picture.boxes)).all(axis=1)
+    assert_array_equal(one.boxes[whole], picture.boxes[whole])
+    assert_allclose(one.boxes, picture.boxes, rtol=1e-6, atol=1e-7)
+    assert_allclose(one.areas, picture.areas, rtol=1e-5)
+
+
+def test_what_the_reader_would_skip_is_not_written():
+    box = np.array([[3, 3, 4, 9]], np.float32)
+    picture = AnnotatedPicture("p", Path("p.jpg"), 20, 20, box, np.array([1]), np.array([False]), np.array([False]), box_areas(box))
+    with pytest.raises(ValueError, match="p: its box 4, 4, 4, 9 is empty"):
+        xml_text(picture, [BACKGROUND, "cat"])
+
+
+# real ones
+
+def real(name):
+    """A folder beside the repository, if it is there."""
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no {SHARED / name}")
+    return SHARED / name
+
+
+@pytest.mark.parametrize("split, pictures, objects, difficult", [("trainval", 1500, 4533, 850), ("val", 250, 821, 165),
+                                                                 ("test", 500, 1383, 241)])
+def test_a_part_of_voc2007(split, pictures, objects, difficult):
+    got = load_annotated(real("voc"), split)
+    assert got.class_names == list(VOC) and got.problems == [] and len(got.pictures) == pictures
+    assert sum(len(one.boxes) for one in got.pictures) == objects and sum(one.difficult.sum() for one in got.pictures) == difficult
+    assert {label for one in got.pictures for label in one.labels} == set(range(1, 21))
+    assert all(one.path.is_file() for one in got.pictures)
+
+
+def test_all_of_voc2007s_test_pictures_within_seconds():
+    folder = real("map_cases/voc2007_test")
+    start = time.perf_counter()
+    got = load_annotated(folder, "test")
+    assert time.perf_counter() - start < 10
+    assert got.class_names == list(VOC) and got.problems == [] and len(got.pictures) == 4952
+    assert sum(len(one.boxes) for one in got.pictures) == 14976 and sum(one.difficult.sum() for one in got.pictures) == 2944
+
+
+def test_blood_cells_and_their_two_empty_boxes():
+    folder, names, problems = real("bccd"), Counter(), []
+    for split, count in (("train", 205), ("val", 87), ("test", 72)):
+        got = load_annotated(folder, split)
+        assert len(got.pictures) == count and got.class_names == [BACKGROUND, "Platelets", "RBC", "WBC"]
+        names.update(got.class_names[label] for one in got.pictures for label in one.labels)
+        problems += got.problems
+    skipped = Counter(name for name in ("Platelets", "RBC", "WBC") for problem in problems if f" {name}," in problem)
+    assert names + skipped == {"RBC": 4155, "WBC": 372, "Platelets": 361}
+    assert [problem.partition(":")[0] for problem in sorted(problems)] == ["BloodImage_00338", "BloodImage_00343"]
+    assert all("empty" in problem for problem in problems)
+    assert len(load_annotated(folder, "trainval").pictures) == 292
+
+
+def test_read_xml_names_the_file_alone(tmp_path):
+    """Where the folder lies is no part of a report."""
+    (tmp_path / "x.xml").write_text("<a/>")
+    with pytest.raises(InputError, match="^got x.xml with the size None x None"):
+        read_xml(tmp_path / "x.xml")
