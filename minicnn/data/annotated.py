@@ -108,6 +108,11 @@ def is_class_name(name):
     return bool(name) and name.isprintable() and len(name) <= LONGEST_NAME and name != BACKGROUND
 
 
+def is_plain(name):
+    """Whether the name of a file leads to no other folder: no separators of any system, nothing unprintable."""
+    return name.isprintable() and not set(name) & set("/\\:") and name not in ("", ".", "..") and len(name) <= 200
+
+
 def shown(text):
     """A stranger's text in a message: quoted, escaped and not too long."""
     return repr(text if text is None else text[:LONGEST_NAME])

@@ -20,6 +20,7 @@ from minicnn.data.annotated import (
     box_areas,
     check_classes,
     is_class_name,
+    is_plain,
     label_of,
     label_table,
     shown,
@@ -114,11 +115,6 @@ def read_split(root, split):
     if not names:
         raise InputError(f"got {path} without names, expected a name a line. Choose another split.")
     return list(names), problems
-
-
-def is_plain(name):
-    """Whether the name leads to no other folder: no separators of any system, nothing unprintable."""
-    return name.isprintable() and not set(name) & set("/\\:") and name not in ("", ".", "..") and len(name) <= 200
 
 
 def read_bounded(path, most):

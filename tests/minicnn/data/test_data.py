@@ -32,3 +32,24 @@ def test_generated_digits_are_as_load_data_promises(monkeypatch):
     monkeypatch.setitem(data.digits.COUNTS, "test", 10)
     images, labels = data.load_data("digits", "test")
     assert images.shape == (10, 1, 28, 28) and images.dtype == np.float32 and labels.dtype == np.int64
+
+
+def test_annotated_data_by_what_is_there(monkeypatch, tmp_path):
+    for name in ("load_voc", "load_coco"):
+        monkeypatch.setattr(data, name, lambda *args, name=name: (name, *args))
+    coco = tmp_path / "coco" / "annotations" / "instances_val.json"
+    coco.parent.mkdir(parents=True)
+    coco.write_text("")
+    (tmp_path / "train.json.gz").write_text("")
+    for source, expected in ((tmp_path, "load_voc"), (tmp_path / "coco", "load_coco"), (coco, "load_coco"),
+                             (tmp_path / "train.json.gz", "load_coco")):
+        assert data.load_annotated(str(source), "val", ["x"]) == (expected, source, "val", ["x"])
+        assert data.load_annotated(source, "val") == (expected, source, "val", None)
+
+
+@pytest.mark.parametrize("source", ["none", "none.json", "file.txt", "Scenes", ""])
+def test_annotated_data_that_are_not_there(tmp_path, monkeypatch, source):
+    (tmp_path / "file.txt").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="expected "):
+        data.load_annotated(source, "val")

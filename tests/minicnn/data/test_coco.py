@@ -1,0 +1,224 @@
+"""COCO's form: small files made here, damaged in every way; and a real one where it is."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minicnn.data import coco, load_annotated
+from minicnn.data.annotated import BACKGROUND
+from minicnn.data.coco import load_coco
+from minicnn.data.names import COCO
+from minicnn.errors import InputError
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "map_cases" / "coco_val2014_fakebbox100" / "ground_truth.json.gz"
+
+
+def document():
+    """Two pictures, a gap between the categories' ids, and a crowd."""
+    return {
+        "images": [{"id": 7, "file_name": "b.jpg", "height": 40, "width": 60},
+                   {"id": 3, "file_name": "sub/a.jpg", "height": 30, "width": 20}],
+        "categories": [{"id": 44, "name": "bottle"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"id": 100, "image_id": 7, "category_id": 1, "bbox": [10, 5.5, 20, 30.25], "area": 123.5, "iscrowd": 0, "segmentation": []},
+            {"id": 101, "image_id": 7, "category_id": 44, "bbox": [0, 0, 60, 40], "iscrowd": 1, "area": 9},
+            {"id": 102, "image_id": 7, "category_id": 44, "bbox": [1, 2, 3, 4]},
+        ],
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(document, name): the file's path; a document that is no dictionary is written as it is."""
+    def write(content, name="instances_val.json"):
+        folder = tmp_path / "annotations"
+        folder.mkdir(exist_ok=True)
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        return folder / name
+    return write
+
+
+def refused(source, *expected, split="val", classes=None):
+    with pytest.raises(InputError) as caught:
+        load_coco(source, split, classes)
+    message = str(caught.value)
+    assert message.isprintable() and "expected " in message and len(message) < 600
+    for text in expected:
+        assert text in message
+
+
+@pytest.mark.parametrize("name", ["instances_val.json", "instances_val.json.gz"])
+def test_boxes_labels_crowds_and_areas(tmp_path, write, name):
+    write(document(), name)
+    pictures = load_coco(tmp_path, "val")
+    assert pictures.class_names == [BACKGROUND, "person", "bottle"] and pictures.problems == []
+    b, a = pictures.pictures                                            # the file's order
+    assert (b.name, b.path, b.height, b.width) == ("7", tmp_path / "b.jpg", 40, 60)
+    assert (a.name, a.path, a.height, a.width) == ("3", tmp_path / "sub" / "a.jpg", 30, 20)
+    assert_array_equal(b.boxes, np.array([[10, 5.5, 30, 35.75], [0, 0, 60, 40], [1, 2, 4, 6]], np.float32))
+    assert_array_equal(b.labels, [1, 2, 2])
+    assert_array_equal(b.crowd, [False, True, False])
+    assert_array_equal(b.difficult, b.crowd)
+    assert_array_equal(b.areas, [123.5, 9, 12])                         # the last has none of its own
+    for picture in (a, b):
+        assert [one.dtype for one in (picture.boxes, picture.labels, picture.difficult, picture.crowd, picture.areas)] == [
+            np.float32, np.int64, bool, bool, np.float64]
+    assert a.boxes.shape == (0, 4) and a.areas.shape == (0,)
+
+
+@pytest.mark.parametrize("place", ["val", "images/val", "images", "."])
+def test_where_pictures_lie(tmp_path, write, place):
+    path = write(document())
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "train").mkdir()
+    for source, split in ((tmp_path, "val"), (path, "whatever")):
+        assert load_coco(source, split).pictures[0].path == tmp_path / place / "b.jpg"
+
+
+def test_a_file_by_itself_has_its_pictures_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "_annotations.coco.json").write_text(json.dumps(document()))
+    assert load_coco(tmp_path / "_annotations.coco.json", None).pictures[0].path == tmp_path / "b.jpg"
+    monkeypatch.chdir(tmp_path)
+    assert load_coco(Path("_annotations.coco.json"), None).pictures[0].path == tmp_path / "b.jpg"
+
+
+def test_classes_that_are_given(tmp_path, write):
+    write(document())
+    pictures = load_coco(tmp_path, "val", COCO)
+    assert pictures.class_names == list(COCO)
+    assert_array_equal(pictures.pictures[0].labels, [1, 44, 44])        # a network with COCO's gaps
+    refused(tmp_path, "'bottle' in instances_val.json, annotation 101", "'person'", classes=[BACKGROUND, "person"])
+    refused(tmp_path, "class names", classes=["person", "bottle"])
+
+
+@pytest.mark.parametrize("split", ["train", "", "../annotations/instances_val", "x" * 300, "val\x00"])
+def test_a_split_that_is_not_there(tmp_path, write, split):
+    write(document())
+    write(document(), "instances_test.json.gz")
+    refused(tmp_path, "got the split", "(test, val)", split=split)
+
+
+# what makes a file useless
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"images": ' + b"9" * 10_000 + b"}"])
+def test_what_is_no_json(write, data):
+    refused(write(data), "no JSON")
+
+
+@pytest.mark.parametrize("content", [[], 3, None, "text", {}, *({key: value for key, value in document().items() if key != left_out}
+                                                                  for left_out in coco.KEYS), {**document(), "images": {}}])
+def test_what_is_not_cocos(write, content):
+    refused(write(content), "without a list")
+
+
+def test_a_file_without_end(write, monkeypatch):
+    path, packed = write(document()), write(document(), "bomb.json.gz")
+    monkeypatch.setattr(coco, "LONGEST_JSON", 500)
+    refused(path, "more than 500 bytes")
+    refused(packed, "more than 500 bytes")
+
+
+def test_a_damaged_gzip(write):
+    path = write(document(), "instances_val.json.gz")
+    data = path.read_bytes()
+    for damaged in (data[:50], b"no gzip", data[:-8] + bytes(8), data[:30] + b"\x55" * 30 + data[60:]):
+        path.write_bytes(damaged)
+        refused(path, "cannot be read")
+
+
+@pytest.mark.parametrize("category", [
+    None, [], {}, {"id": 5}, {"name": "x"}, {"id": "5", "name": "x"}, {"id": True, "name": "x"}, {"id": 44, "name": "x"},
+    {"id": 5, "name": "person"}, {"id": 5, "name": ""}, {"id": 5, "name": "a\x1b[2J"}, {"id": 5, "name": "x" * 101}, {"id": 5, "name": 6},
+    {"id": 5, "name": BACKGROUND}, {"id": 10**30, "name": "x"}])
+def test_a_category_that_is_none(write, category):
+    content = document()
+    content["categories"].append(category)
+    refused(write(content), "category at place 2")
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "sub/../../x.jpg", "..\\x.jpg", "C:\\x.jpg", "C:x.jpg", "\\\\host\\x.jpg"])
+def test_a_file_name_outside_the_folder(write, name):
+    content = document()
+    content["images"][1]["file_name"] = name
+    refused(write(content), "got the file_name")
+
+
+def test_no_pictures(write):
+    refused(write({**document(), "images": []}), "without pictures, expected")
+    refused(write({**document(), "images": [{"id": 7}]}), "without pictures (picture 7 is skipped: its file_name is None.)")
+
+
+# what is reported
+
+@pytest.mark.parametrize("change, expected", [
+    ({"file_name": None}, "file_name is None"), ({"file_name": ""}, "file_name is ''"), ({"file_name": 5}, "file_name is 5"),
+    ({"file_name": "a\x00"}, "file_name"), ({"height": 0}, "size is 60 x 0"), ({"height": -1}, "size"), ({"width": 60.5}, "size is 60.5"),
+    ({"width": float("nan")}, "size is nan"), ({"width": "60"}, "size is '60'"), ({"width": 10**9}, "size"),
+    ({"width": [[1] * 9] * 9}, "list"), ({"id": None}, "no id"), ({"id": "7"}, "no id"), ({"id": 10**30}, "no id"),
+    ({"id": 3}, "came before")])
+def test_a_picture_that_is_skipped_with_its_objects(write, change, expected):
+    content = document()
+    content["images"].insert(1, {**content["images"].pop(0), **change})
+    content["annotations"] = [] if "id" in change else content["annotations"]
+    pictures = load_coco(write(content), None)
+    assert [picture.name for picture in pictures.pictures] == ["3"]
+    problem, = pictures.problems
+    assert expected in problem and "skipped" in problem and problem.isprintable() and len(problem) < 300
+
+
+@pytest.mark.parametrize("change, expected", [
+    ({"image_id": 8}, "image_id 8 is unknown"), ({"image_id": "7"}, "image_id '7'"), ({"image_id": None}, "image_id None"),
+    ({"image_id": [7]}, "image_id [7]"), ({"category_id": 2}, "category_id 2 is unknown"), ({"category_id": True}, "category_id True"),
+    ({"bbox": None}, "bbox is None"), ({"bbox": [1, 2, 3]}, "bbox is [1, 2, 3], expected four"), ({"bbox": [1, 2, 3, "4"]}, "'4'"),
+    ({"bbox": [1, 2, 3, [4]]}, "a list"), ({"bbox": [1, 2, float("nan"), 4]}, "nan"), ({"bbox": [1, 2, float("inf"), 4]}, "inf"),
+    ({"bbox": [1, 2, 10**300, 4]}, "bbox"), ({"bbox": {"x": 1}}, "an object"), ({"bbox": [True, 2, 3, 4]}, "True"),
+    ({"bbox": [1, 2, 0, 4]}, "1, 2, 0, 4 is empty"), ({"bbox": [1, 2, 3, 0]}, "empty"), ({"bbox": [1, 2, 1e-12, 4]}, "empty"),
+    ({"bbox": [10, 2, -3, 4]}, "inside out"), ({"bbox": [10, 20, 3, -4]}, "inside out"),
+    ({"bbox": [-1, 2, 3, 4]}, "not inside the picture of 60 x 40"), ({"bbox": [1, -0.1, 3, 4]}, "not inside"),
+    ({"bbox": [50, 2, 10.1, 4]}, "not inside"), ({"bbox": [1, 2, 3, 39]}, "not inside"), ({"bbox": [100, 100, 3, 4]}, "not inside"),
+    ({"area": -1}, "area is -1"), ({"area": "9"}, "area is '9'"), ({"area": float("nan")}, "area is nan"),
+    ({"iscrowd": 2}, "iscrowd is 2"), ({"iscrowd": None}, "iscrowd is None")])
+def test_an_annotation_that_is_skipped(write, change, expected):
+    content = document()
+    content["annotations"][1].update(change)
+    pictures = load_coco(write(content), None)
+    assert_array_equal(pictures.pictures[0].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
+    problem, = pictures.problems
+    assert problem.startswith("annotation 101 is skipped: ") and expected in problem and problem.isprintable() and len(problem) < 300
+
+
+def test_an_annotation_that_is_none(write):
+    content = document()
+    content["annotations"][1] = [["id", 101]]
+    content["annotations"][2]["id"], content["annotations"][2]["bbox"] = "no", None
+    assert [problem.partition(" is skipped")[0] for problem in load_coco(write(content), None).problems] == [
+        "annotation at place 1", "annotation at place 2"]
+
+
+def test_what_rounding_lets_stand_out_is_cut_off(write):
+    content = document()
+    content["annotations"][1]["bbox"] = [-0.01, 0, 60.02, 40.01]
+    pictures = load_coco(write(content), None)
+    assert pictures.problems == []
+    assert_array_equal(pictures.pictures[0].boxes[1], [0, 0, 60, 40])
+
+
+def test_a_part_of_val2014():
+    if not REAL.is_file():
+        pytest.skip(f"no {REAL}")
+    got = load_annotated(REAL, "val2014")
+    assert got.problems == [] and len(got.pictures) == 100 and got.class_names == [name for name in COCO if name != "N/A"]
+    truth = json.loads(gzip.decompress(REAL.read_bytes()))["annotations"]
+    assert sum(len(one.boxes) for one in got.pictures) == len(truth) == 830
+    assert len({label for one in got.pictures for label in one.labels}) == 70
+    boxes = {picture.name: picture for picture in got.pictures}
+    for key in ("1146", "400"):
+        of_key = [one for one in truth if one["image_id"] == int(key)]
+        assert_allclose(boxes[key].boxes, [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in of_key)], rtol=1e-6)
+        assert_array_equal(boxes[key].areas, [one["area"] for one in of_key])
+        assert [COCO.index(got.class_names[label]) for label in boxes[key].labels] == [one["category_id"] for one in of_key]
