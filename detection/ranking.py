@@ -1,0 +1,144 @@
+"""The detections of one class in all pictures, the surest first, beside the objects of that class: what every metric counts on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicnn.detection.boxes import box_iou
+from minicnn.errors import InputError
+
+WRONG, RIGHT, IGNORED = 0, 1, -1        # what a metric says of a detection; an ignored one is neither found nor false
+DECIMALS = 5                            # of a side's length: more than files have, fewer than float32 spoils
+
+
+@dataclass
+class Ranking:
+    """D detections and G objects of one class, in P pictures.
+
+    Args:
+        name: of the class.
+        scores: (D,) float64, descending; equal ones in the order of the pictures, and in one picture as they were given.
+        pictures: (D,) int, the places of the detections' pictures in their set.
+        boxes: (D, 4) float64, x1, y1, x2, y2 in continuous pixels.
+        truth_pictures: (G,) int, ascending.
+        truths: (G, 4) float64.
+        ignored: (G,) bool, difficult objects and crowds, that do not count, found or missed.
+        crowd: (G,) bool.
+        areas: (G,) float64, square pixels.
+        objects: (P,) int64, how many that count each picture has.
+    """
+
+    name: str
+    scores: np.ndarray
+    pictures: np.ndarray
+    boxes: np.ndarray
+    truth_pictures: np.ndarray
+    truths: np.ndarray
+    ignored: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    objects: np.ndarray
+
+    def by_picture(self):
+        """For each picture that has both: places of its detections, the surest first, and of its objects, in their order."""
+        order = np.argsort(self.pictures, kind="stable")
+        both = np.intersect1d(self.pictures, self.truth_pictures)
+        bounds = [np.searchsorted(column, both, side) for column in (self.pictures[order], self.truth_pictures)
+                  for side in ("left", "right")]
+        for start, end, first, last in zip(*bounds):
+            yield order[start:end], np.arange(first, last)
+
+    def ranks(self):
+        """(D,) int: how many surer detections of this class the same picture has."""
+        order = np.argsort(self.pictures, kind="stable")
+        ordered = self.pictures[order]
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        return ranks
+
+
+def rank(annotated, found):
+    """Sort detections and objects by class.
+
+    Args:
+        annotated: an ``AnnotatedPictures``.
+        found: of each of its pictures (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels, in any order.
+
+    Returns:
+        list of ``Ranking``, one for each class, without the background.
+
+    Raises:
+        InputError: not as many of each, or values that are no detections.
+    """
+    if len(found) != len(annotated.pictures):
+        raise InputError(f"got detections of {len(found)} pictures, expected those of {len(annotated.pictures)}. Give a list for each, "
+                         "empty where nothing was found.")
+    for picture, (boxes, scores, labels) in zip(annotated.pictures, found):
+        check(picture.name, np.asarray(boxes), np.asarray(scores), np.asarray(labels), len(annotated.class_names))
+    boxes, scores, labels, pictures = joined([(np.asarray(boxes).reshape(-1, 4), scores, labels) for boxes, scores, labels in found])
+    truths, truth_labels, difficult, crowd, areas, truth_pictures = joined(
+        [(one.boxes.reshape(-1, 4), one.labels, one.difficult, one.crowd, one.areas) for one in annotated.pictures])
+    boxes, scores, truths, ignored = np.asarray(boxes, np.float64), np.asarray(scores, np.float64), as_written(truths), difficult | crowd
+    rankings = []
+    for label, name in enumerate(annotated.class_names[1:], start=1):
+        mine = np.flatnonzero(labels == label)
+        mine = mine[np.argsort(-scores[mine], kind="stable")]
+        true = np.flatnonzero(truth_labels == label)
+        objects = np.bincount(truth_pictures[true[~ignored[true]]], minlength=len(found))
+        rankings.append(Ranking(name, scores[mine], pictures[mine], boxes[mine], truth_pictures[true], truths[true], ignored[true],
+                                crowd[true], areas[true], objects))
+    return rankings
+
+
+def joined(rows):
+    """Each column's arrays one after the other, and besides (N,) the row that each element is from."""
+    if not rows:
+        raise InputError("got no pictures, expected at least one. Choose another split.")
+    columns = [np.concatenate(column) for column in zip(*rows)]
+    return *columns, np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
+
+
+def as_written(truths):
+    """Boxes as float64, as near to the numbers of their file as can be told from float32.
+
+    An overlap of exactly 0.6 must not become 0.59999995. The shortest decimal that rounds to a float32 is the number that was rounded,
+    where that had few digits; and COCO's files, whose numbers have two decimals, hold x and width, of which x2 is the sum.
+    """
+    if truths.dtype != np.float32:
+        return truths.astype(np.float64)
+    corners = truths.astype(str).astype(np.float64)
+    return np.hstack([corners[:, :2], corners[:, :2] + np.round(corners[:, 2:] - corners[:, :2], DECIMALS)])
+
+
+def check(name, boxes, scores, labels, classes):
+    """Refuse what is no detection: raises InputError."""
+    if not len(boxes) == len(scores) == len(labels):
+        raise InputError(f"got {len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels in {name}, expected as many of each. "
+                         "Give those of one picture.")
+    if not len(boxes):
+        return
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise InputError(f"got a box or score in {name} that is not finite, expected numbers. Look at what made the detections.")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        box = boxes[(boxes[:, 2:] < boxes[:, :2]).any(axis=1)][0]
+        raise InputError(f"got the box {', '.join(f'{side:g}' for side in box)} in {name}, which is inside out, expected x1, y1, x2, y2 "
+                         "with x1 <= x2 and y1 <= y2. Exchange its sides.")
+    if labels.min() < 1 or labels.max() >= classes:
+        raise InputError(f"got the labels {labels.min()} to {labels.max()} in {name}, expected 1 to {classes - 1}, the data's classes. "
+                         "Map them by name.")
+
+
+def overlaps(boxes, truths, crowd=None):
+    """Intersection over union (D, G), 0 where neither box has an area.
+
+    Args:
+        boxes: (D, 4); truths: (G, 4).
+        crowd: (G,) bool; by these the intersection is over the detection's own area. None: none is.
+    """
+    iou = np.nan_to_num(box_iou(boxes, truths))
+    if crowd is not None and crowd.any():
+        sides = np.minimum(boxes[:, None, 2:], truths[crowd, 2:]) - np.maximum(boxes[:, None, :2], truths[crowd, :2])
+        intersection = np.maximum(sides, 0).prod(axis=2)                                    # (D, crowds)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None]
+        iou[:, crowd] = np.divide(intersection, area, out=np.zeros_like(intersection), where=area > 0)
+    return iou

@@ -1,0 +1,89 @@
+"""Average precision against the development kits' loops, and weights against pictures that stand there several times."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from minicnn.detection import average_precision as module
+from minicnn.detection.average_precision import AREA, COCO_LEVELS, VOC07_LEVELS, average_precision, precision_recall
+from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
+
+RULES = [VOC07_LEVELS, AREA, COCO_LEVELS]
+
+
+def kits(hits, objects):
+    """The three rules as VOCap.m of 2007, VOCap.m of 2010 and COCOeval.accumulate have them, on every rank."""
+    hits = [hit for hit in hits if hit != IGNORED]
+    true, recall, precision = 0, [], []
+    for number, hit in enumerate(hits, start=1):
+        true += hit == RIGHT
+        recall.append(true / objects)
+        precision.append(true / number)
+    eleven = 0
+    for level in np.arange(0, 1.1, 0.1):
+        eleven += max([p for r, p in zip(recall, precision) if r >= level], default=0) / 11
+    r, p = [0, *recall, 1], [0, *precision, 0]
+    for i in reversed(range(len(p) - 1)):
+        p[i] = max(p[i], p[i + 1])
+    area = sum((r[i + 1] - r[i]) * p[i + 1] for i in range(len(r) - 1) if r[i + 1] != r[i])
+    levels = [next((max(precision[i:]) for i in range(len(recall)) if recall[i] >= level), 0) for level in np.linspace(0, 1, 101)]
+    return eleven, area, np.mean(levels)
+
+
+def ours(hits, objects):
+    pictures = np.zeros(len(hits), np.int64)
+    return average_precision(pictures, np.array([hits], np.int8).reshape(1, -1), np.array([objects]), RULES)[:, 0, 0]
+
+
+def test_by_hand():
+    """Right, wrong, right of two objects: precision 1 up to recall 1/2, then 2/3."""
+    hits = [RIGHT, IGNORED, WRONG, RIGHT, WRONG]
+    assert_allclose(ours(hits, 2), [(6 + 5 * 2 / 3) / 11, 5 / 6, (51 + 50 * 2 / 3) / 101])
+    recall, precision = precision_recall(np.array(hits), 2)
+    assert_allclose(recall, [0.5, 1])
+    assert_allclose(precision, [1, 2 / 3])
+
+
+def test_a_recall_of_three_tenths_does_not_reach_the_kits_level():
+    """0.1 * 3 is a little more: 3 of 10 objects reach the levels 0, 0.1 and 0.2; by exact tenths it would be 4 / 11."""
+    assert_allclose(ours([RIGHT] * 3, 10)[0], 3 / 11)
+
+
+@given(st.lists(st.sampled_from([RIGHT, WRONG, WRONG, IGNORED]), max_size=40), st.integers(0, 5))
+def test_equals_the_kits_loops(hits, missed):
+    objects = hits.count(RIGHT) + missed
+    if objects:
+        assert_allclose(ours(hits, objects), kits(hits, objects), atol=1e-12)
+    else:
+        assert np.isnan(ours(hits, objects)).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10**6])
+def test_a_weight_is_so_many_equal_pictures(at_once, monkeypatch):
+    """Each replicate's pictures written out one by one, ranked and averaged again by the kits."""
+    monkeypatch.setattr(module, "WEIGHED_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    count, pictures = 30, rng.integers(0, 6, 30)
+    hits = rng.choice([RIGHT, WRONG, IGNORED], (2, count))
+    objects = np.array([np.bincount(pictures[one == RIGHT], minlength=6) for one in hits]).max(axis=0) + np.array([0, 1, 0, 0, 2, 0])
+    weights = rng.multinomial(6, np.full(6, 1 / 6), size=7)
+    assert (weights == 0).any() and (weights > 1).any()
+    values = average_precision(pictures, hits, objects, RULES, weights)
+    assert values.shape == (3, 2, 7)
+    for t in range(2):
+        for r, weight in enumerate(weights):
+            copies = [hit for hit, picture in zip(hits[t], pictures) for _ in range(weight[picture])]
+            assert_allclose(values[:, t, r], kits(copies, int(weight @ objects)), atol=1e-12)
+
+
+def test_a_replicate_without_objects_has_no_average():
+    values = average_precision(np.array([0, 1]), np.array([[RIGHT, WRONG]]), np.array([1, 0]), RULES, np.array([[1, 1], [0, 2]]))
+    assert_array_equal(np.isnan(values[:, 0]), [[False, True]] * 3)
+
+
+def test_nothing_found():
+    assert_array_equal(ours([], 3), 0)
+    recall, precision = precision_recall(np.array([WRONG, IGNORED]), 0)
+    assert recall.shape == precision.shape == (0,)
