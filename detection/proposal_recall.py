@@ -1,0 +1,30 @@
+"""How many objects the region proposal network offers to the box head at all."""
+
+import numpy as np
+
+from minicnn.detection.ranking import overlaps
+
+COUNTS = (50, 100, 300)
+
+
+def proposal_recall(annotated, proposals, counts=COUNTS, iou_threshold=0.5):
+    """The share of the objects, of any class, that one of a picture's first proposals overlaps by ``iou_threshold`` at least.
+
+    Args:
+        annotated: an ``AnnotatedPictures``; difficult objects and crowds do not count.
+        proposals: of each picture (R, 4) in its pixels, best first.
+        counts: numbers of proposals.
+
+    Returns:
+        {count: recall}, None where there are no objects.
+
+    Reference: Ren et al., Faster R-CNN (2015), section 4.1, "recall-to-IoU".
+    """
+    found, objects = dict.fromkeys(counts, 0), 0
+    for picture, boxes in zip(annotated.pictures, proposals, strict=True):
+        truths = picture.boxes[~(picture.difficult | picture.crowd)].astype(np.float64)
+        objects += len(truths)
+        near = overlaps(np.asarray(boxes, np.float64), truths) >= iou_threshold             # (R, G)
+        for count in counts:
+            found[count] += int(near[:count].any(axis=0).sum())
+    return {count: number / objects if objects else None for count, number in found.items()}

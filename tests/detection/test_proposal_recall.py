@@ -1,0 +1,29 @@
+"""The recall of proposals, by hand and against loops."""
+
+import numpy as np
+import pytest
+from annotated_sets import annotated, picture, random_set
+from coco_loops import overlap
+
+from minicnn.detection.proposal_recall import proposal_recall
+
+
+def test_by_hand():
+    """The second proposal finds the second object, of whatever class; exactly half is enough; a difficult object does not count."""
+    set_ = annotated([picture("a", [(1, (0, 0, 10, 10)), (2, (20, 20, 30, 30)), (1, (50, 50, 60, 60), "difficult")]), picture("b", [])])
+    proposals = [np.array([[0, 0, 10, 5], [20, 20, 30, 30], [50, 50, 60, 60]], np.float32), np.empty((0, 4), np.float32)]
+    assert proposal_recall(set_, proposals, (1, 2, 300)) == {1: 0.5, 2: 1.0, 300: 1.0}
+    assert proposal_recall(set_, proposals, (2,), 0.6) == {2: 0.5}
+    assert proposal_recall(annotated([picture("a", [])]), proposals[1:]) == {50: None, 100: None, 300: None}
+
+
+def test_equals_loops():
+    rng = np.random.default_rng(0)
+    set_, found = random_set(rng, pictures=20, detections=30)
+    proposals = [boxes for boxes, *_ in found]
+    for count in (1, 3, 30):
+        hits = [any(overlap(box, truth, False) >= 0.5 for box in boxes[:count]) for one, boxes in zip(set_.pictures, proposals)
+                for truth, difficult, crowd in zip(one.boxes.astype(float), one.difficult, one.crowd) if not (difficult or crowd)]
+        assert proposal_recall(set_, proposals, (count,)) == {count: pytest.approx(np.mean(hits))}
+    with pytest.raises(ValueError):
+        proposal_recall(set_, proposals[1:])
