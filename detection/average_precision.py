@@ -26,7 +26,7 @@ AREA = None                 # no levels: the area under the envelope
 WEIGHED_AT_ONCE = 2**22     # detections times weightings: some tens of MB
 
 
-def average_precision(pictures, hits, objects, rules, weights=None):
+def average_precision(pictures, hits, rules, objects, weights=None):
     """Average precision of one class.
 
     A picture of weight 3 counts as three equal pictures: copies of a right detection stand one behind the other, and the envelope
@@ -35,37 +35,40 @@ def average_precision(pictures, hits, objects, rules, weights=None):
     Args:
         pictures: (D,) int, each detection's picture, the surest detection first.
         hits: (T, D), each ``RIGHT``, ``WRONG`` or ``IGNORED``, by T ways to tell.
+        rules: T, for each of these the recall levels, or ``AREA``.
         objects: (P,) int, in each picture.
-        rules: for each of K, the recall levels, or ``AREA``.
         weights: (R, P) int, how often each picture counts; None: once.
 
     Returns:
-        (K, T, R) float64; NaN where there are no objects.
+        (T, R) float64; NaN where there are no objects.
     """
-    weights = np.ones((1, len(objects)), np.int64) if weights is None else weights
-    step = max(1, WEIGHED_AT_ONCE // max(1, len(pictures)))
-    parts = [weighed(pictures, hits, objects, rules, weights[start:start + step]) for start in range(0, len(weights), step)]
-    return np.concatenate(parts, axis=2)
+    weights = np.ones((1, len(objects)), np.int32) if weights is None else weights
+    end = np.flatnonzero((hits == RIGHT).any(axis=0)).max(initial=-1) + 1                   # what comes later changes nothing
+    pictures, hits = pictures[:end], hits[:, :end]
+    step = max(1, WEIGHED_AT_ONCE // max(1, end))
+    return np.concatenate([weighed(pictures, hits, rules, objects, weights[start:start + step])
+                           for start in range(0, len(weights), step)], axis=1)
 
 
-def weighed(pictures, hits, objects, rules, weights):
+def weighed(pictures, hits, rules, objects, weights):
     """``average_precision`` by as many weightings as there is memory for at once."""
+    def sums(values):
+        return np.cumsum(values, axis=1, dtype=weights.dtype)
     total = weights @ objects                                                               # (R,)
-    weight = weights[:, pictures]                                                           # (R, D)
-    seen = np.cumsum(weight, axis=1)
-    found = np.empty((len(rules), len(hits), len(weights)))
-    for t, hit in enumerate(hits):
+    weight = weights.take(pictures, axis=1)                                                 # (R, D)
+    seen = sums(weight)
+    averages = np.empty((len(hits), len(weights)))
+    for average, hit, levels in zip(averages, hits, rules):
         right, ignored = np.flatnonzero(hit == RIGHT), np.flatnonzero(hit == IGNORED)
-        true = np.cumsum(weight[:, right], axis=1)                                          # (R, I), at each right one
-        left_out = np.cumsum(np.pad(weight[:, ignored], ((0, 0), (1, 0))), axis=1)
-        counted = seen[:, right] - left_out[:, np.searchsorted(ignored, right)]
+        true = sums(weight.take(right, axis=1))                                             # (R, I), at each right one
+        left_out = sums(np.pad(weight.take(ignored, axis=1), ((0, 0), (1, 0))))
+        counted = seen.take(right, axis=1) - left_out.take(np.searchsorted(ignored, right), axis=1)
         envelope = np.maximum.accumulate((true / np.maximum(counted, 1))[:, ::-1], axis=1)[:, ::-1]
         recall = true / np.maximum(total, 1)[:, None]
-        for k, levels in enumerate(rules):
-            reached = recall if levels is AREA else np.searchsorted(levels, recall, side="right") / len(levels)
-            found[k, t] = (np.diff(reached, axis=1, prepend=0) * envelope).sum(axis=1)
-    found[:, :, total == 0] = np.nan
-    return found
+        reached = recall if levels is AREA else np.searchsorted(levels, recall, side="right") / len(levels)
+        average[:] = (np.diff(reached, axis=1, prepend=0) * envelope).sum(axis=1)
+    averages[:, total == 0] = np.nan
+    return averages
 
 
 def precision_recall(hits, objects):

@@ -12,6 +12,7 @@ from minicnn.detection.average_precision import COCO_LEVELS, average_precision
 from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, overlaps
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RULES = [COCO_LEVELS] * len(THRESHOLDS)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}      # square pixels, ends included
 MOST = 100                  # detections of a class in a picture that are looked at
 
@@ -98,7 +99,7 @@ def coco_numbers(rankings, all_hits):
     for ranking, hits in zip(rankings, all_hits):
         ignored, ranks = ignored_truths(ranking), ranking.ranks()
         counts = (~ignored).sum(axis=1)                                                     # (A,)
-        precision.append([average_precision(np.zeros_like(ranking.pictures), hits[a], counts[a:a + 1], [COCO_LEVELS])[0, :, 0]
+        precision.append([average_precision(np.zeros_like(ranking.pictures), hits[a], RULES, counts[a:a + 1])[:, 0]
                           for a in range(len(AREAS))])
         right = [(hits[:, :, ranks < most] == RIGHT).sum(axis=2) for most in (1, 10, MOST)]
         with np.errstate(invalid="ignore"):

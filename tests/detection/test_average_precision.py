@@ -34,7 +34,7 @@ def kits(hits, objects):
 
 def ours(hits, objects):
     pictures = np.zeros(len(hits), np.int64)
-    return average_precision(pictures, np.array([hits], np.int8).reshape(1, -1), np.array([objects]), RULES)[:, 0, 0]
+    return average_precision(pictures, np.array([hits] * 3, np.int8).reshape(3, -1), RULES, np.array([objects]))[:, 0]
 
 
 def test_by_hand():
@@ -70,17 +70,17 @@ def test_a_weight_is_so_many_equal_pictures(at_once, monkeypatch):
     objects = np.array([np.bincount(pictures[one == RIGHT], minlength=6) for one in hits]).max(axis=0) + np.array([0, 1, 0, 0, 2, 0])
     weights = rng.multinomial(6, np.full(6, 1 / 6), size=7)
     assert (weights == 0).any() and (weights > 1).any()
-    values = average_precision(pictures, hits, objects, RULES, weights)
-    assert values.shape == (3, 2, 7)
+    values = average_precision(pictures, np.repeat(hits, 3, axis=0), RULES * 2, objects, weights)
+    assert values.shape == (6, 7)
     for t in range(2):
         for r, weight in enumerate(weights):
             copies = [hit for hit, picture in zip(hits[t], pictures) for _ in range(weight[picture])]
-            assert_allclose(values[:, t, r], kits(copies, int(weight @ objects)), atol=1e-12)
+            assert_allclose(values[3 * t:3 * t + 3, r], kits(copies, int(weight @ objects)), atol=1e-12)
 
 
 def test_a_replicate_without_objects_has_no_average():
-    values = average_precision(np.array([0, 1]), np.array([[RIGHT, WRONG]]), np.array([1, 0]), RULES, np.array([[1, 1], [0, 2]]))
-    assert_array_equal(np.isnan(values[:, 0]), [[False, True]] * 3)
+    values = average_precision(np.array([0, 1]), np.array([[RIGHT, WRONG]] * 3), RULES, np.array([1, 0]), np.array([[1, 1], [0, 2]]))
+    assert_array_equal(np.isnan(values), [[False, True]] * 3)
 
 
 def test_nothing_found():

@@ -80,7 +80,7 @@ def tiny_yolo():
 
 def averages(pictures, found, levels=VOC07_LEVELS):
     """(K, 2): by levels and by area."""
-    return np.array([average_precision(ranking.pictures, voc_hits(ranking)[None], ranking.objects, [levels, AREA])[:, 0, 0]
+    return np.array([average_precision(ranking.pictures, np.stack([voc_hits(ranking)] * 2), [levels, AREA], ranking.objects)[:, 0]
                      for ranking in rank(pictures, found)])
 
 
@@ -130,7 +130,8 @@ def test_padilla():
         found.append(detections(*[(1, score, corners(*box)) for score, box in boxes(there, 5)]) if there.exists() else NOTHING)
     ranking, = rank(annotated(truths, ["person"]), found)
     assert ranking.objects.sum() == 15 and len(ranking.scores) == 24
-    values = average_precision(ranking.pictures, voc_hits(ranking, 0.3)[None], ranking.objects, [AREA, np.linspace(0, 1, 11)])[:, 0, 0]
+    hits, rules = np.stack([voc_hits(ranking, 0.3)] * 2), [AREA, np.linspace(0, 1, 11)]
+    values = average_precision(ranking.pictures, hits, rules, ranking.objects)[:, 0]
     assert_allclose(values, [0.245686680, 0.268398], atol=1e-6)
     sides = ranking.boxes.copy()
     ranking.boxes[:, :2] += 1
