@@ -1,0 +1,143 @@
+"""Detections that were written to files, by whatever program: read, held against a data set's pictures and classes.
+
+Two forms (``formats`` writes them): VOC's, a folder with a file ``comp4_det_test_CLASS.txt`` for each class; and the JSON that
+``minicnn detect --json`` writes. Classes go by their names, pictures by theirs.
+"""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.detection.formats import comp4_file
+from minicnn.errors import InputError
+
+LONGEST_NUMBER = 40         # characters of a line that a message shows of it
+
+
+def read_detections(path, annotated):
+    """Detections from files.
+
+    Args:
+        path: a folder of comp4 files, or a JSON file.
+        annotated: an ``AnnotatedPictures``, which says what pictures and classes there are.
+
+    Returns:
+        found: of each picture (boxes (D, 4) float64, in continuous pixels, scores (D,) float64, labels (D,) int64), as they were written.
+        left_out: {picture: number of detections} of those that the data set does not have.
+
+    Raises:
+        InputError: the files cannot be read, or are damaged, or of other classes.
+    """
+    path = Path(path)
+    rows = comp4_rows(path, annotated.class_names) if path.is_dir() else json_rows(path, annotated.class_names)
+    places = names_of(annotated)
+    found = [([], [], []) for _ in annotated.pictures]
+    left_out = {}
+    for name, label, score, box in rows:
+        place = places.get(name)
+        if place is None:
+            left_out[name] = left_out.get(name, 0) + 1
+        else:
+            for column, value in zip(found[place], (box, score, label)):
+                column.append(value)
+    if left_out and not any(scores for _, scores, _ in found):
+        raise InputError(f"got detections in {path} of pictures such as {next(iter(left_out))!r}, none of which is among the "
+                         f"{len(annotated.pictures)} of the data, such as {annotated.pictures[0].name!r}. Choose the split they are of.")
+    return [(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64))
+            for boxes, scores, labels in found], left_out
+
+
+def names_of(annotated):
+    """{name: place} by all names that a picture may go by: its own, its file's, its file's without the suffix."""
+    places = {}
+    for name in (lambda one: one.name, lambda one: Path(one.path).name, lambda one: Path(one.path).stem):
+        for place, picture in enumerate(annotated.pictures):
+            places.setdefault(name(picture), place)
+    return places
+
+
+def comp4_rows(folder, class_names):
+    """(picture, label, score, box) of each line, class by class. In VOC a box is x1 + 1, y1 + 1, x2, y2: see ``formats.comp4_texts``."""
+    files = {comp4_file(name): label for label, name in enumerate(class_names) if label}
+    there = {path.name: path for path in sorted(folder.glob(comp4_file("*").replace("_.txt", "*.txt")))}
+    if not there:
+        raise InputError(f"got the folder {folder}, expected files {comp4_file('CLASS')} in it. Give the folder that has them, or a "
+                         "JSON file.")
+    check_classes(f"the files in {folder}", there, files)
+    for name, label in files.items():
+        for number, line in enumerate(read_text(there[name]).splitlines(), start=1):
+            if line.strip():
+                yield comp4_row(line, label, f"{there[name]}, line {number}")
+
+
+def comp4_row(line, label, where):
+    """One line: picture, score, xmin, ymin, xmax, ymax."""
+    picture, *texts = line.split()
+    try:
+        score, x1, y1, x2, y2 = map(float, texts)
+    except ValueError:
+        raise InputError(f"got {line[:LONGEST_NUMBER]!r} in {where}, expected a picture and five numbers: score, xmin, ymin, xmax, ymax. "
+                         "Mend the line.") from None
+    return picture, label, *checked(score, (x1 - 1, y1 - 1, x2, y2), where)
+
+
+def json_rows(path, class_names):
+    """(picture, label, score, box) of each detection of the JSON that ``minicnn detect`` writes."""
+    labels = {name: label for label, name in enumerate(class_names) if label}
+    try:
+        document = json.loads(read_text(path))
+        if not isinstance(document, list):
+            raise TypeError(f"a {type(document).__name__}, no list")
+        rows = [(str(row["image"]), [json_detection(one) for one in row["detections"]]) for row in document]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise InputError(f"got {path}, which cannot be read ({type(error).__name__}: {str(error)[:100]}), expected the rows that \"minicnn "
+                         "detect --json\" writes. Make the file again.") from error
+    check_classes(f"the detections in {path}", {name for _, found in rows for name, *_ in found}, labels, complete=False)
+    (image, count), = Counter(image for image, _ in rows).most_common(1) or [("", 0)]
+    if count > 1:
+        raise InputError(f"got the picture {image} {count} times in {path}, expected each once. Remove the others.")
+    for image, found in rows:
+        for name, score, box in found:
+            yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {image}")
+
+
+def json_detection(one):
+    """Its name, score and box, if they are; raises ValueError, TypeError, KeyError or OverflowError."""
+    name, score, box = one["name"], one["score"], one["box"]
+    if not isinstance(name, str) or len(box) != 4 or any(isinstance(value, (str, bool)) for value in (score, *box)):
+        raise ValueError("a detection without name, score and four sides")
+    return name, float(score), tuple(map(float, box))
+
+
+def checked(score, box, where):
+    """Score and box, if they are."""
+    if not all(map(math.isfinite, (score, *box))):
+        raise InputError(f"got a number in {where}, that is not finite, expected a score and four sides. Look at what made it.")
+    x1, y1, x2, y2 = box
+    if x2 < x1 or y2 < y1:
+        raise InputError(f"got a box in {where}, that is inside out ({x1:g}, {y1:g}, {x2:g}, {y2:g} in continuous pixels), expected "
+                         "its right and lower side last. Exchange them.")
+    return score, box
+
+
+def check_classes(whose, got, expected, complete=True):
+    """Refuse classes that the data does not have and, if they must be ``complete``, a lack of others: raises InputError."""
+    extra, missing = sorted(map(str, set(got) - set(expected))), sorted(set(expected) - set(got)) if complete else []
+    if extra or missing:
+        texts = [f"{word} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" for word, names in
+                 (("not of the data:", extra), ("missing:", missing)) if names]
+        raise InputError(f"got other classes than the data's in {whose} ({'; '.join(texts)}), expected the same {len(expected)}. Choose "
+                         "the data that they are of.")
+
+
+def read_text(path):
+    """A file's text; raises InputError."""
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"got {path}, which is no text, expected detections. Check the path.") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror or error}), expected detections. Check the path.") from error
