@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -42,6 +43,53 @@ def atomic_write(path):
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """A new folder to fill; when the block ends without an error it gets the name ``path``, else it is removed with all in it.
+
+    Raises:
+        InputError: there is something at ``path``, other than an empty folder, or it cannot be written.
+    """
+    path = Path(path)
+    check_vacant(path)
+    make_folder(path.parent)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o777 & ~umask)             # mkdtemp makes folders that others cannot read
+        check_vacant(path)                              # somebody may have been faster
+        if path.is_dir():
+            path.rmdir()
+        os.rename(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)    # if it has its name, there is nothing to remove
+
+
+def check_vacant(path):
+    """Raise InputError unless there is nothing at ``path``, or an empty folder, other than the one that we are in."""
+    try:
+        if not os.path.lexists(path):
+            return
+        if not path.is_dir():
+            kind = "a file"
+        elif any(path.iterdir()):
+            kind = "a folder with something in it"
+        elif os.path.samefile(path, os.curdir):
+            kind = "the current folder"
+        else:
+            return
+    except OSError as error:
+        raise unwritable(path, error) from error
+    raise InputError(f"got {path} to write to, {kind}, expected a new folder or an empty one. Choose another name.")
 
 
 @contextlib.contextmanager

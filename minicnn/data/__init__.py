@@ -5,6 +5,7 @@ from pathlib import Path
 from minicnn.data.coco import is_coco, load_coco
 from minicnn.data.digits import load_digits
 from minicnn.data.mnist import load_mnist
+from minicnn.data.scenes import load_scenes
 from minicnn.data.voc import load_voc
 from minicnn.errors import InputError
 
@@ -30,7 +31,8 @@ def load_annotated(source, split, classes=None):
     """One split of pictures with boxes.
 
     Args:
-        source: a folder in PASCAL VOC's form or COCO's, or a ``.json`` (or ``.json.gz``) of COCO's, which is one split by itself.
+        source: "scenes" (generated), a folder in PASCAL VOC's form or COCO's, or a ``.json`` (or ``.json.gz``) of COCO's, which is one
+            split by itself.
         split: as the data set calls it, such as "trainval" or "val2017".
         classes: list of str, a name for each label, ``BACKGROUND`` first, such as those of a trained network; None takes the data's own.
 
@@ -40,9 +42,12 @@ def load_annotated(source, split, classes=None):
     Raises:
         InputError: no such data, or they cannot be used.
     """
+    if source == "scenes":
+        return load_scenes(split, classes)
     path = Path(source)
     if path.name.endswith((".json", ".json.gz")) and path.is_file() or is_coco(path):
         return load_coco(path, split, classes)
     if not path.is_dir():
-        raise InputError(f"got the data {str(source)!r}, expected a folder as PASCAL VOC's or COCO's, or COCO's .json. Check the path.")
+        raise InputError(f"got the data {str(source)!r}, expected 'scenes', a folder as PASCAL VOC's or COCO's, or COCO's .json. Check the "
+                         "path.")
     return load_voc(path, split, classes)

@@ -46,15 +46,22 @@ def draw_digit(label, rng):
     font = ImageFont.load_default(size=int(rng.integers(36, 47)))
     draw.text((CANVAS / 2, CANVAS / 2), str(label), fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 3)))
 
-    # the affine map of output pixels to source pixels: rotate, shear, stretch and shift about the middle
+    picture = distorted(picture, rng)
+    ends = [tuple(end) for end in rng.uniform(0, CANVAS, (2, 2))]
+    ImageDraw.Draw(picture).line(ends, fill=int(rng.integers(60, 160)), width=int(rng.integers(1, 4)))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+
+
+def distorted(picture, rng):
+    """A Pillow image of grey values rotated, sheared, stretched and shifted a little, about its middle; what leaves it is lost."""
+    from PIL import Image
+
+    # the affine map of output pixels to source pixels
     angle, shear = rng.normal(0, 0.12), rng.normal(0, 0.15)
     stretch = np.exp(rng.normal(0, 0.1, 2))
     cos, sin = math.cos(angle), math.sin(angle)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]]) @ np.diag(stretch)
-    middle = np.array([CANVAS / 2, CANVAS / 2])
+    middle = np.array(picture.size) / 2
     offset = middle - matrix @ (middle + rng.uniform(-4, 4, 2))
-    picture = picture.transform(picture.size, Image.Transform.AFFINE, (*matrix[0], offset[0], *matrix[1], offset[1]),
-                                resample=Image.Resampling.BILINEAR)
-    ends = [tuple(end) for end in rng.uniform(0, CANVAS, (2, 2))]
-    ImageDraw.Draw(picture).line(ends, fill=int(rng.integers(60, 160)), width=int(rng.integers(1, 4)))
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+    return picture.transform(picture.size, Image.Transform.AFFINE, (*matrix[0], offset[0], *matrix[1], offset[1]),
+                             resample=Image.Resampling.BILINEAR)

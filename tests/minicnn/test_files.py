@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.files import atomic_write, check_writable, make_folder, sha256
+from minicnn.files import atomic_folder, atomic_write, check_writable, make_folder, sha256
 
 
 def write(path, data=b"new"):
@@ -156,3 +156,55 @@ def test_a_device_is_not_replaced_by_a_file(write, tmp_path):
     with pytest.raises(InputError, match="a device or a pipe, expected a file"):
         write(pipe)
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def fill(path, error=None):
+    with atomic_folder(path) as folder:
+        assert folder.parent == path.parent
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_bytes(b"new")
+        assert not path.exists() or not any(path.iterdir())
+        if error:
+            raise error
+
+
+def test_atomic_folder_makes_one_with_its_parents_or_fills_an_empty_one(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("x", "y/z", "empty"):
+        fill(tmp_path / name)
+    assert listing(tmp_path) == {"x/sub/a": b"new", "y/z/sub/a": b"new", "empty/sub/a": b"new"}
+    (tmp_path / "ordinary").mkdir()
+    assert stat.S_IMODE(os.stat(tmp_path / "x").st_mode) == stat.S_IMODE(os.stat(tmp_path / "ordinary").st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "ordinary", "x", "y"]
+
+
+@pytest.mark.parametrize("error, raised", [(ValueError("x"), ValueError), (KeyboardInterrupt(), KeyboardInterrupt),
+                                           (OSError(28, "No space left on device"), InputError)])
+@pytest.mark.parametrize("there", [False, True])
+def test_atomic_folder_after_an_error_leaves_nothing(tmp_path, error, raised, there):
+    if there:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(raised):
+        fill(tmp_path / "x", error)
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"] * there and listing(tmp_path) == {}
+
+
+def test_atomic_folder_replaces_nothing(tmp_path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_bytes(b"old")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("none")
+    monkeypatch.chdir(tmp_path / "here")
+    for path, expected in ((tmp_path / "full", "something in it"), (tmp_path / "full" / "a", "a file"), (tmp_path / "link", "a file"),
+                           (tmp_path / "here", "the current folder"), (tmp_path / "full" / "a" / "b", "cannot write")):
+        with pytest.raises(InputError, match=expected):
+            fill(path)
+    assert listing(tmp_path) == {"full/a": b"old"} and len(list(tmp_path.iterdir())) == 3
+
+
+def test_atomic_folder_when_another_was_faster(tmp_path):
+    with pytest.raises(InputError, match="something in it"):
+        with atomic_folder(tmp_path / "x") as folder:
+            (folder / "a").write_bytes(b"late")
+            fill(tmp_path / "x")
+    assert listing(tmp_path) == {"x/sub/a": b"new"} and len(list(tmp_path.iterdir())) == 1

@@ -9,7 +9,7 @@ from minicnn.cli import compress, main, train
 from minicnn.errors import InputError
 from minicnn.functional.kernels import default_backend
 
-VERBS = ["train", "compress", "evaluate", "info", "demo"]
+VERBS = ["scenes", "train", "compress", "evaluate", "info", "demo"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

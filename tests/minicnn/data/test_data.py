@@ -35,8 +35,9 @@ def test_generated_digits_are_as_load_data_promises(monkeypatch):
 
 
 def test_annotated_data_by_what_is_there(monkeypatch, tmp_path):
-    for name in ("load_voc", "load_coco"):
+    for name in ("load_voc", "load_coco", "load_scenes"):
         monkeypatch.setattr(data, name, lambda *args, name=name: (name, *args))
+    assert data.load_annotated("scenes", "val", ["x"]) == ("load_scenes", "val", ["x"])
     coco = tmp_path / "coco" / "annotations" / "instances_val.json"
     coco.parent.mkdir(parents=True)
     coco.write_text("")

@@ -1,0 +1,189 @@
+"""Generated scenes: the detection data set that needs no download.
+
+Digits and shapes, turned and stretched, on textured grounds, in colours lighter or darker than what they lie on; no two boxes overlap.
+Boxes are exact: the smallest that hold every pixel an object has coloured. A data set is a folder in PASCAL VOC's form.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.checkpoint.download import cache_folder
+from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
+from minicnn.data.digits import distorted
+from minicnn.data.pictures import JPEG_QUALITY, import_pillow
+from minicnn.data.voc import load_voc, xml_text
+from minicnn.errors import InputError
+from minicnn.files import atomic_folder
+from minicnn.progress import Progress
+
+SHAPES = ("circle", "square", "triangle")
+CLASS_NAMES = (BACKGROUND, *map(str, range(10)), *SHAPES)
+SIZE = (160, 120)               # width, height: small enough to learn within minutes
+COUNT = 900
+SMALLEST, LARGEST = 64, 4096    # pixels of a side
+FACTOR = 2                      # objects are drawn so many times larger, then reduced smoothly
+SIDES = (0.18, 0.45)            # an object's longer side over the picture's shorter
+MOST = 6                        # objects a picture
+TRIES = 20                      # places tried for each
+FAINTEST = 32                   # of 255: what an object covers less of a pixel it leaves alone, so that no box ends where nobody sees why
+CONTRAST = 60                   # of 255: least difference of brightness between an object and its ground
+LUMA = np.array([0.299, 0.587, 0.114])      # ITU-R BT.601
+VERSION = 1                     # in the name of the cached folder: raise it when anything here changes what is drawn
+
+
+def load_scenes(split, classes=None):
+    """A split ("train", "val", "trainval" or "test") of the built-in scenes, made in the cache folder if they are not there yet.
+
+    900 pictures of 160 x 120, the same on every machine with the same Pillow: 600 to train, 100 to choose, 200 to test.
+
+    Returns:
+        pictures: ``minicnn.data.annotated.AnnotatedPictures``.
+
+    Raises:
+        InputError: no such split, no place to write, or classes that lack one of ours.
+    """
+    folder = cache_folder() / f"scenes-{VERSION}"
+    if not folder.exists():
+        try:
+            write_scenes(folder)
+        except InputError:
+            if not folder.exists():             # else another process has made the same at the same time
+                raise
+    return load_voc(folder, split, CLASS_NAMES if classes is None else classes)
+
+
+def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
+    """Write a data set, whole or not at all.
+
+    Args:
+        folder: to be made; it may exist if it is empty.
+        size: (width, height) of each picture, pixels, 64 to 4096.
+        count: number of pictures, at least 9: two thirds for training, a ninth for validation, two ninths for tests.
+        seed: picture i of a seed and size is the same whatever the count.
+
+    Returns:
+        splits: {name: number of pictures}.
+
+    Raises:
+        InputError: another size or count, or a place that cannot be written.
+    """
+    width, height = size
+    if not (SMALLEST <= min(size) and max(size) <= LARGEST):
+        raise InputError(f"got pictures of {width} x {height}, expected sides of {SMALLEST} to {LARGEST} pixels. Choose another size.")
+    if not 9 <= count <= 999_999:
+        raise InputError(f"got {count} pictures, expected 9 to 999999: some for each split. Choose another number.")
+    image_module = import_pillow("drawing scenes")
+    names = [f"{i:06}" for i in range(1, count + 1)]
+    first, second = count - count // 9 - 2 * count // 9, count - 2 * count // 9
+    splits = {"train": names[:first], "val": names[first:second], "trainval": names[:second], "test": names[second:]}
+    with atomic_folder(folder) as place, Progress(count, "scenes") as progress:
+        for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (place / part).mkdir(parents=True)
+        for i, name in enumerate(names):
+            picture, boxes, labels = make_scene(width, height, 1 + i % (len(CLASS_NAMES) - 1), np.random.default_rng([seed, i]))
+            nothing = np.zeros(len(boxes), bool)
+            annotated = AnnotatedPicture(name, Path(f"{name}.jpg"), height, width, boxes, labels, nothing, nothing, box_areas(boxes))
+            image_module.fromarray(picture).save(place / "JPEGImages" / annotated.path, quality=JPEG_QUALITY)
+            (place / "Annotations" / f"{name}.xml").write_bytes(xml_text(annotated, CLASS_NAMES).encode())
+            progress.update(1)
+        for split, some in splits.items():
+            (place / "ImageSets" / "Main" / f"{split}.txt").write_bytes("".join(f"{name}\n" for name in some).encode())
+    return {split: len(some) for split, some in splits.items()}
+
+
+def make_scene(width, height, label, rng):
+    """Draw one picture.
+
+    Args:
+        width, height: pixels.
+        label: of its first object, so that a data set has enough of each class; the others' are random.
+        rng: numpy.random.Generator.
+
+    Returns:
+        picture: (H, W, 3) uint8; boxes: (G, 4) float32, whole pixels, continuous coordinates; labels: (G,) int64.
+    """
+    picture, boxes, labels = ground(width, height, rng), [], []
+    for _ in range(rng.integers(1, MOST + 1)):
+        side = round(rng.uniform(*SIDES) * min(width, height))
+        cover = draw_object(label, side, rng)
+        h, w = cover.shape
+        for _ in range(TRIES):
+            x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+            box = (x, y, x + w, y + h)
+            if not any(overlap(box, other) for other in boxes):
+                paint(picture[y:y + h, x:x + w], cover, rng)
+                boxes.append(box)
+                labels.append(label)
+                break
+        label = int(rng.integers(1, len(CLASS_NAMES)))
+    return picture, np.array(boxes, np.float32), np.array(labels, np.int64)
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def ground(width, height, rng):
+    """A texture of two similar colours with noise: (H, W, 3) uint8."""
+    y, x = np.mgrid[:height, :width] * (120 / min(width, height))           # as fine, for its size, in every picture
+    angle, period = rng.uniform(0, math.pi), rng.uniform(8, 40)
+    across, along = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    across, along = (values / period - np.floor(values / period) for values in (across, along))
+    blotches = smooth_noise(width, height, rng)
+    share = (blotches, across < 0.5, (across < 0.5) ^ (along < 0.5), abs(across - 0.5) * 2)[rng.integers(4)]
+    one = rng.uniform(40, 215, 3)
+    one = (one + one.mean()) / 2                                            # pale, so that objects stand out
+    other = one + rng.uniform(-45, 45, 3)
+    values = one + share[:, :, None] * (other - one) + 40 * (blotches[:, :, None] - 0.5) + rng.integers(-8, 9, (height, width, 1))
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def smooth_noise(width, height, rng):
+    """Random numbers on a coarse grid, spread smoothly: (H, W) in [0, 1]."""
+    from PIL import Image
+    grid = Image.fromarray(rng.integers(0, 256, (5, 6), np.uint8))
+    return np.asarray(grid.resize((width, height), Image.Resampling.BICUBIC), np.float64) / 255
+
+
+def draw_object(label, side, rng):
+    """What of each pixel an object covers: (h, w) uint8, the longer of h and w is ``side``, with something in every edge row and column."""
+    from PIL import Image, ImageDraw, ImageFont
+    canvas = 3 * FACTOR * side // 2
+    image = Image.new("L", (canvas, canvas))
+    draw, name = ImageDraw.Draw(image), CLASS_NAMES[label]
+    if name in SHAPES:
+        draw_shape(draw, name, canvas, rng)
+    else:
+        font = ImageFont.load_default(size=round(0.75 * canvas))
+        draw.text((canvas / 2, canvas / 2), name, fill=255, font=font, anchor="mm", stroke_width=round(canvas * rng.uniform(0, 0.04)))
+    image = distorted(image, rng)
+    image = image.crop(image.getbbox())
+    scale = side / max(image.size)
+    cover = np.asarray(image.resize([max(4, round(scale * length)) for length in image.size], Image.Resampling.BOX))
+    seen = cover >= FAINTEST
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    return (cover * seen)[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+
+
+def draw_shape(draw, name, canvas, rng):
+    """A filled circle, square or triangle, turned at random, in the middle of a square canvas."""
+    middle, radius = canvas / 2, 0.33 * canvas
+    if name == "circle":
+        draw.ellipse([middle - radius, middle - radius, middle + radius, middle + radius], fill=255)
+        return
+    corners, start = {"square": 4, "triangle": 3}[name], rng.uniform(0, 2 * math.pi)
+    angles = [start + 2 * math.pi * corner / corners for corner in range(corners)]
+    draw.polygon([(middle + radius * math.cos(angle), middle + radius * math.sin(angle)) for angle in angles], fill=255)
+
+
+def paint(part, cover, rng):
+    """Colour part (h, w, 3) uint8 of a picture in place where cover (h, w) says, lighter or darker than what is there."""
+    under = float((part @ LUMA).mean())
+    while True:
+        colour = rng.integers(0, 256, 3)
+        if abs(float(colour @ LUMA) - under) >= CONTRAST:
+            break
+    opaque = cover[:, :, None] / 255
+    part[:] = np.rint(part + opaque * (colour - part.astype(np.float64))).astype(np.uint8)
