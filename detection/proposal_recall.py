@@ -3,6 +3,7 @@
 import numpy as np
 
 from minicnn.detection.ranking import overlaps
+from minicnn.probe import probed
 
 COUNTS = (50, 100, 300)
 
@@ -28,3 +29,20 @@ def proposal_recall(annotated, proposals, counts=COUNTS, iou_threshold=0.5):
         for count in counts:
             found[count] += int(near[:count].any(axis=0).sum())
     return {count: number / objects if objects else None for count, number in found.items()}
+
+
+def with_proposals(model, image):
+    """Run a detector, and see what its box head looked at.
+
+    Args:
+        model: a ``FasterRCNN``.
+        image: (3, H, W) float32 in [0, 1].
+
+    Returns:
+        found: boxes (D, 4), scores (D,), labels (D,).
+        proposals: (R, 4) in the picture's pixels, best first.
+    """
+    seen = []
+    with probed(model, {"rpn": lambda maps, batch, proposals: seen.append((proposals[0], batch.sizes[0], batch.original_sizes[0]))}):
+        found, = model([image])
+    return found, model.transform.boxes_to_original(*seen[0])

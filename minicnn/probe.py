@@ -8,16 +8,16 @@ from minicnn.layers import Layer
 
 
 class Probe(Layer):
-    """Stands in for a layer, and shows every input and output to ``observe(x, y)``. Inference only."""
+    """Stands in for a layer, and shows every input and output to ``observe(x, y)``, of several inputs all. Inference only."""
 
     traceable = False
 
     def __init__(self, layer, observe):
         self.layer, self.observe = layer, observe
 
-    def __call__(self, x):
-        y = self.layer(x)
-        self.observe(x, y)
+    def __call__(self, *inputs):
+        y = self.layer(*inputs)
+        self.observe(*inputs, y)
         return y
 
 

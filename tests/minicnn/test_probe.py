@@ -29,6 +29,18 @@ def test_a_probe_sees_input_and_output():
     assert_array_equal(seen["head"][1], expected)
 
 
+class Sum(Layer):
+    def __call__(self, x, y):
+        return x + y
+
+
+def test_a_probe_sees_all_inputs():
+    model, seen = Sequential({"sum": Sum()}), []
+    with probed(model, {"sum": lambda *values: seen.append(values)}):
+        assert model.get_layer("sum")(1, 2) == 3
+    assert seen == [(1, 2, 3)]
+
+
 @pytest.mark.parametrize("error", [None, ZeroDivisionError])
 def test_the_model_is_as_before_even_after_an_error(error):
     model = network()
