@@ -9,25 +9,20 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
-import minicnn
-from minicnn.cli.output import at_least, trying
+from minicnn.cli.ahead import ahead
+from minicnn.cli.output import at_least, load_detector, report, too_large
 from minicnn.data.pictures import as_values, find_pictures, import_pillow, write_picture
 from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
-from minicnn.functional.kernels import use
 from minicnn.probe import timed
 from minicnn.progress import Progress
 
 EXAMPLE = "minicnn detect photo.jpg folder/ --weights W.npz --out drawn/"
 DRAWN_ABOVE = 0.5       # score
-TRIAL = 32              # pixels of a picture to try the network on
 STAGES = {"transform": "transform", "backbone": "backbone", "rpn": "rpn", "roi_heads": "heads"}      # path in the model: name in JSON
 
 
@@ -60,7 +55,7 @@ def run(args):
     paths = find_pictures(args.pictures)
     check_target(args.format, target, paths, args.weights)
     drawn = {} if args.out is None else drawn_paths(paths, args.out)
-    model = load_detector(args)
+    model = detector(args)
     if args.format == "comp4":
         check_class_names(comp4_names(model))
     for folder in (args.out, target if args.format == "comp4" else None):
@@ -75,7 +70,7 @@ def run(args):
             try:
                 picture, found, row = look(model, path, *reading())
             except InputError as error:
-                report(error)
+                report("detect", error)
                 failures += 1
             else:
                 rows.append(row)
@@ -131,16 +126,9 @@ def drawn_names(paths):
     return list(used.values())
 
 
-def load_detector(args):
+def detector(args):
     """The model of --weights, with the other options set."""
-    model = minicnn.load(args.weights)
-    if not hasattr(model, "detect"):
-        raise InputError(f"got {args.weights}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
-                         "fasterrcnn_vgg16.")
-    size, model.transform.min_size = model.transform.min_size, TRIAL
-    with trying(args.weights), use("reference"):
-        model([np.zeros((3, TRIAL, TRIAL), np.float32)])
-    model.transform.min_size = size
+    model = load_detector(args.weights)
     if args.score_threshold is not None:
         model.roi_heads.score_thresh = args.score_threshold
     model.transform.min_size = args.min_size or model.transform.min_size
@@ -158,17 +146,6 @@ def progress(total, talks):
             yield bar.update
 
 
-def ahead(function, items):
-    """(item, the ``result`` of function(item)) of each, where the next item's work begins while the caller is busy with this one."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = deque()
-        for item in items:
-            coming.append((item, pool.submit(function, item).result))
-            if len(coming) > 1:
-                yield coming.popleft()
-        yield from coming
-
-
 def read(path):
     """A picture's values, and the milliseconds that it took to read them."""
     start = time.perf_counter()
@@ -183,8 +160,7 @@ def look(model, path, picture, read_milliseconds):
         with timed(model, STAGES) as spent:
             found = model.detect(picture)
     except MemoryError as error:
-        raise InputError(f"{path}: got a picture of {picture.shape[1]} x {picture.shape[0]} that takes more memory than there is, expected "
-                         "a smaller one. Make it, or --min-size and --max-size, smaller.") from error
+        raise too_large(path, picture, "it, or --min-size and --max-size,") from error
     total = 1000 * (time.perf_counter() - start)
     milliseconds = {"read": read_milliseconds, **{name: spent[stage] for stage, name in STAGES.items()}, "total": total}
     return picture, found, {"image": printable(path), "width": picture.shape[1], "height": picture.shape[0],
@@ -194,11 +170,6 @@ def look(model, path, picture, read_milliseconds):
 def printable(path):
     """A name that is not UTF-8 must not spoil the results of all others."""
     return str(path).encode(errors="replace").decode()
-
-
-def report(error):
-    """One line on standard error, over the progress bar if there is one."""
-    print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn detect: error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def line(row, found):

@@ -14,9 +14,12 @@ import numpy as np
 import minicnn
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, sha256
+from minicnn.functional.kernels import use
 from minicnn.training import Recipe
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
+
+TRIAL = 32              # pixels of a picture to try a detector on
 
 
 def add_json(verb):
@@ -69,14 +72,35 @@ def check_outputs(args, *paths):
             check_writable(path)
 
 
+def load_network(path):
+    """The network in a file, a classifier or a detector, tried once."""
+    model = minicnn.load(path)
+    if hasattr(model, "detect"):
+        size, model.transform.min_size = model.transform.min_size, TRIAL
+        with trying(path), use("reference"):
+            model([np.zeros((3, TRIAL, TRIAL), np.float32)])
+        model.transform.min_size = size
+    else:
+        with trying(path):
+            model(np.zeros((1, *model.input_shape), np.float32))
+    return model
+
+
 def load_classifier(path):
     """The classifier in a file, tried once."""
-    model = minicnn.load(path)
+    model = load_network(path)
     if hasattr(model, "detect"):
         raise InputError(f"got {path}, which is a {model.architecture}, a detector, expected a classifier. Give the file of one, such as "
                          "lenet5; 'minicnn detect' runs a detector.")
-    with trying(path):
-        model(np.zeros((1, *model.input_shape), np.float32))
+    return model
+
+
+def load_detector(path):
+    """The detector in a file, tried once."""
+    model = load_network(path)
+    if not hasattr(model, "detect"):
+        raise InputError(f"got {path}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
+                         "fasterrcnn_vgg16.")
     return model
 
 
@@ -107,6 +131,17 @@ def emit(args, document, text):
         with atomic_write(args.json) as file:
             file.write(line.encode())
     print(text)
+
+
+def report(verb, error):
+    """One line on standard error, over the progress bar if there is one: something is left out, and the rest goes on."""
+    print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def too_large(path, picture, what):
+    """The error for a picture (H, W, 3) that there is not memory enough for; what: is to be made smaller."""
+    return InputError(f"{path}: got a picture of {picture.shape[1]} x {picture.shape[0]} that takes more memory than there is, expected "
+                      f"a smaller one. Make {what} smaller.")
 
 
 def table(headers, rows):

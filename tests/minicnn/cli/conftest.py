@@ -1,5 +1,6 @@
 """A data set and networks small enough to train within a test, made once a session."""
 
+import copy
 import gzip
 import importlib.util
 import os
@@ -9,7 +10,9 @@ import sys
 
 import numpy as np
 import pytest
+from small_detector import small_detector
 
+import minicnn
 from minicnn.cli.main import main
 from minicnn.data import mnist
 from minicnn.data.digits import make_digits
@@ -68,6 +71,26 @@ def nets(data, tmp_path_factory):
         assert main(["compress", str(folder / "lenet.npz"), "--data", str(data), "--target-parameters", "0.5",
                      "--finetune-epochs", "1", "--out", str(folder / "small.npz")]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """The file of a detector that fires dozens of boxes."""
+    path = tmp_path_factory.mktemp("detector") / "detector.npz"
+    minicnn.save(path, small_detector())
+    return path
+
+
+@pytest.fixture(scope="session")
+def loaded(weights):
+    return minicnn.load(weights)
+
+
+@pytest.fixture
+def read_once(monkeypatch, weights, loaded):
+    """A verb gets a copy of the detector, instead of reading the 60 MB again for every test."""
+    load = minicnn.load
+    monkeypatch.setattr(minicnn, "load", lambda path: copy.deepcopy(loaded) if str(path) == str(weights) else load(path))
 
 
 @pytest.fixture

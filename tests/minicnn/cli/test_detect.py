@@ -2,17 +2,16 @@
 
 import copy
 import csv
-import importlib.util
 import io
 import json
 import re
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from small_detector import CLASSES, scene
 
 import minicnn
 from minicnn.cli import detect
@@ -21,52 +20,15 @@ from minicnn.cli.main import main
 from minicnn.data.pictures import read_picture, write_picture
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
-from minicnn.errors import InputError
 from minicnn.layers import Conv2d
 
-CLASSES = ["__background__", "cat", "traffic light", "N/A", "dog"]
-
-
-def scene(height, width, seed=0):
-    """Random squares of many sizes, one upon another."""
-    rng = np.random.default_rng(seed)
-    squares = [np.kron(rng.normal(0, 30, (height // side + 1, width // side + 1, 3)), np.ones((side, side, 1)))[:height, :width]
-               for side in (1, 2, 4, 8, 16, 32)]
-    return np.clip(128 + sum(squares), 0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """The file of a detector that fires dozens of boxes."""
-    spec = importlib.util.spec_from_file_location("sane", Path(__file__).parents[2] / "detection" / "sane.py")
-    sane = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sane)
-    image = scene(90, 120).transpose(2, 0, 1).astype(np.float32) / 255
-    model = sane.sane_detector("fasterrcnn_vgg16", image, num_classes=5, box_head_width=16, min_size=32, max_size=64,
-                               anchor_sizes=((16, 32, 64),))
-    model.roi_heads.box_predictor.cls_score.bias[0] -= 3            # some surer ones among them
-    model.record["class_names"] = CLASSES
-    path = tmp_path_factory.mktemp("detector") / "detector.npz"
-    minicnn.save(path, model)
-    return path
-
-
-@pytest.fixture(scope="session")
-def loaded(weights):
-    return minicnn.load(weights)
+pytestmark = pytest.mark.usefixtures("read_once")
 
 
 @pytest.fixture
 def model(loaded):
     """A copy of the detector, whose settings a test may change."""
     return copy.deepcopy(loaded)
-
-
-@pytest.fixture(autouse=True)
-def read_once(monkeypatch, weights, loaded):
-    """The verb gets a copy too, instead of reading the 60 MB again for every test."""
-    load = minicnn.load
-    monkeypatch.setattr(minicnn, "load", lambda path: copy.deepcopy(loaded) if str(path) == str(weights) else load(path))
 
 
 @pytest.fixture
@@ -192,26 +154,6 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, weights, shots):
     assert [line.split()[0] for line in out.splitlines()[::2]] == shots
     assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
-
-
-def test_one_picture_is_read_ahead_while_another_is_looked_at():
-    begun, seen = [threading.Event() for _ in range(4)], []
-
-    def read(number):
-        begun[number].set()
-        if number == 2:
-            raise InputError("a bad picture")
-        return 10 * number
-
-    for number, reading in detect.ahead(read, range(4)):
-        assert number == 3 or begun[number + 1].wait(10)
-        assert number >= 2 or not begun[number + 2].is_set()                    # one: more would fill the memory
-        if number == 2:
-            with pytest.raises(InputError, match="a bad picture"):
-                reading()
-        else:
-            seen.append(reading())
-    assert seen == [0, 10, 30]
 
 
 def test_nothing_but_bad_pictures(run, weights, here):
