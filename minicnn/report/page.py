@@ -6,7 +6,7 @@ STYLE = """
 :root { color-scheme: light }
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; max-width: 1080px; padding: 0 16px 48px }
 h1 { font-size: 1.5em; line-height: 1.25 } h2 { font-size: 1.2em; margin-top: 2em } h3 { font-size: 1em; margin-bottom: .2em }
-p { max-width: 46em }
+p { max-width: 46em } h1, p { overflow-wrap: anywhere }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums }
 th, td { padding: .25em .6em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }

@@ -1,0 +1,158 @@
+"""The page that shows how good a detector is: its averages, its curves, its errors, and the pictures where it is worst."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.data.pictures import import_pillow
+from minicnn.files import atomic_write
+from minicnn.report.page import page, table
+from minicnn.report.svg import COLORS, Series, chart
+
+RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
+KINDS = {
+    "class": "the wrong class: an object of another class is there", "place": "the right class, too far from its object",
+    "both": "wrong class and wrong place", "duplicate": "an object that was found already", "background": "nothing is there",
+    "missed": "objects that no detection is about",
+}
+WIDEST = 480                    # pixels of a picture on the page
+CURVE_POINTS = 150              # of a curve; more cannot be seen
+TRUE, GOOD, BAD, OTHER = "#009e73", "#0072b2", "#d55e00", "#777777"
+LOOKS = {"right": GOOD, "wrong": BAD, "ignored": OTHER}
+
+
+def write_report(folder, document, curves, worst):
+    """Write ``report.html``.
+
+    Args:
+        folder: an existing folder.
+        document: what ``minicnn evaluate --json`` prints for a detector.
+        curves: {class: (recall (I,), precision (I,)) at each right detection}.
+        worst: list of {"name", "pixels", "missed", "false", "truths", "found"}, see ``worst_pictures`` of the verb.
+
+    Returns:
+        path: of the page.
+    """
+    source = document.get("file", document.get("detections"))
+    mean, intervals = document["mAP"], document["intervals"]
+    body = [
+        f"<p>{html.escape(source)} on {document['pictures']:,} pictures of {html.escape(document['data'])}, "
+        f"{html.escape(document['split'])}: {document['objects']:,} objects count, {document['difficult']:,} difficult ones "
+        f"or crowds do not. Mean average precision is <b>{points(mean['voc07'])} %</b> by VOC 2007's eleven levels, "
+        f"{points(mean['voc10'])} % by the area under the curve (VOC 2010), "
+        f"{points(mean['coco'])} % over COCO's ten thresholds.</p>",
+        f"<p>An interval holds {100 * intervals['level']:.0f} % of {intervals['replicates']:,} draws of as many pictures with "
+        "replacement: so far may a figure move with other pictures of the same kind.</p>",
+        "<h2>Averages</h2>", averages_table(document), "<h2>COCO’s numbers</h2>", coco_table(document["coco"]),
+        "<h2>Precision against recall</h2>",
+        "<p>By VOC’s rules, at overlaps above 0.5: going down the list of detections by score, the share of right ones over the share of "
+        "objects found.</p>", curves_charts(curves, document["per_class"]),
+        "<h2>Errors</h2>",
+        "<p>The kinds of TIDE (Bolya et al. 2020), and what mean AP at overlap 0.5 would gain if all of one kind were mended.</p>",
+        errors_table(document["errors"]),
+    ]
+    if "proposal_recall" in document:
+        body += ["<h2>Proposals</h2>", "<p>Objects that one of the first proposals of a picture overlaps by at least 0.5.</p>",
+                 table(("proposals", "recall, %"), [(count, points(share)) for count, share in document["proposal_recall"].items()])]
+    body += ["<h2>The worst pictures</h2>", pictures_section(worst)]
+    path = Path(folder, "report.html")
+    with atomic_write(path) as file:
+        file.write(page(f"Detection: {Path(source).name}", "".join(body)).encode())
+    return str(path)
+
+
+def points(share):
+    return "–" if share is None else f"{100 * share:.2f}"
+
+
+def span(ends):
+    return "–" if ends is None else f"{points(ends[0])} to {points(ends[1])}"
+
+
+def averages_table(document):
+    """A row a class, then the means."""
+    rows = [(name, f"{row['objects']:,}", f"{row['detections']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in RULES),
+             span(row["intervals"]["voc07"])) for name, row in document["per_class"].items()]
+    rows.append(("mean", f"{document['objects']:,}", "", "", *(points(document["mAP"][rule]) for rule in RULES),
+                 span(document["intervals"]["voc07"])))
+    return table(("class", "objects", "detections", "found", *(f"{title}, %" for title in RULES.values()), "interval of VOC07"), rows)
+
+
+def coco_table(numbers):
+    names = list(numbers)
+    return table(("precision", *names[:6]), [("%", *(points(numbers[name]) for name in names[:6]))]) + table(
+        ("recall", *names[6:]), [("%", *(points(numbers[name]) for name in names[6:]))])
+
+
+def errors_table(errors):
+    return table(("error", "number", "costs AP50, points", ""),
+                 [(kind, f"{row['count']:,}", points(row["dAP"]), KINDS[kind]) for kind, row in errors.items()])
+
+
+def curves_charts(curves, per_class):
+    """A small chart for every class with objects."""
+    figures = []
+    for name, (recall, precision) in curves.items():
+        if not per_class[name]["objects"]:
+            continue
+        some = np.unique(np.linspace(0, len(recall) - 1, min(len(recall), CURVE_POINTS)).astype(int)) if len(recall) else []
+        line = Series(name, recall[some].tolist() if len(recall) else [], precision[some].tolist() if len(recall) else [], COLORS[0],
+                      [None] * len(some), line=len(some) > 0)
+        frame = Series("", [0, 1], [0, 1], COLORS[0], [None, None])             # so that all charts have the same axes
+        figures.append(f"<figure>{chart([line, frame], 'recall', 'precision', f'Precision against recall: {name}')}<figcaption>"
+                       f"{html.escape(name)}: {points(per_class[name]['voc07'])} %</figcaption></figure>")
+    return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def pictures_section(worst):
+    """The pictures with what is there and what was found drawn on them."""
+    if not worst:
+        return "<p>None: nothing is wrong above a score of 0.5, or the pictures could not be read.</p>"
+    entries = (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))
+    key = "".join(f'<span><i style="color:{color}">■</i> {name}</span>' for name, color in entries)
+    figures = "".join(f"<figure>{drawing(one)}<figcaption>{html.escape(one['name'])}: {one['missed']} missed, {one['false']} false"
+                      "</figcaption></figure>" for one in worst)
+    return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
+            f'<p class="key">{key}</p><div class="charts">{figures}</div>')
+
+
+def drawing(one):
+    """An SVG: the picture, its objects, and upon them the detections with their names and scores."""
+    height, width = one["pixels"].shape[:2]
+    scale = min(1, WIDEST / max(height, width))
+    unit = width / 300                  # all are shown equally wide: so lines and letters look alike in pictures of any size
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
+             f'font-size="{10 * unit:.1f}"><title>{html.escape(one["name"])}: objects and detections</title>'
+             f'<image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
+    parts += [frame(box, TRUE, 3.5 * unit, f' stroke-dasharray="{6 * unit:.1f} {4 * unit:.1f}"' * (not counts)) for box, _, counts in
+              one["truths"]]
+    for box, name, score, verdict in sorted(one["found"], key=lambda row: row[2]):           # the surest on top
+        parts += [frame(box, LOOKS[verdict], 1.5 * unit), tag(box, f"{name} {score:.2f}", LOOKS[verdict], unit, (height, width))]
+    return "".join(parts) + "</svg>"
+
+
+def frame(box, color, line, more=""):
+    x1, y1, x2, y2 = box
+    return (f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}" fill="none" stroke="{color}" '
+            f'stroke-width="{line:.1f}"{more}/>')
+
+
+def tag(box, text, color, unit, size):
+    """A name within its box's upper left corner, or the picture's of size (h, w); white with a rim of the box's colour."""
+    height, width = size
+    x = max(0, min(box[0], width - 6 * unit * len(text))) + 3 * unit
+    y = max(0, min(box[1], height - 14 * unit)) + 11 * unit
+    return (f'<text x="{x:.1f}" y="{y:.1f}" fill="#fff" stroke="{color}" stroke-width="{3 * unit:.1f}" paint-order="stroke">'
+            f"{html.escape(text)}</text>")
+
+
+def jpeg(pixels, scale):
+    """Pixels (H, W, 3) uint8 as a JPEG in a data URI, made smaller."""
+    picture = import_pillow("drawing").fromarray(pixels)
+    height, width = pixels.shape[:2]
+    stream = io.BytesIO()
+    picture.resize((max(1, round(width * scale)), max(1, round(height * scale)))).save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
