@@ -14,7 +14,8 @@ import numpy as np
 from minicnn.detection.formats import comp4_file
 from minicnn.errors import InputError
 
-LONGEST_NUMBER = 40         # characters of a line that a message shows of it
+LONGEST = 40                # characters of a line that a message shows of it
+NO_CLASS = "N/A"            # what COCO's gaps are called; no detection of it counts
 
 
 def read_detections(path, annotated):
@@ -66,6 +67,7 @@ def comp4_rows(folder, class_names):
     if not there:
         raise InputError(f"got the folder {folder}, expected files {comp4_file('CLASS')} in it. Give the folder that has them, or a "
                          "JSON file.")
+    there.pop(comp4_file(NO_CLASS), None)
     check_classes(f"the files in {folder}", there, files)
     for name, label in files.items():
         for number, line in enumerate(read_text(there[name]).splitlines(), start=1):
@@ -79,7 +81,7 @@ def comp4_row(line, label, where):
     try:
         score, x1, y1, x2, y2 = map(float, texts)
     except ValueError:
-        raise InputError(f"got {line[:LONGEST_NUMBER]!r} in {where}, expected a picture and five numbers: score, xmin, ymin, xmax, ymax. "
+        raise InputError(f"got {line[:LONGEST]!r} in {where}, expected a picture and five numbers: score, xmin, ymin, xmax, ymax. "
                          "Mend the line.") from None
     return picture, label, *checked(score, (x1 - 1, y1 - 1, x2, y2), where)
 
@@ -95,12 +97,13 @@ def json_rows(path, class_names):
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(f"got {path}, which cannot be read ({type(error).__name__}: {str(error)[:100]}), expected the rows that \"minicnn "
                          "detect --json\" writes. Make the file again.") from error
-    check_classes(f"the detections in {path}", {name for _, found in rows for name, *_ in found}, labels, complete=False)
+    check_classes(f"the detections in {path}", {name for _, found in rows for name, *_ in found} - {NO_CLASS}, labels,
+                  complete=False)
     (image, count), = Counter(image for image, _ in rows).most_common(1) or [("", 0)]
     if count > 1:
         raise InputError(f"got the picture {image} {count} times in {path}, expected each once. Remove the others.")
     for image, found in rows:
-        for name, score, box in found:
+        for name, score, box in (one for one in found if one[0] != NO_CLASS):
             yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {image}")
 
 

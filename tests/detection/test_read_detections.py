@@ -64,6 +64,14 @@ def test_pictures_that_the_split_lacks_are_told(comp4, rows):
         assert left_out == {"000003": 1} and [len(scores) for _, scores, _ in found] == [0, 2]
 
 
+def test_cocos_gaps_are_no_class(comp4, rows):
+    (comp4 / "comp4_det_test_N_A.txt").write_text("000001 0.5 1 1 2 2\n")
+    gap = {"label": 12, "name": "N/A", "score": 0.5, "box": [1, 2, 3, 4]}
+    for path in (comp4, rows([*ROWS[:2], {**ROWS[2], "detections": [*ROWS[2]["detections"], gap]}])):
+        found, left_out = read_detections(path, SET)
+        assert [len(scores) for _, scores, _ in found] == [0, 2, 1] and left_out == {}
+
+
 def test_a_picture_goes_by_its_name_or_its_files():
     set_ = annotated([picture("397133", [])])
     set_.pictures[0].path = set_.pictures[0].path.with_name("COCO_val_000397133.jpg")

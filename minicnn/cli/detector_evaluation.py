@@ -1,0 +1,139 @@
+"""How ``minicnn evaluate`` measures a detector: its detections, from pictures or from files; the tables; the page."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from minicnn.cli.ahead import ahead
+from minicnn.cli.bench import fitted
+from minicnn.cli.output import report, table, too_large
+from minicnn.data.annotated import read_annotated
+from minicnn.data.pictures import as_input, as_picture
+from minicnn.detection.average_precision import precision_recall
+from minicnn.detection.proposal_recall import with_proposals
+from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
+from minicnn.detection.read_detections import NO_CLASS, check_classes, read_detections
+from minicnn.errors import InputError
+from minicnn.progress import Progress
+from minicnn.report.detection import write_report
+
+TITLES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
+SHOWN_ABOVE, WORST = 0.5, 8         # score of what is drawn on a page; pictures on it
+VERDICTS = {RIGHT: "right", WRONG: "wrong", IGNORED: "ignored"}
+
+
+def look_at(file, model, annotated):
+    """Run a detector on each picture, the next one read meanwhile.
+
+    Returns:
+        annotated: with the pictures that could be read.
+        found, proposals: of each, see ``detection.evaluate``.
+        problems: a line for each that could not.
+    """
+    labels = label_map(model.record["class_names"], annotated.class_names, file)
+    kept, found, proposals, problems = [], [], [], []
+    with Progress(len(annotated.pictures), "evaluate") as bar:
+        for picture, reading in ahead(read_annotated, annotated.pictures):
+            try:
+                values = reading()
+                try:
+                    (boxes, scores, mine), offered = with_proposals(model, as_input(values))
+                except MemoryError as error:
+                    raise too_large(picture.path, values, "the model's min_size and max_size, or the picture,") from error
+            except InputError as error:
+                report("evaluate", error)
+                problems.append(str(error))
+            else:
+                mine = labels[mine]
+                kept.append(picture)
+                found.append((boxes[mine > 0], scores[mine > 0], mine[mine > 0]))
+                proposals.append(offered)
+            bar.update(1)
+    if not kept:
+        raise InputError(f"got {len(problems)} pictures, none of which can be read, expected some. Put them where their annotations say.")
+    return replace(annotated, pictures=kept), found, proposals, problems
+
+
+def label_map(names, class_names, file):
+    """(K,) int64: the data's label for each of the network's, by name; 0 for names that stand for no class."""
+    labels = {name: label for label, name in enumerate(class_names)}
+    check_classes(file, {name for name in names[1:] if name != NO_CLASS}, set(class_names[1:]))
+    return np.array([0, *(labels.get(name, 0) for name in names[1:])])
+
+
+def detections_of(path, annotated):
+    """The same from files; proposals are not in them."""
+    found, left_out = read_detections(path, annotated)
+    problems = []
+    if left_out:
+        problems = [f"{sum(left_out.values())} detections in {len(left_out)} pictures, such as {next(iter(left_out))}, are left out: they "
+                    f"are not among the {len(annotated.pictures)} pictures of the data."]
+        report("evaluate", problems[0])
+    return annotated, found, None, problems
+
+
+def evaluation_text(document, source):
+    """The tables for a terminal, at most 80 wide."""
+    intervals = document["intervals"]
+    numbers = [f"{document[key]:,}" for key in ("pictures", "objects", "difficult")]
+    parts = [f"{source}, {document['split']}:", f"{numbers[0]} pictures, {numbers[1]} objects and {numbers[2]} that do not count", "",
+             fitted(("class", "objects", "found", *(f"{title}, %" for title in TITLES.values())),
+                    [(name, f"{row['objects']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in TITLES))
+                     for name, row in document["per_class"].items()]),
+             "", table(("mean AP, %", "", f"{100 * intervals['level']:.0f} % interval"),
+                       [(title, points(document["mAP"][rule]), span(intervals[rule])) for rule, title in TITLES.items()]),
+             "", table(("COCO, %", *list(document["coco"])[:6]), [("", *map(points, list(document["coco"].values())[:6]))]),
+             "", table(("COCO, %", *list(document["coco"])[6:]), [("", *map(points, list(document["coco"].values())[6:]))]),
+             "", table(("error", "number", "costs AP50"),
+                       [(kind, f"{row['count']:,}", points(row["dAP"])) for kind, row in document["errors"].items()])]
+    if "proposal_recall" in document:
+        recalls = document["proposal_recall"]
+        parts += ["", table(("proposals", *recalls), [("recall, %", *map(points, recalls.values()))])]
+    return "\n".join(parts)
+
+
+def points(share):
+    """0.12345 -> 12.35, None -> -."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def span(ends):
+    return "-" if ends is None else " to ".join(map(points, ends))
+
+
+def write_page(folder, document, annotated, evaluation):
+    """Write the HTML page; returns its path."""
+    curves = {ranking.name: precision_recall(one.voc, one.objects.sum()) for ranking, one in zip(evaluation.rankings, evaluation.matches)}
+    return write_report(folder, document, curves, worst_pictures(annotated, evaluation))
+
+
+def worst_pictures(annotated, evaluation):
+    """Up to ``WORST`` of the pictures with most objects missed and false detections, those of a higher score than a half counted.
+
+    Returns:
+        list of {"name", "pixels": (H, W, 3) uint8, "missed", "false": numbers, "truths": [(box, name, does it count?)], "found": [(box,
+        name, score, "right" or "wrong" or "ignored")]}; pictures that cannot be read are not among them.
+    """
+    count = len(annotated.pictures)
+    missed, false = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for one in evaluation.matches:
+        sure = one.scores > SHOWN_ABOVE
+        missed += one.objects - np.bincount(one.pictures[sure & (one.voc == RIGHT)], minlength=count)
+        false += np.bincount(one.pictures[sure & (one.voc == WRONG)], minlength=count)
+    worst = []
+    for place in np.argsort(-(missed + false), kind="stable"):
+        if missed[place] + false[place] == 0 or len(worst) == WORST:
+            break
+        picture = annotated.pictures[place]
+        try:
+            pixels = as_picture(picture.path)
+        except InputError:
+            continue
+        truths = [(box, annotated.class_names[label], not (difficult or crowd)) for box, label, difficult, crowd in
+                  zip(picture.boxes.tolist(), picture.labels, picture.difficult, picture.crowd)]
+        found = [(ranking.boxes[i].tolist(), ranking.name, float(ranking.scores[i]), VERDICTS[one.voc[i]])
+                 for ranking, one in zip(evaluation.rankings, evaluation.matches)
+                 for i in np.flatnonzero((ranking.pictures == place) & (ranking.scores > SHOWN_ABOVE))]
+        worst.append({"name": picture.name, "pixels": pixels, "missed": int(missed[place]), "false": int(false[place]), "truths": truths,
+                      "found": found})
+    return worst
