@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from annotated_sets import annotated, picture, random_set
 from coco_loops import overlap
+from numpy.testing import assert_array_equal
+from small_detector import scene, small_detector
 
-from minicnn.detection.proposal_recall import proposal_recall
+from minicnn.detection.proposal_recall import proposal_recall, with_proposals
 
 
 def test_by_hand():
@@ -27,3 +29,19 @@ def test_equals_loops():
         assert proposal_recall(set_, proposals, (count,)) == {count: pytest.approx(np.mean(hits))}
     with pytest.raises(ValueError):
         proposal_recall(set_, proposals[1:])
+
+
+def test_proposals_are_what_the_box_head_looked_at(backend):
+    """In the picture's pixels; the detections are those without looking, and afterwards the model is as before."""
+    model, image = small_detector(), scene(60, 90).transpose(2, 0, 1).astype(np.float32) / 255
+    layers = list(model.named_layers())
+    found, proposals = with_proposals(model, image)
+    for got, expected in zip(found, model([image])[0], strict=True):
+        assert_array_equal(got, expected)
+    assert list(model.named_layers()) == layers
+
+    batch = model.transform([image])
+    expected, = model.rpn(model.backbone(batch.pixels), batch)
+    assert len(proposals) == len(expected) > 20
+    assert np.abs(proposals - expected * np.float32([90 / batch.sizes[0][1], 60 / batch.sizes[0][0]] * 2)).max() < 0.01
+    assert (proposals >= 0).all() and (proposals <= [90.01, 60.01, 90.01, 60.01]).all()

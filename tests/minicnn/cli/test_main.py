@@ -9,7 +9,7 @@ from minicnn.cli import compress, main, train
 from minicnn.errors import InputError
 from minicnn.functional.kernels import default_backend
 
-VERBS = ["scenes", "train", "compress", "evaluate", "info", "demo"]
+VERBS = ["scenes", "train", "compress", "evaluate", "compare", "info", "demo"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -49,7 +49,7 @@ def test_the_overview_has_a_line_and_an_example_for_every_verb(run, monkeypatch)
     (["compress", "a.npz", "--out", "b.npz", "--target-macs", "1", "--method", "l3"], "l3"),
     (["compress", "a.npz", "--out", "b.npz", "--target-macs", "1", "--clusters", "1"], "at least 2"),
     (["compress", "a.npz", "--out", "b.npz", "--target-macs", "1", "--minimum", "0"], "at least 1"),
-    (["evaluate", "a.npz", "--split", "dev"], "dev"), (["info"], "FILE"), (["demo", "--seed", "x"], "x"),
+    (["compare", "a.json"], "B.json"), (["info"], "FILE"), (["demo", "--seed", "x"], "x"),
 ])
 def test_usage_errors_are_one_line(run, here, argv, expected):
     status, out, err = run(*argv)
