@@ -111,18 +111,18 @@ def worst_pictures(annotated, evaluation):
     """Up to ``WORST`` of the pictures with most objects missed and false detections, those of a higher score than a half counted.
 
     Returns:
-        list of {"name", "pixels": (H, W, 3) uint8, "missed", "false": numbers, "truths": [(box, name, does it count?)], "found": [(box,
-        name, score, "right" or "wrong" or "ignored")]}; pictures that cannot be read are not among them.
+        list of what ``minicnn.report.detection.write_report`` takes; pictures that cannot be read are not among them.
     """
     count = len(annotated.pictures)
-    missed, false = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    for one in evaluation.matches:
+    missed, false = {}, np.zeros(count, np.int64)
+    for ranking, one in zip(evaluation.rankings, evaluation.matches):
         sure = one.scores > SHOWN_ABOVE
-        missed += one.objects - np.bincount(one.pictures[sure & (one.voc == RIGHT)], minlength=count)
+        missed[ranking.name] = one.objects - np.bincount(one.pictures[sure & (one.voc == RIGHT)], minlength=count)
         false += np.bincount(one.pictures[sure & (one.voc == WRONG)], minlength=count)
+    errors = sum(missed.values()) + false
     worst = []
-    for place in np.argsort(-(missed + false), kind="stable"):
-        if missed[place] + false[place] == 0 or len(worst) == WORST:
+    for place in np.argsort(-errors, kind="stable"):
+        if errors[place] == 0 or len(worst) == WORST:
             break
         picture = annotated.pictures[place]
         try:
@@ -134,6 +134,6 @@ def worst_pictures(annotated, evaluation):
         found = [(ranking.boxes[i].tolist(), ranking.name, float(ranking.scores[i]), VERDICTS[one.voc[i]])
                  for ranking, one in zip(evaluation.rankings, evaluation.matches)
                  for i in np.flatnonzero((ranking.pictures == place) & (ranking.scores > SHOWN_ABOVE))]
-        worst.append({"name": picture.name, "pixels": pixels, "missed": int(missed[place]), "false": int(false[place]), "truths": truths,
-                      "found": found})
+        worst.append({"name": picture.name, "pixels": pixels, "truths": truths, "found": found,
+                      "missed": {name: int(counts[place]) for name, counts in missed.items() if counts[place]}})
     return worst

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ def write_report(folder, document, curves, worst):
         folder: an existing folder.
         document: what ``minicnn evaluate --json`` prints for a detector.
         curves: {class: (recall (I,), precision (I,)) at each right detection}.
-        worst: list of {"name", "pixels", "missed", "false", "truths", "found"}, see ``worst_pictures`` of the verb.
+        worst: list of {"name", "pixels": (H, W, 3) uint8, "missed": {class: number}, "truths": [(box, class, does it count?)], "found":
+            [(box, class, score, a key of ``LOOKS``)]}.
 
     Returns:
         path: of the page.
@@ -113,40 +115,38 @@ def pictures_section(worst):
         return "<p>None: nothing is wrong above a score of 0.5, or the pictures could not be read.</p>"
     entries = (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))
     key = "".join(f'<span><i style="color:{color}">■</i> {name}</span>' for name, color in entries)
-    figures = "".join(f"<figure>{drawing(one)}<figcaption>{html.escape(one['name'])}: {one['missed']} missed, {one['false']} false"
-                      "</figcaption></figure>" for one in worst)
+    figures = "".join(f"<figure>{drawing(one)}<figcaption>{caption(one)}</figcaption></figure>" for one in worst)
     return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
             f'<p class="key">{key}</p><div class="charts">{figures}</div>')
 
 
+def caption(one):
+    """000123: 3 missed (cat 2, dog 1), 1 false (cat 1)"""
+    texts = []
+    for what, counts in (("missed", one["missed"]), ("false", Counter(name for _, name, _, verdict in one["found"] if verdict == "wrong"))):
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        texts.append(f"{sum(counts.values())} {what}{f' ({listed})' * bool(listed)}")
+    return html.escape(f"{one['name']}: {', '.join(texts)}")
+
+
 def drawing(one):
-    """An SVG: the picture, its objects, and upon them the detections with their names and scores."""
+    """An SVG: the picture, its objects, and upon them the detections; a box's name shows where the pointer rests on it."""
     height, width = one["pixels"].shape[:2]
     scale = min(1, WIDEST / max(height, width))
-    unit = width / 300                  # all are shown equally wide: so lines and letters look alike in pictures of any size
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
-             f'font-size="{10 * unit:.1f}"><title>{html.escape(one["name"])}: objects and detections</title>'
-             f'<image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
-    parts += [frame(box, TRUE, 3.5 * unit, f' stroke-dasharray="{6 * unit:.1f} {4 * unit:.1f}"' * (not counts)) for box, _, counts in
-              one["truths"]]
-    for box, name, score, verdict in sorted(one["found"], key=lambda row: row[2]):           # the surest on top
-        parts += [frame(box, LOOKS[verdict], 1.5 * unit), tag(box, f"{name} {score:.2f}", LOOKS[verdict], unit, (height, width))]
+    unit = width / 340                          # all are shown about equally wide: so lines look alike in pictures of any size
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(one["name"])}: '
+             f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
+    parts += [frame(box, name, TRUE, 3 * unit, f' stroke-dasharray="{5 * unit:.1f} {4 * unit:.1f}"' * (not counts))
+              for box, name, counts in one["truths"]]
+    parts += [frame(box, f"{name} {score:.2f}", LOOKS[verdict], 1.5 * unit)
+              for box, name, score, verdict in sorted(one["found"], key=lambda row: row[2])]        # the surest on top
     return "".join(parts) + "</svg>"
 
 
-def frame(box, color, line, more=""):
+def frame(box, name, color, line, more=""):
     x1, y1, x2, y2 = box
     return (f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}" fill="none" stroke="{color}" '
-            f'stroke-width="{line:.1f}"{more}/>')
-
-
-def tag(box, text, color, unit, size):
-    """A name within its box's upper left corner, or the picture's of size (h, w); white with a rim of the box's colour."""
-    height, width = size
-    x = max(0, min(box[0], width - 6 * unit * len(text))) + 3 * unit
-    y = max(0, min(box[1], height - 14 * unit)) + 11 * unit
-    return (f'<text x="{x:.1f}" y="{y:.1f}" fill="#fff" stroke="{color}" stroke-width="{3 * unit:.1f}" paint-order="stroke">'
-            f"{html.escape(text)}</text>")
+            f'stroke-width="{line:.1f}" pointer-events="all"{more}><title>{html.escape(name)}</title></rect>')
 
 
 def jpeg(pixels, scale):

@@ -14,7 +14,7 @@ from PIL import Image
 from minicnn.detection.average_precision import precision_recall
 from minicnn.detection.evaluate import evaluate
 from minicnn.errors import InputError
-from minicnn.report.detection import BAD, GOOD, TRUE, curves_charts, drawing, jpeg, pictures_section, write_report
+from minicnn.report.detection import BAD, GOOD, TRUE, caption, curves_charts, drawing, jpeg, pictures_section, write_report
 from minicnn.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -22,7 +22,7 @@ CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 
 
 def worst():
-    return {"name": "0000<1>", "pixels": np.full((60, 90, 3), 200, np.uint8), "missed": 2, "false": 1, "truths": [
+    return {"name": "0000<1>", "pixels": np.full((60, 90, 3), 200, np.uint8), "missed": {"cat": 2, "<i>": 1}, "truths": [
         ((10.0, 10.0, 50.0, 50.0), "cat", True), ((0.0, 0.0, 20.0, 30.0), "dog", False)], "found": [
         ((11.0, 10.0, 50.0, 49.0), "<cat>", 0.75, "right"), ((60.0, 5.0, 89.0, 30.0), "dog", 0.5123, "wrong")]}
 
@@ -109,12 +109,12 @@ def test_boxes_are_drawn_where_they_are():
     boxes = [(float(one.get("x")), float(one.get("y")), float(one.get("width")), float(one.get("height")), one.get("stroke"),
               one.get("stroke-dasharray") is not None) for one in svg.findall(f"{SVG}rect")]
     assert boxes == [(10, 10, 40, 40, TRUE, False), (0, 0, 20, 30, TRUE, True), (60, 5, 29, 25, BAD, False), (11, 10, 39, 39, GOOD, False)]
-    tags = svg.findall(f"{SVG}text")
-    assert [one.text for one in tags] == ["dog 0.51", "<cat> 0.75"]
-    size = float(svg.get("font-size"))
-    for one in tags:                                                        # no letter leaves the picture
-        assert 0 <= float(one.get("x")) and float(one.get("x")) + 0.6 * size * len(one.text) <= 90 + size
-    assert "2 missed, 1 false" in pictures_section([worst()])
+    assert [one.find(f"{SVG}title").text for one in svg.findall(f"{SVG}rect")] == ["cat", "dog", "dog 0.51", "<cat> 0.75"]
+
+
+def test_the_caption_tells_what_is_wrong():
+    assert "<figcaption>0000&lt;1&gt;: 3 missed (cat 2, &lt;i&gt; 1), 1 false (dog 1)</figcaption>" in pictures_section([worst()])
+    assert caption({**worst(), "missed": {}, "found": []}) == "0000&lt;1&gt;: 0 missed, 0 false"
 
 
 def test_pictures_are_made_smaller():

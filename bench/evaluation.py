@@ -1,0 +1,102 @@
+"""Does the real detector, run by us, reach the averages that torchvision's detections of it have? And how long do the metrics take?
+
+The detector and the 500 photographs are in ``../shared``; there, too, are torchvision's detections of them, their averages by another
+program, and 254 590 detections by another detector on all 4952 test pictures of VOC2007, with their averages.
+
+    python bench/evaluation.py
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+from record import ROOT, record, table
+
+from minicnn.checkpoint.convert import convert
+from minicnn.cli.detector_evaluation import TITLES, look_at
+from minicnn.data import load_annotated
+from minicnn.detection.compare import compare
+from minicnn.detection.evaluate import evaluate, match_document
+from minicnn.detection.read_detections import read_detections
+
+sys.path.insert(0, str(ROOT / "tests" / "detection"))
+from voc import WEIGHTS, recorded  # noqa: E402
+
+SHARED = WEIGHTS.parents[1]
+CASES = SHARED / "data" / "map_cases"
+
+
+def live():
+    """The detector on the photographs, against torchvision's detections of the same."""
+    model = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
+    pictures = load_annotated(SHARED / "data" / "voc", "test")
+    theirs = recorded()
+    start = time.perf_counter()
+    kept, found, proposals, problems = look_at(WEIGHTS.name, model, pictures)
+    seconds = time.perf_counter() - start
+    if problems:
+        sys.exit("\n".join(problems))
+    ours = evaluate(kept, found, proposals, np.random.default_rng(0))
+    other = evaluate(pictures, [theirs[one.name] for one in pictures.pictures])
+    answer = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
+    difference = compare(match_document(pictures, other), match_document(kept, ours), np.random.default_rng(0))
+    return {"pictures": len(kept.pictures), "seconds": seconds, "minicnn": ours.document, "torchvision": other.document["mAP"],
+            "stated": answer["mAP"], "difference": difference["mAP"],
+            "largest_class_difference": max(abs(ours.document["per_class"][name][rule] - answer["per_class"][name][rule])
+                                            for name in answer["per_class"] for rule in ("voc07", "voc10"))}
+
+
+def large(runs):
+    """Seconds for each part of the evaluation of 254 590 detections."""
+    seconds = {"annotations": [], "detections": [], "metrics": [], "metrics and intervals": []}
+
+    def timed(part, function, *arguments):
+        start = time.perf_counter()
+        result = function(*arguments)
+        seconds[part].append(time.perf_counter() - start)
+        return result
+    for _ in range(runs):
+        pictures = timed("annotations", load_annotated, CASES / "voc2007_test", "test")
+        found, _ = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", pictures)
+        timed("metrics", evaluate, pictures, found)
+        document = timed("metrics and intervals", evaluate, pictures, found, None, np.random.default_rng(0)).document
+    answer = json.loads((CASES / "voc2007_test_tiny_yolo" / "expected.json").read_text())
+    return {"pictures": document["pictures"], "detections": sum(len(scores) for _, scores, _ in found), "seconds": seconds,
+            "mAP": document["mAP"], "intervals": document["intervals"], "stated": answer["mean"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5, help="timed evaluations of the large case (default: 5)")
+    args = parser.parse_args()
+    record("evaluation", {
+        "question": "average precision of the real detector by minicnn against torchvision's; seconds of the metrics", "live": live(),
+        "large": large(args.runs)}, ("numba", "pillow"))
+
+
+def markdown(document):
+    """The README's table."""
+    live, large = document["live"], document["large"]
+
+    def span(ends):
+        return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}"
+    ours = live["minicnn"]
+    rows = [(f"mean AP, {title}", f"{100 * ours['mAP'][rule]:.2f} % ({span(ours['intervals'][rule])})",
+             f"{100 * live['torchvision'][rule]:.2f} %",
+             f"{100 * live['difference'][rule]['difference']:+.3f} ({span(live['difference'][rule]['interval'])})")
+            for rule, title in TITLES.items()]
+    medians = {part: statistics.median(values) for part, values in large["seconds"].items()}
+    recalls = ", ".join(f"{100 * share:.1f} % by {count}" for count, share in ours["proposal_recall"].items())
+    return "\n".join([
+        table((f"{live['pictures']} photographs", "minicnn (95 % interval)", "torchvision", "difference, points (interval)"), rows), "",
+        f"Recall of the proposals: {recalls}. The {large['detections']:,} detections of another detector on all {large['pictures']:,} test "
+        f"pictures of VOC2007 have a mean AP of {100 * large['mAP']['voc07']:.4f} % ({100 * large['stated']['ap_11point']:.4f} % stated); "
+        f"reading the XML files takes {medians['annotations']:.1f} s, the detections {medians['detections']:.1f} s, all metrics "
+        f"{medians['metrics']:.1f} s, with intervals {medians['metrics and intervals']:.1f} s."])
+
+
+if __name__ == "__main__":
+    main()
