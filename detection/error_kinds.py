@@ -11,8 +11,8 @@ A wrong detection, at COCO's threshold 0.5, is of the first kind that fits:
 An object is missed if it was not found, and no error of place or class is about it.
 
 Reference: Bolya, Foley, Hays, Hoffman, TIDE: a general toolbox for identifying object detection errors (2020), section 2 (there Loc,
-Cls, Dupe, Bkg, Both, Miss), and its program for what the paper leaves open. Differs: ignored objects and the limit of 100
-detections are COCO's, and classes without objects are in no mean.
+Cls, Dupe, Bkg, Both, Miss), and its program for what the paper leaves open. Differs: ignored objects, the limit of 100
+detections and the recall levels to their last digit are COCO's, and classes without objects are in no mean.
 """
 
 import numpy as np

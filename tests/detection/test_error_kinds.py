@@ -144,3 +144,21 @@ def test_equals_the_loops(seed):
     assert {kind: row["count"] for kind, row in got.items()} == {kind: row["count"] for kind, row in expected.items()}
     for kind in KINDS:
         assert got[kind]["dAP"] == pytest.approx(expected[kind]["dAP"], abs=1e-12), kind
+
+
+# by the authors' own program, tidecv 1.0.1, whose dAP is in percent: recorded, in the order of KINDS
+THEIRS = {
+    1: [(5, 1.912883), (30, 13.77581), (2, 0.147747), (8, 0.420056), (30, 4.704787), (30, 9.074623)],
+    3: [(12, 5.803334), (23, 13.451511), (4, 0.327851), (24, 2.689675), (8, 1.317416), (22, 14.206793)],
+    5: [(15, 9.509161), (23, 10.109166), (3, 1.366824), (25, 2.023088), (25, 3.496749), (23, 9.81682)],
+}
+
+
+@pytest.mark.parametrize("seed", THEIRS)
+def test_equals_the_authors_program(seed):
+    """On sets without what it treats otherwise: ignored objects, and detections of classes without objects."""
+    set_, found = random_set(np.random.default_rng(seed), ties=False, crowd=False, pictures=20, most=6, detections=14)
+    for one in set_.pictures:
+        one.difficult[:] = False
+    got = error_kinds(*matched(set_, [tuple(column[labels < 3] for column in (boxes, scores, labels)) for boxes, scores, labels in found]))
+    assert [(row["count"], pytest.approx(100 * row["dAP"], abs=1e-5)) for row in got.values()] == THEIRS[seed]
