@@ -8,7 +8,7 @@ import argparse
 from minicnn.cli.output import add_json, at_least, check_outputs, emit
 from minicnn.data.scenes import CLASS_NAMES, COUNT, SIZE, write_scenes
 
-EXAMPLE = "minicnn scenes scenes/ --size 320x240 --count 500"
+EXAMPLE = "minicnn scenes scenes320/ --size 320x240 --count 500"
 
 
 def add_arguments(verb):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.data import coco, load_annotated
@@ -198,6 +200,35 @@ def test_an_annotation_that_is_none(write):
     content["annotations"][2]["id"], content["annotations"][2]["bbox"] = "no", None
     assert [problem.partition(" is skipped")[0] for problem in load_coco(write(content), None).problems] == [
         "annotation at place 1", "annotation at place 2"]
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+NAMES = st.sampled_from(["id", "name", "bbox", "image_id", "category_id"])
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=8)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.data())
+def test_damage_of_any_kind_is_reported_or_refused(tmp_path_factory, data):
+    content = document()
+    part = content[data.draw(st.sampled_from(coco.KEYS))]
+    place = data.draw(st.integers(0, len(part) - 1))
+    if data.draw(st.booleans()):
+        part[place] = data.draw(VALUES)
+    else:
+        part[place][data.draw(st.sampled_from(sorted(part[place])))] = data.draw(VALUES)
+    path = tmp_path_factory.mktemp("coco") / "x.json"
+    path.write_text(json.dumps(content))
+    try:
+        pictures = load_coco(path, None)
+    except InputError as error:
+        assert str(error).isprintable()
+        return
+    for one in pictures.pictures:
+        assert np.isfinite(one.boxes).all() and (one.boxes[:, :2] >= 0).all() and (one.boxes[:, 2:] <= (one.width, one.height)).all()
+        assert (one.boxes[:, :2] < one.boxes[:, 2:]).all() and len(one.boxes) == len(one.labels) == len(one.crowd) == len(one.areas)
+        assert np.isfinite(one.areas).all()
+    assert all(problem.isprintable() for problem in pictures.problems)
 
 
 def test_what_rounding_lets_stand_out_is_cut_off(write):

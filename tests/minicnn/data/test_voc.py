@@ -309,6 +309,21 @@ def test_difficult_that_is_neither(folder):
     left_out(folder, "difficult is 'very'", more="<difficult>very</difficult>")
 
 
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.data())
+def test_damage_of_any_kind_is_reported_or_refused(tmp_path_factory, data):
+    folder = Folder(tmp_path_factory.mktemp("voc"))
+    whole = document(thing("dog", more="<difficult>0</difficult>"), thing("cat", (1, 1, 60, 40))).encode()
+    start, length = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 20))
+    pieces = [st.binary(max_size=8), st.sampled_from([b"<object>", b"</object>", b"9" * 60, b"nan", b"&amp;", b"-", b"<![CDATA[", b"]]>"])]
+    folder.annotate("a", whole[:start] + data.draw(st.one_of(pieces)) + whole[start + length:])
+    pictures = load_voc(folder.root, "train")
+    for one in pictures.pictures:
+        assert np.isfinite(one.boxes).all() and (one.boxes[:, :2] >= 0).all() and (one.boxes[:, 2:] <= (one.width, one.height)).all()
+        assert (one.boxes[:, :2] < one.boxes[:, 2:]).all() and len(one.boxes) == len(one.labels) == len(one.difficult) == len(one.areas)
+    assert all(problem.isprintable() for problem in pictures.problems) and len(pictures.pictures) + len(pictures.problems) >= 2
+
+
 # writing
 
 @st.composite
@@ -327,7 +342,7 @@ def annotated_pictures(draw):
     return AnnotatedPicture("p", Path("p.jpg"), height, width, boxes, labels, flags, np.zeros(count, bool), box_areas(boxes))
 
 
-@settings(max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(annotated_pictures())
 def test_boxes_to_xml_and_back(tmp_path_factory, picture):
     folder = Folder(tmp_path_factory.mktemp("voc"), train=["p"])
