@@ -9,6 +9,7 @@ from annotated_sets import annotated, case, coco_case, detections, picture, rand
 from coco_loops import numbers
 from numpy.testing import assert_array_equal
 
+from minicnn.data import load_annotated
 from minicnn.detection.coco_metric import AREAS, THRESHOLDS, coco_hits, coco_numbers, coco_partners
 from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, rank
 
@@ -95,6 +96,15 @@ def test_the_outside_case():
     for name, value in got.items():
         assert value == pytest.approx(expected["pycocotools_2.0.11"][names.get(name, name)], abs=1e-6), name
     assert len(got) == 12
+
+
+def test_the_outside_case_by_our_reader():
+    """The same from the file of truths: boxes in float32, and pictures in an order on which equal scores depend."""
+    set_, found, expected = coco_case()
+    again = load_annotated(case("coco_val2014_fakebbox100") / "ground_truth.json.gz", "whatever")
+    assert [one.name for one in again.pictures] == [one.name for one in set_.pictures] and again.class_names == set_.class_names
+    assert_same(ours(again, found), ours(set_, found), 1e-12)
+    assert ours(again, found)["AP"] == pytest.approx(expected["stated_by_repository"]["AP"], abs=1e-6)
 
 
 # live

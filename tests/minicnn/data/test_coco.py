@@ -59,7 +59,7 @@ def test_boxes_labels_crowds_and_areas(tmp_path, write, name):
     write(document(), name)
     pictures = load_coco(tmp_path, "val")
     assert pictures.class_names == [BACKGROUND, "person", "bottle"] and pictures.problems == []
-    b, a = pictures.pictures                                            # the file's order
+    a, b = pictures.pictures                                            # by ascending id, not in the file's order
     assert (b.name, b.path, b.height, b.width) == ("7", tmp_path / "b.jpg", 40, 60)
     assert (a.name, a.path, a.height, a.width) == ("3", tmp_path / "sub" / "a.jpg", 30, 20)
     assert_array_equal(b.boxes, np.array([[10, 5.5, 30, 35.75], [0, 0, 60, 40], [1, 2, 4, 6]], np.float32))
@@ -79,21 +79,21 @@ def test_where_pictures_lie(tmp_path, write, place):
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     (tmp_path / "train").mkdir()
     for source, split in ((tmp_path, "val"), (path, "whatever")):
-        assert load_coco(source, split).pictures[0].path == tmp_path / place / "b.jpg"
+        assert load_coco(source, split).pictures[-1].path == tmp_path / place / "b.jpg"
 
 
 def test_a_file_by_itself_has_its_pictures_beside_it(tmp_path, monkeypatch):
     (tmp_path / "_annotations.coco.json").write_text(json.dumps(document()))
-    assert load_coco(tmp_path / "_annotations.coco.json", None).pictures[0].path == tmp_path / "b.jpg"
+    assert load_coco(tmp_path / "_annotations.coco.json", None).pictures[-1].path == tmp_path / "b.jpg"
     monkeypatch.chdir(tmp_path)
-    assert load_coco(Path("_annotations.coco.json"), None).pictures[0].path == tmp_path / "b.jpg"
+    assert load_coco(Path("_annotations.coco.json"), None).pictures[-1].path == tmp_path / "b.jpg"
 
 
 def test_classes_that_are_given(tmp_path, write):
     write(document())
     pictures = load_coco(tmp_path, "val", COCO)
     assert pictures.class_names == list(COCO)
-    assert_array_equal(pictures.pictures[0].labels, [1, 44, 44])        # a network with COCO's gaps
+    assert_array_equal(pictures.pictures[-1].labels, [1, 44, 44])        # a network with COCO's gaps
     refused(tmp_path, "'bottle' in instances_val.json, annotation 101", "'person'", classes=[BACKGROUND, "person"])
     refused(tmp_path, "class names", classes=["person", "bottle"])
 
@@ -189,7 +189,7 @@ def test_an_annotation_that_is_skipped(write, change, expected):
     content = document()
     content["annotations"][1].update(change)
     pictures = load_coco(write(content), None)
-    assert_array_equal(pictures.pictures[0].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
+    assert_array_equal(pictures.pictures[-1].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
     problem, = pictures.problems
     assert problem.startswith("annotation 101 is skipped: ") and expected in problem and problem.isprintable() and len(problem) < 300
 
@@ -236,7 +236,7 @@ def test_what_rounding_lets_stand_out_is_cut_off(write):
     content["annotations"][1]["bbox"] = [-0.01, 0, 60.02, 40.01]
     pictures = load_coco(write(content), None)
     assert pictures.problems == []
-    assert_array_equal(pictures.pictures[0].boxes[1], [0, 0, 60, 40])
+    assert_array_equal(pictures.pictures[-1].boxes[1], [0, 0, 60, 40])
 
 
 def test_a_part_of_val2014():
