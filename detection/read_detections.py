@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minicnn.data.annotated import shown
 from minicnn.detection.formats import comp4_file
 from minicnn.errors import InputError
 
@@ -45,8 +46,9 @@ def read_detections(path, annotated):
             for column, value in zip(found[place], (box, score, label)):
                 column.append(value)
     if left_out and not any(scores for _, scores, _ in found):
-        raise InputError(f"got detections in {path} of pictures such as {next(iter(left_out))!r}, none of which is among the "
-                         f"{len(annotated.pictures)} of the data, such as {annotated.pictures[0].name!r}. Choose the split they are of.")
+        raise InputError(f"got detections in {path} of pictures such as {shown(next(iter(left_out)))}, none of which is among the "
+                         f"{len(annotated.pictures)} of the data, such as {shown(annotated.pictures[0].name)}. Choose the split they are "
+                         "of.")
     return [(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64))
             for boxes, scores, labels in found], left_out
 
@@ -101,10 +103,10 @@ def json_rows(path, class_names):
                   complete=False)
     (image, count), = Counter(image for image, _ in rows).most_common(1) or [("", 0)]
     if count > 1:
-        raise InputError(f"got the picture {image} {count} times in {path}, expected each once. Remove the others.")
+        raise InputError(f"got the picture {shown(image)} {count} times in {path}, expected each once. Remove the others.")
     for image, found in rows:
         for name, score, box in (one for one in found if one[0] != NO_CLASS):
-            yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {image}")
+            yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {shown(image)}")
 
 
 def json_detection(one):
@@ -128,9 +130,9 @@ def checked(score, box, where):
 
 def check_classes(whose, got, expected, complete=True):
     """Refuse classes that the data does not have and, if they must be ``complete``, a lack of others: raises InputError."""
-    extra, missing = sorted(map(str, set(got) - set(expected))), sorted(set(expected) - set(got)) if complete else []
+    extra, missing = sorted(set(got) - set(expected)), sorted(set(expected) - set(got)) if complete else []
     if extra or missing:
-        texts = [f"{word} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" for word, names in
+        texts = [f"{word} {', '.join(map(shown, names[:5]))}{', ...' * (len(names) > 5)}" for word, names in
                  (("not of the data:", extra), ("missing:", missing)) if names]
         raise InputError(f"got other classes than the data's in {whose} ({'; '.join(texts)}), expected the same {len(expected)}. Choose "
                          "the data that they are of.")

@@ -7,7 +7,7 @@ import numpy as np
 from minicnn.cli.ahead import ahead
 from minicnn.cli.bench import fitted
 from minicnn.cli.output import report, table, too_large
-from minicnn.data.annotated import read_annotated
+from minicnn.data.annotated import read_annotated, shown
 from minicnn.data.pictures import as_input, as_picture
 from minicnn.detection.average_precision import precision_recall
 from minicnn.detection.proposal_recall import with_proposals
@@ -66,8 +66,8 @@ def detections_of(path, annotated):
     found, left_out = read_detections(path, annotated)
     problems = []
     if left_out:
-        problems = [f"{sum(left_out.values())} detections in {len(left_out)} pictures, such as {next(iter(left_out))}, are left out: they "
-                    f"are not among the {len(annotated.pictures)} pictures of the data."]
+        problems = [f"{sum(left_out.values())} detections in {len(left_out)} pictures, such as {shown(next(iter(left_out)))}, are left "
+                    f"out: they are not among the {len(annotated.pictures)} pictures of the data."]
         report("evaluate", problems[0])
     return annotated, found, None, problems
 

@@ -63,11 +63,11 @@ def evaluate_detector(args, model):
         make_folder(args.report)
     annotated = load_annotated(args.data, args.split)
     problems = list(annotated.problems)
+    for problem in problems:
+        report("evaluate", problem)
     start = time.perf_counter()
     annotated, found, proposals, more = detections_of(args.detections, annotated) if model is None else look_at(args.file, model, annotated)
     problems += more
-    for problem in annotated.problems:
-        report("evaluate", problem)
     evaluation = evaluate(annotated, found, proposals, np.random.default_rng(0))
     source = {"detections": args.detections} if model is None else {"file": args.file}
     document = {**source, "data": args.data, "split": args.split, **evaluation.document, "problems": problems,

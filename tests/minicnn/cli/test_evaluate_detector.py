@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +70,14 @@ def close(one, other, tolerance):
     return one == (pytest.approx(other, abs=tolerance) if isinstance(other, float) else other)
 
 
-def test_from_pictures(run, voc, weights):
-    """Nothing is lost between the model and the metrics; the classes go by name."""
+def test_from_pictures(run, voc, weights, monkeypatch):
+    """Nothing is lost between the model and the metrics; the classes go by name; another thread reads one picture ahead."""
+    readers, read = set(), detector_evaluation.read_annotated
+
+    def watched(picture):
+        readers.add(threading.current_thread())
+        return read(picture)
+    monkeypatch.setattr(detector_evaluation, "read_annotated", watched)
     status, out, err = run("evaluate", weights, "--data", "voc", "--split", "test", "--json", "-")
     document, answer = json.loads(out), expected(voc)
     assert (status, err) == (0, "")
@@ -82,6 +87,9 @@ def test_from_pictures(run, voc, weights):
     assert 0.1 < document["mAP"]["voc07"] < 1 and set(document["mAP"]) == {"voc07", "voc10", "coco"}
     assert list(document["proposal_recall"]) == ["50", "100", "300"] and 0 < document["proposal_recall"]["300"] <= 1
     assert document["matches"]["pictures"] == NAMES and document["seconds"] > 0
+    assert len(readers) == 1 and threading.main_thread() not in readers
+    table = detector_evaluation.evaluation_text(document, "x.npz").splitlines()[-3:]
+    assert table[0].split() == ["proposals", "50", "100", "300"] and table[2].split()[-1] == points(document["proposal_recall"]["300"])
 
 
 @pytest.mark.parametrize("source", ["comp4", "d.json"])
@@ -95,24 +103,25 @@ def test_from_files(run, voc, source):
 
 
 def test_what_detect_writes_is_taken(run, voc, weights):
+    """Of one picture; in the others, then, nothing is found."""
     documents = []
     for form, target in (("comp4", "found"), ("json", "found.json")):
         options = ["--score-threshold", 0.3, "--format", form, "--json", target]
-        assert run("detect", "voc/JPEGImages", "--weights", weights, *options)[0] == 0
+        assert run("detect", "voc/JPEGImages/000002.png", "--weights", weights, *options)[0] == 0
         status, out, err = run("evaluate", "--detections", target, "--data", "voc", "--json", "-")
         assert (status, err) == (0, "")
         documents.append(json.loads(out))
-    assert documents[0]["mAP"] == pytest.approx(documents[1]["mAP"]) and documents[0]["mAP"]["voc07"] > 0.1
+    assert documents[0]["mAP"] == pytest.approx(documents[1]["mAP"]) and documents[0]["mAP"]["voc07"] > 0.05
 
 
-def test_the_tables_fit_a_terminal(run, voc, weights):
-    status, out, err = run("evaluate", weights, "--data", "voc")
+def test_the_tables_fit_a_terminal(run, voc):
+    status, out, err = run("evaluate", "--detections", "comp4", "--data", "voc")
     assert (status, err) == (0, "") and max(map(len, out.splitlines())) <= 80
     assert re.search(r"^class +objects +found +VOC07, % +VOC10, % +COCO, %$", out, re.M)
     answer = expected(voc)
     for name, row in answer["per_class"].items():
         assert re.search(rf"^{name} +{row['objects']} +{row['found']} +{points(row['voc07'])} ", out, re.M)
-    for text in ("mean AP, %", "95 % interval", "AP small", "AR100", "background", "missed", "proposals"):
+    for text in ("mean AP, %", "95 % interval", "AP small", "AR100", "background", "missed"):
         assert text in out
     assert re.search(rf"^VOC07 +{points(answer['mAP']['voc07'])} +\d", out, re.M)
 
@@ -137,20 +146,15 @@ def test_a_report_without_pictures(run, voc):
     assert (status, err) == (0, "") and "the pictures could not be read" in Path("page/report.html").read_text("utf-8")
 
 
-def test_a_picture_that_cannot_be_read_is_left_out(run, voc, weights):
+def test_pictures_that_cannot_be_read_or_are_not_those_annotated_are_left_out(run, voc, weights):
     Path("voc/JPEGImages/000002.png").write_bytes(b"no picture")
-    status, out, err = run("evaluate", weights, "--data", "voc", "--json", "-")
-    document = json.loads(out)
-    assert status == 1 and err.count("\n") == 1 and err.startswith("minicnn evaluate: error: ") and "000002.png" in err
-    assert document["matches"]["pictures"] == ["000001", "000003"] and document["pictures"] == 2
-    assert len(document["problems"]) == 1 and "000002.png" in document["problems"][0]
-
-
-def test_a_picture_of_another_size_than_its_annotation_is_left_out(run, voc, weights):
-    path = Path("voc/Annotations/000001.xml")
+    path = Path("voc/Annotations/000003.xml")
     path.write_text(path.read_text().replace("<width>90<", "<width>91<"))
     status, out, err = run("evaluate", weights, "--data", "voc", "--json", "-")
-    assert status == 1 and "expected 91 x 90 as its annotation" in err and json.loads(out)["pictures"] == 2
+    document, lines = json.loads(out), err.splitlines()
+    assert status == 1 and document["matches"]["pictures"] == ["000001"] and document["pictures"] == 1
+    assert len(lines) == len(document["problems"]) == 2 and all(line.startswith("minicnn evaluate: error: ") for line in lines)
+    assert "000002.png" in lines[0] and "expected 91 x 60 as its annotation" in lines[1]
 
 
 def test_what_the_data_set_skips_is_reported(run, voc):
@@ -181,18 +185,6 @@ def test_too_little_memory_for_a_picture(run, voc, weights, monkeypatch):
     assert status == 1 and json.loads(out)["pictures"] == 2 and "takes more memory than there is" in err
 
 
-def test_the_next_picture_is_read_meanwhile(run, voc, weights, monkeypatch):
-    """While the network looks at one, another thread reads."""
-    readers, read = set(), detector_evaluation.read_annotated
-
-    def watched(picture):
-        readers.add(threading.current_thread())
-        return read(picture)
-    monkeypatch.setattr(detector_evaluation, "read_annotated", watched)
-    assert run("evaluate", weights, "--data", "voc", "--json", "-")[0] == 0
-    assert len(readers) == 1 and threading.main_thread() not in readers
-
-
 def test_an_interrupt(run, voc, weights, monkeypatch):
     def interrupted(model, image):
         raise KeyboardInterrupt
@@ -206,12 +198,13 @@ def test_other_classes_than_the_archives(refused, voc, weights):
         path.write_text(path.read_text().replace("traffic light", "horse"))
     for path in Path("voc/Annotations").iterdir():
         path.write_text(path.read_text().replace("cat", "yak"))
-    assert "detector.npz (not of the data: cat, traffic light; missing: horse, yak)" in refused("evaluate", weights, "--data", "voc")
+    line = refused("evaluate", weights, "--data", "voc")
+    assert "detector.npz (not of the data: 'cat', 'traffic light'; missing: 'horse', 'yak')" in line
 
 
 def test_the_label_map():
     assert label_map(CLASSES, ["__background__", *DATA], "x.npz").tolist() == [0, 1, 3, 0, 2]
-    with pytest.raises(InputError, match="missing: bird, cow, dog, fox, hen, ..."):
+    with pytest.raises(InputError, match="missing: 'bird', 'cow', 'dog', 'fox', 'hen', ..."):
         label_map(["b", "cat"], ["b", "cat", "dog", "cow", "hen", "fox", "bird", "pig"], "x.npz")
 
 
@@ -228,7 +221,8 @@ def test_places_that_cannot_be_used(refused, voc, weights, options, expected):
     (["--detections", "voc"], "expected files comp4_det_test_CLASS.txt"), (["--detections", "none"], "cannot read none"),
     (["--detections", "bad.json"], "bad.json, which cannot be read"), (["--detections", "nan"], "line 1"),
     (["--detections", "turned"], "inside out"), (["--detections", "words"], "five numbers"), (["--detections", "other"], "none of which"),
-    (["--detections", "fewer"], "missing: comp4_det_test_dog.txt"), (["--detections", "more"], "not of the data: comp4_det_test_yak.txt"),
+    (["--detections", "fewer"], "missing: 'comp4_det_test_dog.txt'"),
+    (["--detections", "more"], "not of the data: 'comp4_det_test_yak.txt'"),
 ])
 def test_detections_that_cannot_be_used(refused, voc, options, expected):
     Path("bad.json").write_text('[{"image": "000001.png", "detec')
@@ -254,13 +248,12 @@ def test_what_is_none_is_a_dash():
     assert (points(None), points(0.12345), span(None), span([0.1, 0.2])) == ("-", "12.35", "-", "10.00 to 20.00")
 
 
+@pytest.mark.slow
 def test_all_of_voc2007s_test_pictures(run, here):
     """254 590 detections and 4952 XML files."""
     folder, annotations = case("voc2007_test_tiny_yolo"), case("voc2007_test")
     before = {path: sha256(path) for path in folder.iterdir()}
-    start = time.process_time()
     status, out, err = run("evaluate", "--detections", folder, "--data", annotations, "--split", "test", "--json", "-")
-    seconds = time.process_time() - start
     document = json.loads(out)
     assert (status, err) == (0, "") and document["pictures"] == 4952
     assert document["mAP"]["voc07"] == pytest.approx(0.539744, abs=1e-5)
@@ -270,5 +263,4 @@ def test_all_of_voc2007s_test_pictures(run, here):
         assert row["voc10"] == pytest.approx(answer["per_class"][name]["ap_area"], abs=5e-6)
         low, high = row["intervals"]["voc07"]
         assert low < row["voc07"] < high
-    assert seconds < 20                                                 # of this process alone, whatever else the machine does
     assert before == {path: sha256(path) for path in folder.iterdir()}
