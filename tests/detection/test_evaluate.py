@@ -91,3 +91,11 @@ def test_the_real_detectors_recorded_detections_have_their_recorded_averages():
         assert document["mAP"][rule] == pytest.approx(expected["mAP"][rule], abs=1e-3)
         for name, row in expected["per_class"].items():
             assert document["per_class"][name][rule] == pytest.approx(row[rule], abs=1e-3), name
+
+
+def test_no_object_in_any_picture():
+    document = evaluate(annotated([picture("a", []), picture("b", [(1, CAT, "crowd")])]), [detections((1, 0.5, CAT)), detections()],
+                        rng=np.random.default_rng(0)).document
+    assert set(document["mAP"].values()) == set(document["coco"].values()) == {None}
+    assert [document["intervals"][rule] for rule in ("voc07", "voc10", "coco")] == [None] * 3
+    assert document["objects"] == 0 and document["difficult"] == 1
