@@ -26,7 +26,7 @@ def add_arguments(verb):
     verb.add_argument("--detections", metavar="PATH", help="in place of FILE what a detector found: a folder of comp4_det_test_CLASS.txt, "
                                                            "or JSON from 'minicnn detect --json'")
     verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of PASCAL "
-                                     "VOC's or COCO's form")
+                                     "VOC's or COCO's form, or 'scenes', generated ones")
     verb.add_argument("--split", default="test", help="which pictures, as the data set calls them (default: test)")
     add_json(verb)
     verb.add_argument("--report", metavar="FOLDER", help="of a detector: write report.html there, with curves and the worst pictures")
@@ -57,7 +57,8 @@ def run(args):
 def evaluate_detector(args, model):
     """The detector's side; model: None where its detections are in files."""
     if args.data is None:
-        raise InputError("got no --data, expected the pictures to find objects in. Give a folder of PASCAL VOC's or COCO's form.")
+        raise InputError("got no --data, expected the pictures to find objects in. Give a folder of PASCAL VOC's or COCO's form, or "
+                         "'scenes'.")
     if args.report is not None:
         import_pillow("drawing")
         make_folder(args.report)
