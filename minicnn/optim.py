@@ -56,6 +56,22 @@ class SGD:
             layer.gradients.clear()
 
 
+def clip_grad_norm(model, max_norm):
+    """Scale all gradients down together so that their norm, over all parameters, is at most ``max_norm`` (torch's clip_grad_norm_).
+
+    Returns:
+        norm: float, before.
+
+    Reference: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks (2013), section 3.2, algorithm 1.
+    """
+    gradients = [gradient for _, gradient in model.named_gradients()]
+    norm = math.sqrt(sum(float(np.vdot(flat, flat)) for flat in (gradient.ravel(order="K") for gradient in gradients)))
+    if norm > max_norm:
+        for gradient in gradients:
+            gradient *= max_norm / (norm + 1e-6)
+    return norm
+
+
 def warmup(step, steps, start=1e-3):
     """Factor rising in a line from ``start`` at step 0 to 1 at ``steps``, as torch's LinearLR and torchvision's references."""
     return 1.0 if step >= steps else start + (1 - start) * step / steps

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minicnn.functional.activation import sigmoid
 from minicnn.functional.kernels import kernel
 
 
@@ -14,11 +15,11 @@ def softmax(logits):
 
 @kernel
 def cross_entropy(logits, target, ignore_index=-100):
-    """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target].
+    """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target], or of -sum_k target_k log softmax(logits)_k.
 
     Args:
         logits: (N, K), floating.
-        target: (N,) int, 0 <= target < K, or ``ignore_index``.
+        target: (N,) int, 0 <= target < K, or ``ignore_index``; or (N, K), the probabilities of the classes.
         ignore_index: rows with this target do not count (torch's default).
 
     Returns:
@@ -29,18 +30,22 @@ def cross_entropy(logits, target, ignore_index=-100):
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), equation 6.31.
     """
-    rows = counted(logits, target, ignore_index)
+    rows = np.arange(len(logits)) if target.ndim == 2 else counted(logits, target, ignore_index)
     if not rows.size:
         return float("nan")
     z = logits[rows].astype(np.float64)
     z -= z.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(z).sum(axis=1))
+    if target.ndim == 2:
+        return float(np.mean((target * (log_sum[:, None] - z)).sum(axis=1)))
     return float(np.mean(log_sum - z[np.arange(rows.size), target[rows]]))
 
 
 @kernel
 def cross_entropy_backward(logits, target, ignore_index=-100):
-    """(softmax(logits) - one_hot(target)) / rows that count: -> grad_logits (N, K)."""
+    """(softmax(logits) - one_hot(target)) / rows that count: -> grad_logits (N, K); for probabilities, (softmax(logits) - target) / N."""
+    if target.ndim == 2:
+        return (softmax(logits) * target.sum(axis=1, keepdims=True) - target) / logits.dtype.type(max(len(logits), 1))
     rows = counted(logits, target, ignore_index)
     grad = np.zeros_like(logits)
     grad[rows] = softmax(logits[rows])
@@ -84,3 +89,27 @@ def smooth_l1_loss_backward(x, target, beta=1.0, reduction="mean"):
     d = x - target
     grad = np.where(np.abs(d) < beta, d / beta, np.sign(d)) if beta else np.sign(d)
     return grad / (d.size if reduction == "mean" else 1)
+
+
+@kernel
+def binary_cross_entropy_with_logits(x, target):
+    """The mean of -target log s(x) - (1 - target) log(1 - s(x)), s the sigmoid, written so that no exponential overflows.
+
+    Args:
+        x: logits, floating; target: same shape, 0 to 1.
+
+    Returns:
+        loss: float; NaN of nothing, as in torch.
+
+    Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2.2.
+    """
+    if not x.size:
+        return float("nan")
+    x = x.astype(np.float64)
+    return float(np.mean(np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))))
+
+
+@kernel
+def binary_cross_entropy_with_logits_backward(x, target):
+    """(s(x) - target) over the number of elements: -> grad_x, as x."""
+    return (sigmoid(x) - target).astype(x.dtype) / max(x.size, 1)

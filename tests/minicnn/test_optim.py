@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.layers import Linear, ReLU, Sequential
-from minicnn.optim import SGD, cosine_schedule, step_schedule, warmup
+from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, warmup
 
 
 def one(value=1.0):
@@ -111,3 +111,17 @@ def test_step_schedule_falls_at_each_milestone():
 def test_cosine_schedule_falls_to_zero_and_stays():
     assert_allclose([cosine_schedule(k, 4) for k in range(6)],
                     [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0], atol=1e-15)
+
+
+def test_gradients_are_clipped_together():
+    model = Sequential([Linear(1, 2, rng=np.random.default_rng(0)), Linear(2, 1, bias=False, rng=np.random.default_rng(0))])
+    gradients = {"0.weight": [[3.0], [0.0]], "0.bias": [0.0, 4.0], "1.weight": [[12.0, 0.0]]}
+    for path, layer in (("0", model.get_layer("0")), ("1", model.get_layer("1"))):
+        layer.add_gradients(**{name: np.array(gradients[f"{path}.{name}"], np.float32) for name in layer.parameter_names
+                               if f"{path}.{name}" in gradients})
+    assert clip_grad_norm(model, 20) == 13
+    assert {name: gradient.tolist() for name, gradient in model.named_gradients()} == gradients
+    assert clip_grad_norm(model, 6.5) == 13
+    for name, gradient in model.named_gradients():
+        assert gradient.dtype == np.float32
+        assert_allclose(gradient, np.array(gradients[name]) / 2, rtol=1e-6)

@@ -58,3 +58,36 @@ def memory_orders(array):
     for laid_out in (np.ascontiguousarray(array), innermost, np.repeat(array, 2, axis=-1)[..., ::2]):
         laid_out.flags.writeable = False
         yield laid_out
+
+
+def check_vjp(layer, vjp, *inputs, eps=1e-6):
+    """Compare the gradients of a layer's parameters and inputs with differences along one random direction each, in float64.
+
+    Args:
+        layer: its parameters become float64, and its gradients are forgotten.
+        vjp: (*inputs) -> results, a list of arrays or numbers, and their pullback: (list of gradients) -> a list of gradients, one for
+            each input, None for one that has none.
+    """
+    for _, one in layer.named_layers():
+        for name in (*one.parameter_names, *one.buffer_names):
+            if getattr(one, name) is not None:
+                setattr(one, name, getattr(one, name).astype(np.float64))
+    rng = np.random.default_rng(1)
+    results, pullback = vjp(*inputs)
+    grads_y = [rng.standard_normal(np.shape(y)) for y in results]
+    layer.zero_grad()
+    grads_x = pullback(grads_y)
+    gradients = dict(layer.named_gradients())
+    parameters = {name: array for name, array in layer.named_parameters() if name in gradients}
+    assert len(grads_x) == len(inputs)
+    for name, array, gradient in [*((name, array, gradients[name]) for name, array in parameters.items()),
+                                  *((f"input {i}", *pair) for i, pair in enumerate(zip(inputs, grads_x)) if pair[1] is not None)]:
+        assert gradient.shape == array.shape and gradient.dtype == np.float64, name
+        v, kept, totals = rng.standard_normal(array.shape), array.copy(), []
+        for step in (eps, -eps):
+            array[...] = kept + step * v
+            totals.append(sum(np.sum(g * y) for g, y in zip(grads_y, vjp(*inputs)[0])))
+        array[...] = kept
+        numeric = (totals[0] - totals[1]) / (2 * eps)
+        assert abs(np.sum(v * gradient) - numeric) <= 2e-6 * np.linalg.norm(gradient), name
+    return gradients

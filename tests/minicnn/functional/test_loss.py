@@ -8,6 +8,8 @@ from checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.functional import (
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
     cross_entropy,
     cross_entropy_backward,
     smooth_l1_loss,
@@ -104,3 +106,38 @@ def test_sums_are_accumulated_in_float64():
     logits = np.random.default_rng(0).standard_normal((50, 9)).astype(np.float32)
     target = np.arange(50) % 9
     assert_allclose(cross_entropy(logits, target), cross_entropy(logits.astype(np.float64), target), rtol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 3)])
+def test_binary_cross_entropy_equals_formula_and_gradient_equals_differences(shape):
+    rng = np.random.default_rng(0)
+    x, target = 3 * rng.standard_normal(shape), rng.random(shape)
+    sigmoids = [1 / (1 + math.exp(-v)) for v in x.ravel()]
+    rows = [-t * math.log(s) - (1 - t) * math.log(1 - s) for s, t in zip(sigmoids, target.ravel())]
+    assert_allclose(binary_cross_entropy_with_logits(x, target), sum(rows) / len(rows), rtol=1e-13)
+    check_gradients(lambda x: binary_cross_entropy_with_logits(x, target),
+                    lambda grad_y, x: [grad_y * binary_cross_entropy_with_logits_backward(x, target)], x)
+    check_arrays(lambda x, target: (binary_cross_entropy_with_logits_backward(x, target),), x, target)
+
+
+def test_binary_cross_entropy_by_hand():
+    """Logits log 3: 3/4 says yes; the wrong answer costs log 4. Large logits overflow nothing."""
+    x = np.float32([math.log(3), math.log(3)])
+    assert_allclose(binary_cross_entropy_with_logits(x, np.array([1, 0])), (math.log(4 / 3) + math.log(4)) / 2, rtol=1e-7)
+    assert_allclose(binary_cross_entropy_with_logits_backward(x, np.array([1, 0])), [-0.125, 0.375], rtol=1e-6)
+    huge = np.float32([1e4, -1e4])
+    assert binary_cross_entropy_with_logits(huge, np.array([1, 0])) == 0
+    assert binary_cross_entropy_with_logits(huge, np.array([0, 1])) == 1e4
+    assert math.isnan(binary_cross_entropy_with_logits(huge[:0], np.zeros(0)))
+    assert binary_cross_entropy_with_logits_backward(huge[:0], np.zeros(0, np.float32)).shape == (0,)
+
+
+def test_cross_entropy_with_probabilities_equals_formula_and_gradient_equals_differences():
+    rng = np.random.default_rng(0)
+    x, target = 3 * rng.standard_normal((4, 5)), rng.dirichlet(np.ones(5), 4)
+    rows = [-sum(p * (v - math.log(sum(map(math.exp, row)))) for p, v in zip(shares, row)) for shares, row in zip(target, x)]
+    assert_allclose(cross_entropy(x, target), sum(rows) / 4, rtol=1e-13)
+    check_gradients(lambda x: cross_entropy(x, target), lambda grad_y, x: [grad_y * cross_entropy_backward(x, target)], x)
+    certain = np.eye(5)[[2, 0, 4, 1]]
+    assert_allclose(cross_entropy(x, certain), cross_entropy(x, np.array([2, 0, 4, 1])), rtol=1e-13)
+    assert cross_entropy_backward(x.astype(np.float32), target.astype(np.float32)).dtype == np.float32
