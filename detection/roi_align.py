@@ -50,13 +50,40 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     return pooled.transpose(0, 3, 1, 2)
 
 
+@kernel
+def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio):
+    """Give every pixel what the bins took from it, grad_x[c] = sum over boxes of A_y^T grad_pooled[c] A_x.
+
+    Args:
+        grad_pooled: (R, C, P, P).
+        x_shape: (C, H, W).
+        boxes, spatial_scale, sampling_ratio: as for ``roi_align``; the boxes get no gradient, as in torchvision.
+
+    Returns:
+        grad_x: (C, H, W); channels innermost in memory.
+    """
+    channels, height, width = x_shape
+    bins = grad_pooled.shape[2]
+    scaled = boxes * np.float32(spatial_scale)
+    sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)
+    grad_x = np.zeros((height, width, channels), grad_pooled.dtype)
+    a_y = shares(scaled[:, 1], sides[:, 1], height, bins, sampling_ratio)                # (R, P, H)
+    a_x = shares(scaled[:, 0], sides[:, 0], width, bins, sampling_ratio)                 # (R, P, W)
+    grad_pooled = grad_pooled.transpose(0, 2, 3, 1)                                      # (R, P, P, C)
+    for grad, down, across, rows, columns in zip(grad_pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
+        partly = across[:, columns].T @ grad                                             # (P, w, C)
+        _, w, _ = partly.shape
+        grad_x[rows, columns] += (down[:, rows].T @ partly.reshape(bins, w * channels)).reshape(-1, w, channels)
+    return grad_x.transpose(2, 0, 1)
+
+
 def shares(starts, sides, length, bins, sampling_ratio):
     """One axis of all boxes, of a map of ``length`` pixels there: the share of every pixel in every bin, (R, P, length).
 
     Points lie at start + p side / P + (i + 0.5) side / (P g). One more than a pixel outside the map counts as zero; one just
     outside reads the border.
     """
-    f = np.float32
+    f = starts.dtype.type
     bin_sides = sides / f(bins)
     points_of = np.full(len(sides), sampling_ratio) if sampling_ratio > 0 else np.ceil(bin_sides).astype(np.intp)
     matrices = np.zeros((len(sides), bins, length), f)
@@ -113,8 +140,28 @@ class MultiScaleRoIAlign(Layer):
             start += len(boxes)
         return pooled
 
+    def vjp(self, maps, proposals, sizes):
+        """(pooled, pullback): pullback(grad_pooled) -> a gradient for each map, channels innermost in memory."""
+        scales = map_scales(maps, sizes)
+
+        def pullback(grad_pooled):
+            grads = [np.empty((len(x), *x.shape[2:], x.shape[1]), x.dtype).transpose(0, 3, 1, 2) for x in maps]
+            start = 0
+            for n, boxes in enumerate(proposals):
+                part = grad_pooled[start:start + len(boxes)]
+                levels = map_levels(boxes, scales)
+                for level, (x, grad, scale) in enumerate(zip(maps, grads, scales)):
+                    chosen = levels == level
+                    grad[n] = self.pool_backward(part[chosen], x[n], boxes[chosen], scale)
+                start += len(boxes)
+            return grads
+        return self(maps, proposals, sizes), pullback
+
     def pool(self, x, boxes, scale):
         return roi_align(x, boxes, self.output_size, scale, self.sampling_ratio)
+
+    def pool_backward(self, grad_pooled, x, boxes, scale):
+        return roi_align_backward(grad_pooled, x.shape, boxes, scale, self.sampling_ratio)
 
 
 def map_scales(maps, sizes):

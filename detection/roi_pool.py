@@ -34,6 +34,24 @@ def roi_pool(x, boxes, output_size, spatial_scale):
     return pooled.transpose(0, 3, 1, 2)
 
 
+@kernel
+def roi_pool_backward(grad_pooled, x, boxes, spatial_scale):
+    """Send each bin's gradient to its largest pixel, the first of equals: (R, C, P, P) -> grad_x (C, H, W), channels
+    innermost in memory."""
+    channels, height, width = x.shape
+    output_size = grad_pooled.shape[2]
+    x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
+    grad_x, every = np.zeros_like(x), np.arange(channels)
+    for grad, (left, top, right, bottom) in zip(grad_pooled, round_half_away(boxes * np.float32(spatial_scale))):
+        columns = bins(left, right, width, output_size)
+        for i, (y1, y2) in enumerate(bins(top, bottom, height, output_size)):
+            for j, (x1, x2) in enumerate(columns):
+                if y1 < y2 and x1 < x2:
+                    winner = x[y1:y2, x1:x2].reshape(-1, channels).argmax(axis=0)        # (C,)
+                    grad_x[y1 + winner // (x2 - x1), x1 + winner % (x2 - x1), every] += grad[:, i, j]
+    return grad_x.transpose(2, 0, 1)
+
+
 def round_half_away(x):
     """C's rounding: 2.5 -> 3 and -2.5 -> -3, where NumPy's would give 2 and -2."""
     return (np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))).astype(np.intp)
@@ -56,3 +74,6 @@ class MultiScaleRoIPool(MultiScaleRoIAlign):
 
     def pool(self, x, boxes, scale):
         return roi_pool(x, boxes, self.output_size, scale)
+
+    def pool_backward(self, grad_pooled, x, boxes, scale):
+        return roi_pool_backward(grad_pooled, x, boxes, scale)

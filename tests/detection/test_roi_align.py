@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align
+from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align, roi_align_backward
+from minicnn.detection.roi_pool import MultiScaleRoIPool
+from minicnn.functional.kernels import TABLE
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -231,3 +233,44 @@ def test_a_picture_without_proposals_takes_no_rows():
     got = MultiScaleRoIAlign(2, 2)(maps, [none, PROPOSALS[0], none], 3 * SIZES[:1])
     assert_array_equal(got, MultiScaleRoIAlign(2, 2)([x[1:2] for x in maps], PROPOSALS[:1], SIZES[:1]))
     assert MultiScaleRoIAlign(2, 2)(maps, [none] * 3, 3 * SIZES[:1]).shape == (0, 3, 2, 2)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_backward_pass_is_the_transposed(sampling_ratio, dtype):
+    """roi_align is linear in the map, y = A x, so <g, A x> = <A^T g, x> for every g and x; an unit vector g gives a row of A."""
+    rng = np.random.default_rng(1)
+    x, boxes = rng.standard_normal((9, 7, 10)).astype(dtype), np.concatenate([CORNERS, array([[3, 2, 30, 20]] * 2)]).astype(dtype)
+    y = roi_align(x, boxes, 3, 0.25, sampling_ratio)
+    g = rng.standard_normal(y.shape).astype(dtype)
+    grad_x = roi_align_backward(g, x.shape, boxes, 0.25, sampling_ratio)
+    assert grad_x.shape == x.shape and grad_x.dtype == dtype
+    size = np.abs(g * y).sum()
+    assert abs(np.vdot(g, y) - np.vdot(grad_x, x)) <= (1e-6 if dtype is np.float32 else 1e-13) * size
+    exact = TABLE["roi_align_backward"](g.astype(np.float64), x.shape, boxes.astype(np.float64), 0.25, sampling_ratio)
+    assert_close(grad_x, exact, FORWARD)
+
+
+def test_the_backward_pass_without_boxes_is_zero():
+    grad_x = roi_align_backward(np.zeros((0, 4, 2, 2), np.float32), (4, 5, 6), array([]), 0.5, 2)
+    assert grad_x.shape == (4, 5, 6) and not grad_x.any()
+
+
+@pytest.mark.parametrize("pooling", [MultiScaleRoIAlign(3, 2), MultiScaleRoIPool(3)], ids=["align", "pool"])
+def test_each_map_gets_the_gradient_of_the_boxes_that_were_pooled_from_it(pooling):
+    rng = np.random.default_rng(0)
+    maps = [rng.standard_normal((2, 3, side, side)).astype(f32) for side in (32, 16)]
+    proposals = [array([[0, 0, 20, 30], [5, 5, 120, 120]]), array([[0, 0, 127, 100]])]
+    sizes = [(128, 128), (128, 120)]
+    pooled, pullback = pooling.vjp(maps, proposals, sizes)
+    assert_array_equal(pooled, pooling(maps, proposals, sizes))
+    g = rng.standard_normal(pooled.shape).astype(f32)
+    grads = pullback(g)
+    assert [grad.shape for grad in grads] == [x.shape for x in maps]
+    eps = f32(1e-2)                                     # piecewise linear: a large step is as good, as long as no maximum changes place
+    for level in range(2):
+        v = rng.standard_normal(maps[level].shape).astype(f32) * f32(0.01)
+        ahead, behind = (pooling([x + sign * eps * v if i == level else x for i, x in enumerate(maps)], proposals, sizes)
+                         for sign in (1, -1))
+        numeric = np.sum(g * (ahead - behind).astype(np.float64)) / (2 * eps)
+        assert abs(numeric - np.vdot(grads[level], v)) <= 2e-3 * np.linalg.norm(grads[level]) * np.linalg.norm(v) / 10

@@ -1,4 +1,4 @@
-"""What a detector does with boxes, compiled: suppression, RoIAlign, RoIPool.
+"""What a detector does with boxes, compiled: suppression, RoIAlign forward and backward, RoIPool.
 
 The boxes to be pooled are dealt out to the threads; within a bin whole pixels, whose channels lie side by side, are added or compared,
 so that memory is read in long pieces. Suppression runs on one thread, since each box waits for those before it.
@@ -66,6 +66,21 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     pooled = memory((len(boxes), output_size, output_size, len(x)), np.float32)
     align_boxes(*flat(x), scaled.reshape(-1), output_size, sampling_ratio, pooled.reshape(-1), get_num_threads())
     return pooled.transpose(0, 3, 1, 2)
+
+
+def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio):
+    """``detection.roi_align.roi_align_backward``."""
+    scaled = boxes * np.float32(spatial_scale)
+    channels, height, width = x_shape
+    if not can_pool(grad_pooled, scaled):
+        return TABLE["roi_align_backward"](grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio)
+    grad = np.ascontiguousarray(grad_pooled.transpose(0, 2, 3, 1))
+    if not grad.flags.writeable:                                                                # which would compile anew
+        grad = grad.copy()
+    grad_x = np.zeros((height, width, channels), np.float32)
+    spread_boxes(grad.reshape(-1), height, width, channels, scaled.reshape(-1), grad.shape[1], sampling_ratio, grad_x.reshape(-1),
+                 get_num_threads())
+    return grad_x.transpose(2, 0, 1)
 
 
 def roi_pool(x, boxes, output_size, spatial_scale):
@@ -158,6 +173,31 @@ def align(x, channels, rows, columns, bins, pooled, to):
 
 
 @njit(cache=True, parallel=True)
+def spread_boxes(grad, height, width, channels, boxes, bins, sampling_ratio, grad_x, workers):
+    """grad_x (H, W, C) += A_y^T grad A_x for each box, grad (R, P, P, C); boxes overlap, so each thread takes all, and some channels."""
+    for worker in prange(workers):
+        first, past = worker * channels // workers, (worker + 1) * channels // workers
+        for r in range(boxes.size // 4):
+            rows = shares(boxes[4 * r + 1], boxes[4 * r + 3], height, bins, sampling_ratio, width * channels)
+            columns = shares(boxes[4 * r], boxes[4 * r + 2], width, bins, sampling_ratio, channels)
+            spread(floats(grad), r * bins * bins * channels, channels, first, past, rows, columns, bins, floats(grad_x))
+
+
+@njit(cache=True)
+def spread(grad, start, channels, first, past, rows, columns, bins, grad_x):
+    """grad_x += each bin's gradient, in grad[start:] (P, P, C), times both shares of the pixels where its rows and columns cross."""
+    (row_at, down, row_begins), (column_at, across, column_begins) = rows, columns
+    for p in range(bins):
+        for q in range(bins):
+            for i in range(row_begins[p], row_begins[p + 1]):
+                for j in range(column_begins[q], column_begins[q + 1]):
+                    at, share = row_at[i] + column_at[j], down[i] * across[j]
+                    for c in range(first, past):
+                        grad_x[at + c] += share * grad[start + c]
+            start += channels
+
+
+@njit(cache=True, parallel=True)
 def pool_boxes(x, height, width, channels, row, pixel, corners, bins, pooled, workers):
     """pooled (R, P, P, C): the largest of each bin of each box; corners: R times x1, y1, x2, y2, whole pixels of the map."""
     for worker in prange(workers):
@@ -196,4 +236,4 @@ def pool(x, channels, row, pixel, rows, columns, bins, pooled, to):
             to += channels
 
 
-TWINS = {"nms": nms, "roi_align": roi_align, "roi_pool": roi_pool}
+TWINS = {"nms": nms, "roi_align": roi_align, "roi_align_backward": roi_align_backward, "roi_pool": roi_pool}

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from small_networks import Composite, conv, draw, gated, norm, plain, pyramid
 
 import minicnn
+import minicnn.optim  # noqa: F401  (it enters itself into the table)
 from minicnn import functional as F
 from minicnn.detection.boxes import nms
 from minicnn.detection.roi_align import roi_align
@@ -113,7 +114,11 @@ def test_suppression(interpreted):
 def test_regions(interpreted, channels, pool, arguments):
     boxes = np.float32([[0, 0, 40, 28], [4, 8, 30.5, 21.25], [-30, -3, 5, 5], [30, 20, 60, 50], [12, 12, 12, 12], [20, 20, 8, 10]])
     x, name = draw(channels, 7, 10), pool.__name__
-    assert_close(interpreted.TWINS[name](x, boxes, 3, 0.25, *arguments), TABLE[name](x, boxes, 3, 0.25, *arguments), TOLERANCE)
+    pooled = TABLE[name](x, boxes, 3, 0.25, *arguments)
+    assert_close(interpreted.TWINS[name](x, boxes, 3, 0.25, *arguments), pooled, TOLERANCE)
+    if pool is roi_align:
+        expected = TABLE["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments)
+        assert_close(interpreted.TWINS["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments), expected, TOLERANCE)
 
 
 def test_resizing(interpreted):

@@ -124,7 +124,13 @@ def check_pool(compiled, kind, x, boxes, size, scale):
     assert got.dtype == expected.dtype and got.transpose(0, 2, 3, 1).flags.c_contiguous
     if name == "roi_pool":
         assert_array_equal(got, expected)                                         # copies of values
-    else:
+        return
+    assert_close(got, expected, FORWARD)
+    grad = np.random.default_rng(1).standard_normal(got.shape).astype(got.dtype)
+    grad.flags.writeable = False
+    for laid_out in (grad, np.ascontiguousarray(grad.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        got, expected = (one(laid_out, x.shape, boxes, scale, *ratio) for one in (compiled.roi_align_backward, TABLE["roi_align_backward"]))
+        assert got.dtype == expected.dtype
         assert_close(got, expected, FORWARD)
 
 
@@ -200,7 +206,8 @@ def test_other_resizing_is_the_reference():
         interpolate(x, (9, 3), "cubic")
 
 
-@pytest.mark.parametrize("backend, names", [("numpy", ["nms"]), ("numba", ["nms", "roi_align", "roi_pool", "interpolate"])])
+@pytest.mark.parametrize("backend, names", [
+    ("numpy", ["nms"]), ("numba", ["nms", "roi_align", "roi_align_backward", "roi_pool", "interpolate"])])
 def test_the_backend_uses_them(backend, names):
     if backend == "numba":
         pytest.importorskip("numba")
