@@ -39,6 +39,32 @@ def decode(deltas, boxes, weights):
     return np.stack([cx - HALF * w, cy - HALF * h, cx + HALF * w, cy + HALF * h], axis=-1)
 
 
+def encode(targets, boxes, weights):
+    """The deltas with which ``decode`` moves boxes to their targets:
+
+        dx = wx (cx' - cx) / w,  dy = wy (cy' - cy) / h,  dw = ww log(w' / w),  dh = wh log(h' / h)
+
+    Args:
+        targets, boxes: (R, 4), each with an area.
+        weights: see ``decode``.
+
+    Returns:
+        deltas: (R, 4).
+
+    Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 6 to 9.
+    """
+    wx, wy, ww, wh = np.array(weights, np.float32)
+    (cx, cy, w, h), (to_cx, to_cy, to_w, to_h) = (centres(some) for some in (boxes, targets))
+    return np.stack([wx * (to_cx - cx) / w, wy * (to_cy - cy) / h, ww * np.log(to_w / w), wh * np.log(to_h / h)], axis=-1)
+
+
+def centres(boxes):
+    """cx, cy, w and h of boxes (R, 4), (R,) each."""
+    x1, y1, x2, y2 = boxes.T
+    w, h = x2 - x1, y2 - y1
+    return x1 + HALF * w, y1 + HALF * h, w, h
+
+
 def clip(boxes, size):
     """Move corners into a picture of size (h, w): x to [0, w], y to [0, h]."""
     h, w = size

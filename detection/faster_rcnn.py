@@ -51,8 +51,49 @@ class FasterRCNN(Layer):
         maps = run(self.backbone, batch.pixels)                                   # (N, C, Hl, Wl), finest first
         proposals = self.rpn(maps, batch)                                         # (R, 4) for each picture
         found = self.roi_heads(maps[:self.pooled_maps], proposals, batch)         # boxes, scores, labels for each picture
-        return [(self.transform.boxes_to_original(boxes, size, original), scores, labels)
+        return [(self.transform.scale_boxes(boxes, size, original), scores, labels)
                 for (boxes, scores, labels), size, original in zip(found, batch.sizes, batch.original_sizes)]
+
+    def freeze(self, trainable_backbone_layers):
+        """Train only the last so many stages of the backbone, besides the pyramid and the heads: see ``models.body.Body.freeze``."""
+        self.backbone.freeze(trainable_backbone_layers)
+
+    def train(self, rng=None):
+        super().train(rng)
+        if self.backbone.frozen():
+            self.backbone.frozen().eval()
+        return self
+
+    def start(self, images, min_size=None):
+        """Training's first step, through what is frozen: images as for a call -> a ``Batch`` and the backbone's state for ``vjp``."""
+        batch = self.transform(images, min_size)
+        return batch, self.backbone.start(batch.pixels)
+
+    def vjp(self, batch, state, targets, permutation, lesson=None):
+        """Training's second step: the four losses and their pullback.
+
+        Args:
+            batch, state: from ``start``.
+            targets: a ``losses.Target`` for each picture, boxes in the pixels of the resized picture.
+            permutation: see ``losses.sample``. It is asked picture by picture for the RPN, then for the box head, as torchvision asks.
+            lesson: a teacher's ``distillation.Lesson`` of the batch, which brings four losses more, or None.
+
+        Returns:
+            losses: {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg": float}.
+            pullback: scale -> None; adds the gradients of scale times the losses' sum to the layers.
+
+        Reference: Ren et al., section 3.2, "approximate joint training": no gradient flows through the proposals' places.
+        """
+        maps, to_backbone = self.backbone.vjp(state)
+        needed = self.backbone.has_parameters()
+        proposals, rpn_losses, to_rpn = self.rpn.vjp(maps, batch, targets, permutation, needed, lesson)
+        roi_losses, to_heads = self.roi_heads.vjp(maps[:self.pooled_maps], proposals, batch, targets, permutation, needed, lesson)
+
+        def pullback(scale=1.0):
+            from_heads, grads = to_heads(scale), to_rpn(scale)
+            if needed:
+                to_backbone([a + b for a, b in zip(from_heads, grads)] + grads[self.pooled_maps:])
+        return {**roi_losses, **rpn_losses}, pullback
 
     def detect(self, pictures):
         """Find the objects in a picture, or in each of a list, which then goes through as one batch.
@@ -78,6 +119,11 @@ class FasterRCNN(Layer):
         """The name of a label, "class 7" where the model's file does not tell."""
         names = self.record["class_names"]
         return names[label] if label < len(names) else f"class {label}"
+
+    @property
+    def num_classes(self):
+        """With the background."""
+        return self.roi_heads.box_predictor.cls_score.out_features
 
     @property
     def input_shape(self):
@@ -259,10 +305,13 @@ def assemble(backbone, channels, maps, pooled_maps, num_classes, settings, box_h
     transform = Transform(s.min_size, s.max_size, s.image_mean, s.image_std)
     rpn = RegionProposalNetwork(
         RPNHead(channels, s.num_anchors, rpn_depth, rng=rng), s.anchor_sizes, s.aspect_ratios, s.rpn_pre_nms_top_n_test,
-        s.rpn_post_nms_top_n_test, s.rpn_nms_thresh, s.rpn_score_thresh)
+        s.rpn_post_nms_top_n_test, s.rpn_nms_thresh, s.rpn_score_thresh, pre_nms_top_n_train=s.rpn_pre_nms_top_n_train,
+        post_nms_top_n_train=s.rpn_post_nms_top_n_train, fg_iou_thresh=s.rpn_fg_iou_thresh, bg_iou_thresh=s.rpn_bg_iou_thresh,
+        batch_size_per_image=s.rpn_batch_size_per_image, positive_fraction=s.rpn_positive_fraction)
     pool = MultiScaleRoIPool(s.roi_output_size) if s.roi_pooling == "pool" else MultiScaleRoIAlign(s.roi_output_size, s.roi_sampling_ratio)
     roi_heads = RoIHeads(
         pool, box_head or TwoMLPHead(channels, s.roi_output_size, s.box_head_width, rng=rng),
         FastRCNNPredictor(s.box_head_width, num_classes, rng=rng),
-        s.bbox_reg_weights, s.box_score_thresh, s.box_nms_thresh, s.box_detections_per_img)
+        s.bbox_reg_weights, s.box_score_thresh, s.box_nms_thresh, s.box_detections_per_img, fg_iou_thresh=s.box_fg_iou_thresh,
+        bg_iou_thresh=s.box_bg_iou_thresh, batch_size_per_image=s.box_batch_size_per_image, positive_fraction=s.box_positive_fraction)
     return FasterRCNN(transform, backbone, rpn, roi_heads, pooled_maps)

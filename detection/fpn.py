@@ -37,3 +37,30 @@ class FeaturePyramidNetwork(Layer):
             merged = x if merged is None else x + F.interpolate(merged, x.shape[2:])
             pyramid.insert(0, output(merged))
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]]          # a max pooling with a kernel of 1 and a stride of 2
+
+    def vjp(self, maps, frozen_maps=0):
+        """The pyramid and its pullback: a gradient for each of its maps -> one for each of ``maps``; None for the first
+        ``frozen_maps``."""
+        laterals = [layer for _, layer in self.inner_blocks.children()]
+        outputs = [layer for _, layer in self.layer_blocks.children()]
+        merged, pyramid, pullbacks = None, [], []
+        for level, x in reversed(list(enumerate(maps))):
+            x, to_map = laterals[level].vjp(x, level >= frozen_maps)
+            merged = x if merged is None else x + F.interpolate(merged, x.shape[2:])
+            p, to_merged = outputs[level].vjp(merged)
+            pyramid.insert(0, p)
+            pullbacks.insert(0, (to_map, to_merged))
+
+        def pullback(grads):
+            *grads, last = grads
+            grads[-1] = grads[-1].copy()
+            grads[-1][:, :, ::2, ::2] += last
+            grad_maps, finer = [], None
+            for (to_map, to_merged), grad in zip(pullbacks, grads):
+                own = to_merged(grad)
+                if finer is not None:
+                    own = own + F.interpolate_backward(finer, own.shape)
+                grad_maps.append(to_map(own))
+                finer = own
+            return grad_maps
+        return [*pyramid, pyramid[-1][:, :, ::2, ::2]], pullback

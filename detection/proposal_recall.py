@@ -45,4 +45,4 @@ def with_proposals(model, image):
     seen = []
     with probed(model, {"rpn": lambda maps, batch, proposals: seen.append((proposals[0], batch.sizes[0], batch.original_sizes[0]))}):
         found, = model([image])
-    return found, model.transform.boxes_to_original(*seen[0])
+    return found, model.transform.scale_boxes(*seen[0])

@@ -8,6 +8,7 @@ import numpy as np
 
 from minicnn import functional as F
 from minicnn.detection import boxes as B
+from minicnn.detection.losses import assign, fastrcnn_losses, sample
 from minicnn.functional.kernels import run
 from minicnn.layers import Conv2d, Flatten, Layer, Linear, ReLU, Sequential
 
@@ -22,9 +23,14 @@ class TwoMLPHead(Layer):
         self.fc6 = Linear(channels * output_size ** 2, width, rng=rng)
         self.fc7 = Linear(width, width, rng=rng)
 
+    def steps(self):
+        return Sequential([self.flatten, self.fc6, ReLU(), self.fc7, ReLU()])
+
     def __call__(self, x):
-        x = F.relu(self.fc6(self.flatten(x)))
-        return F.relu(self.fc7(x))
+        return self.steps()(x)
+
+    def vjp(self, x, input_gradient=True):
+        return self.steps().vjp(x, input_gradient)
 
 
 def conv_fc_head(channels, output_size, width, norm, *, rng=None):
@@ -46,6 +52,12 @@ class FastRCNNPredictor(Layer):
     def __call__(self, x):
         return self.cls_score(x), self.bbox_pred(x)
 
+    def vjp(self, x, input_gradient=True):
+        """((scores, deltas), pullback): pullback(grad_scores, grad_deltas) -> grad_x."""
+        scores, to_scores = self.cls_score.vjp(x)
+        deltas, to_deltas = self.bbox_pred.vjp(x)
+        return (scores, deltas), lambda grad_scores, grad_deltas: to_scores(grad_scores) + to_deltas(grad_deltas)
+
 
 class RoIHeads(Layer):
     """Maps and proposals -> boxes, scores and labels of each picture, by score descending.
@@ -56,12 +68,17 @@ class RoIHeads(Layer):
         score_thresh: detections have more than this score.
         nms_thresh: overlap above which the lower of two of one class is dropped.
         detections_per_img: so many are left.
+        fg_iou_thresh, bg_iou_thresh: in training a proposal is an object from that overlap on, background below this.
+        batch_size_per_image, positive_fraction: so many proposals of a picture are learnt from, at most such a share of them objects.
     """
 
-    def __init__(self, box_roi_pool, box_head, box_predictor, bbox_reg_weights, score_thresh, nms_thresh, detections_per_img):
+    def __init__(self, box_roi_pool, box_head, box_predictor, bbox_reg_weights, score_thresh, nms_thresh, detections_per_img, *,
+                 fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=512, positive_fraction=0.25):
         self.box_roi_pool, self.box_head, self.box_predictor = box_roi_pool, box_head, box_predictor
         self.bbox_reg_weights = bbox_reg_weights
         self.score_thresh, self.nms_thresh, self.detections_per_img = score_thresh, nms_thresh, detections_per_img
+        self.fg_iou_thresh, self.bg_iou_thresh = fg_iou_thresh, bg_iou_thresh
+        self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
 
     def __call__(self, maps, proposals, batch):
         """maps: those to pool from, finest first; proposals: (R_n, 4) of each picture; batch: a ``transform.Batch``.
@@ -73,6 +90,43 @@ class RoIHeads(Layer):
         logits, deltas = run(self.box_predictor, run(self.box_head, pooled))              # (R, K), (R, 4 K)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         return [self.select(*arrays) for arrays in zip(np.split(logits, ends), np.split(deltas, ends), proposals, batch.sizes)]
+
+    def vjp(self, maps, proposals, batch, targets, permutation, input_gradient=True, lesson=None):
+        """Training: the losses on a sample of the proposals, and their pullback.
+
+        Args:
+            maps, proposals, batch: as for ``__call__``.
+            targets: a ``losses.Target`` for each picture.
+            permutation: see ``losses.sample``.
+            lesson: a teacher's ``distillation.Lesson``, or None.
+
+        Returns:
+            losses: see ``losses.fastrcnn_losses``.
+            pullback: scale -> a gradient for each map.
+        """
+        proposals, labels, encoded = self.sample(proposals, targets, permutation)
+        pooled, to_maps = self.box_roi_pool.vjp(maps, proposals, batch.sizes)                       # (R, C, P, P)
+        features, to_pooled = self.box_head.vjp(pooled, input_gradient)                             # (R, width)
+        (logits, deltas), to_features = self.box_predictor.vjp(features)                            # (R, K), (R, 4 K)
+        found = fastrcnn_losses(logits, deltas, labels, encoded)
+        losses, to_answers = lesson.add_fastrcnn_losses(found, logits, deltas, labels, proposals) if lesson else found
+
+        def pullback(scale):
+            grad_pooled = to_pooled(to_features(*to_answers(scale)))
+            return to_maps(grad_pooled) if input_gradient else None
+        return losses, pullback
+
+    def sample(self, proposals, targets, permutation):
+        """The proposals (R_n, 4) of each picture to learn from, the true boxes among them, with labels (R,) and deltas (R, 4) of all."""
+        chosen, labels, encoded = [], [], []
+        for boxes, target in zip(proposals, targets):
+            boxes = np.concatenate([boxes, target.boxes])
+            own, true_boxes = assign(boxes, target, self.fg_iou_thresh, self.bg_iou_thresh)
+            rows = np.sort(np.concatenate(sample(own, self.batch_size_per_image, self.positive_fraction, permutation)))
+            chosen.append(boxes[rows])
+            labels.append(own[rows])
+            encoded.append(B.encode(true_boxes[rows], boxes[rows], self.bbox_reg_weights))
+        return chosen, np.concatenate(labels), np.concatenate(encoded)
 
     def select(self, logits, deltas, proposals, size):
         """The detections of one picture of size (h, w): every class of every proposal is a candidate, the background (0) apart."""

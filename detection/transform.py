@@ -23,8 +23,13 @@ class Batch(NamedTuple):
     original_sizes: list
 
 
+def batch_size(sizes):
+    """(H, W) of the batch that pictures of such (h, w) share."""
+    return tuple(-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
+
+
 class Transform(Layer):
-    """torchvision's GeneralizedRCNNTransform in evaluation; it has no arrays of its own.
+    """torchvision's GeneralizedRCNNTransform; it has no arrays of its own.
 
     Args:
         min_size, max_size: pixels; what the short side becomes, and what the long one may not exceed.
@@ -35,12 +40,11 @@ class Transform(Layer):
         self.min_size, self.max_size = min_size, max_size
         self.image_mean, self.image_std = image_mean, image_std
 
-    def __call__(self, images):
-        """images: (3, H, W) float32 in [0, 1] each -> Batch."""
-        resized = [self.resize(self.normalize(image)) for image in images]
+    def __call__(self, images, min_size=None):
+        """images: (3, H, W) float32 in [0, 1] each; min_size: for this batch, in place of the own one -> Batch."""
+        resized = [self.resize(self.normalize(image), min_size) for image in images]
         sizes = [image.shape[1:] for image in resized]
-        height, width = (-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
-        pixels = np.zeros((len(resized), 3, height, width), np.float32)
+        pixels = np.zeros((len(resized), 3, *batch_size(sizes)), np.float32)
         for row, image, (h, w) in zip(pixels, resized, sizes):
             row[:, :h, :w] = image
         return Batch(pixels, sizes, [image.shape[1:] for image in images])
@@ -51,17 +55,17 @@ class Transform(Layer):
         image /= std                # in place: a large photograph's copies weigh
         return image
 
-    def resize(self, image):
-        size = self.size(*image.shape[1:])
+    def resize(self, image, min_size=None):
+        size = self.size(*image.shape[1:], min_size)
         return image if size == image.shape[1:] else F.interpolate(image[None], size, "bilinear")[0]
 
-    def size(self, h, w):
+    def size(self, h, w, min_size=None):
         """The resized (h, w), in float64 and cut off: 161 x 214 becomes 799 x 1063 at 800, since 161 (800 / 161) < 800."""
-        scale = min(self.min_size / min(h, w), self.max_size / max(h, w))
+        scale = min((min_size or self.min_size) / min(h, w), self.max_size / max(h, w))
         return max(1, int(h * scale)), max(1, int(w * scale))
 
     @staticmethod
-    def boxes_to_original(boxes, size, original_size):
-        """Boxes (D, 4) in a resized picture -> in the original's pixels; not clipped again, as in torchvision."""
-        ratio_h, ratio_w = (np.float32(new) / np.float32(old) for new, old in zip(original_size, size))
+    def scale_boxes(boxes, size, new_size):
+        """Boxes (D, 4) in a picture of size (h, w) -> in the same picture resized; not clipped, as in torchvision."""
+        ratio_h, ratio_w = (np.float32(new) / np.float32(old) for new, old in zip(new_size, size))
         return boxes * np.array([ratio_w, ratio_h, ratio_w, ratio_h], np.float32)

@@ -6,8 +6,8 @@ Reference: Howard et al., Searching for MobileNetV3 (2019), table 1, sections 5.
 inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
 """
 
-from minicnn import functional as F
-from minicnn.layers import Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
+from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
+from minicnn.models.body import Body
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
 BLOCKS = (
@@ -19,8 +19,8 @@ BLOCKS = (
 )
 
 
-class MobileNetV3Large(Layer):
-    """The convolutional body, without the classifier.
+class MobileNetV3Large(Body):
+    """The convolutional body, without the classifier: x (N, 3, H, W) -> two maps, of 160 and 960 channels, both at stride 32.
 
     Args:
         norm: num_features -> layer, the batch norm to build with.
@@ -28,6 +28,7 @@ class MobileNetV3Large(Layer):
 
     returned = ("13", "16")         # what a feature pyramid reads; both at stride 32
     out_channels = (160, 960)
+    stages = tuple(tuple(map(str, range(*ends))) for ends in ((0, 2), (2, 4), (4, 7), (7, 13), (13, 16), (16, 17)))      # torchvision's
 
     def __init__(self, norm, *, rng=None):
         layers = [conv_norm(3, 16, 3, Hardswish, norm, stride=2, rng=rng)]
@@ -37,15 +38,6 @@ class MobileNetV3Large(Layer):
             in_channels = out_channels
         layers.append(conv_norm(in_channels, 960, 1, Hardswish, norm, rng=rng))
         vars(self).update({str(number): layer for number, layer in enumerate(layers)})
-
-    def __call__(self, x):
-        """x (N, 3, H, W) -> two maps, of 160 and 960 channels, both at stride 32."""
-        maps = []
-        for name, layer in self.children():
-            x = layer(x)
-            if name in self.returned:
-                maps.append(x)
-        return maps
 
 
 class InvertedResidual(Layer):
@@ -64,6 +56,12 @@ class InvertedResidual(Layer):
         y = self.block(x)
         return x + y if self.residual else y
 
+    def vjp(self, x, input_gradient=True):
+        y, pullback = self.block.vjp(x, input_gradient)
+        if not self.residual:
+            return y, pullback
+        return x + y, lambda grad_y: pullback(grad_y) + grad_y if input_gradient else pullback(grad_y)
+
 
 class SqueezeExcitation(Layer):
     """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole picture says."""
@@ -72,9 +70,20 @@ class SqueezeExcitation(Layer):
         self.fc1, self.fc2 = Conv2d(channels, squeezed, 1, rng=rng), Conv2d(squeezed, channels, 1, rng=rng)
         self.activation, self.scale_activation = ReLU(), Hardsigmoid()
 
+    def scale(self):
+        """What makes the factor of each channel, (N, C, H, W) -> (N, C, 1, 1)."""
+        return Sequential([AdaptiveAvgPool2d(1), self.fc1, self.activation, self.fc2, self.scale_activation])
+
     def __call__(self, x):
-        squeezed = self.activation(self.fc1(F.adaptive_avg_pool2d(x, 1)))
-        return x * self.scale_activation(self.fc2(squeezed))
+        return x * self.scale()(x)
+
+    def vjp(self, x, input_gradient=True):
+        scale, to_x = self.scale().vjp(x, input_gradient)
+
+        def pullback(grad_y):
+            grad_x = to_x((grad_y * x).sum(axis=(2, 3), keepdims=True))
+            return grad_y * scale + grad_x if input_gradient else None
+        return x * scale, pullback
 
 
 def conv_norm(in_channels, out_channels, kernel, activation, norm, *, stride=1, groups=1, rng=None):

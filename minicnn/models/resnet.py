@@ -7,38 +7,32 @@ Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (20
 """
 
 from minicnn import functional as F
-from minicnn.layers import Conv2d, Layer, MaxPool2d, Sequential
+from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
+from minicnn.models.body import Body
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
 
 
-class ResNet50(Layer):
-    """The convolutional body, without the classifier.
+class ResNet50(Body):
+    """The convolutional body, without the classifier: x (N, 3, H, W) -> four maps at strides 4, 8, 16 and 32.
 
     Args:
         norm: num_features -> layer, the batch norm to build with.
     """
 
+    returned = ("layer1", "layer2", "layer3", "layer4")
     out_channels = (256, 512, 1024, 2048)
+    stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
     def __init__(self, norm, *, rng=None):
         self.conv1, self.bn1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False, rng=rng), norm(64)
-        self.maxpool = MaxPool2d(3, stride=2, padding=1)
+        self.relu, self.maxpool = ReLU(), MaxPool2d(3, stride=2, padding=1)
         in_channels = 64
         for number, (width, blocks, stride) in enumerate(STAGES, start=1):
             layers = [Bottleneck(in_channels, width, stride, norm, rng=rng)]
             in_channels = Bottleneck.expansion * width
             layers += [Bottleneck(in_channels, width, 1, norm, rng=rng) for _ in range(blocks - 1)]
             setattr(self, f"layer{number}", Sequential(layers))
-
-    def __call__(self, x):
-        """x (N, 3, H, W) -> four maps, of 256, 512, 1024 and 2048 channels at strides 4, 8, 16 and 32."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
-            maps.append(x)
-        return maps
 
 
 class Bottleneck(Layer):
@@ -59,8 +53,20 @@ class Bottleneck(Layer):
             self.downsample = Sequential([Conv2d(in_channels, out_channels, 1, stride=stride, bias=False, rng=rng),
                                           norm(out_channels)])
 
+    def residual(self):
+        """The branch that is added to x."""
+        return Sequential([self.conv1, self.bn1, ReLU(), self.conv2, self.bn2, ReLU(), self.conv3, self.bn3])
+
     def __call__(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return F.relu(self.residual()(x) + (x if self.downsample is None else self.downsample(x)))
+
+    def vjp(self, x, input_gradient=True):
+        residual, to_x = self.residual().vjp(x, input_gradient)
+        shortcut, also_to_x = (x, lambda grad: grad) if self.downsample is None else self.downsample.vjp(x, input_gradient)
+        y = residual + shortcut
+
+        def pullback(grad_y):
+            grad = F.relu_backward(grad_y, y)
+            grad_x, more = to_x(grad), also_to_x(grad)
+            return grad_x + more if input_gradient else None
+        return F.relu(y), pullback

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close
+from checks import FORWARD, assert_close, check_vjp
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.fpn import FeaturePyramidNetwork
 from minicnn.functional.kernels import run
-from minicnn.layers import BatchNorm2d, Layer
+from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
 
 
 class Pyramid(Layer):
@@ -106,3 +106,19 @@ def test_paths_and_shapes_without_a_norm_are_torchvisions():
         "inner_blocks.1.0.weight": (256, 960, 1, 1), "inner_blocks.1.0.bias": (256,),
         "layer_blocks.0.0.weight": (256, 256, 3, 3), "layer_blocks.0.0.bias": (256,),
         "layer_blocks.1.0.weight": (256, 256, 3, 3), "layer_blocks.1.0.bias": (256,)}
+
+
+@pytest.mark.parametrize("frozen_maps", [0, 1])
+@pytest.mark.parametrize("norm", [None, FrozenBatchNorm2d])
+def test_gradients_equal_differences(frozen_maps, norm):
+    rng = np.random.default_rng(0)
+    fpn = FeaturePyramidNetwork((3, 5), 4, norm, rng=rng)
+    maps = [rng.standard_normal((2, 3, 7, 6)), rng.standard_normal((2, 5, 4, 3))]
+
+    def vjp(*maps):
+        return fpn.vjp(list(maps), frozen_maps)
+    gradients = check_vjp(fpn, vjp, *maps)
+    assert gradients.keys() == {path for path, _ in fpn.named_parameters()}
+    assert [grad is None for grad in vjp(*maps)[1]([np.ones_like(y) for y in fpn(maps)])] == [level < frozen_maps for level in range(2)]
+    for got, expected in zip(vjp(*maps)[0], fpn(maps), strict=True):
+        assert_array_equal(got, expected)

@@ -178,7 +178,7 @@ def test_transformed_pixels_and_boxes(sizes):
     boxes = [draw_boxes(20, rng, 190) for _ in sizes]
     back = theirs.postprocess([{"boxes": tensor(one)} for one in boxes], batch.sizes, sizes)
     for one, size, original, answer in zip(boxes, batch.sizes, sizes, back):
-        assert_array_equal(Transform.boxes_to_original(one, size, original), answer["boxes"].numpy())
+        assert_array_equal(Transform.scale_boxes(one, size, original), answer["boxes"].numpy())
 
 
 # fpn

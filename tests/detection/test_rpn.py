@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 from arrays import array
+from checks import check_vjp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.anchors import base_anchors, grid_anchors
+from minicnn.detection.losses import Target
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Batch
 from minicnn.functional.kernels import run
@@ -160,3 +162,57 @@ def test_a_picture_in_a_batch_has_the_proposals_it_has_alone(backend):
         assert_allclose(together[n], alone, atol=1e-3)
         answers = [[part[0] for part in head(x[n:n + 1])] for x in maps]
         assert_allclose(alone, rpn.propose(answers, rpn.anchors(maps, Batch(pixels, sizes, sizes)), size), atol=1e-3)
+
+
+# training
+
+
+def training_case():
+    """A small network on two maps of two pictures, in float64, the second without objects."""
+    rng = np.random.default_rng(0)
+    rpn = network(ratios=((0.5, 1), (0.5, 1)), head=RPNHead(3, 2, conv_depth=2, rng=rng), post_nms_top_n=5)
+    maps = [rng.standard_normal((2, 3, 6, 8)), rng.standard_normal((2, 3, 3, 4))]
+    batch = Batch(np.zeros((2, 3, 48, 64), f32), [(48, 60), (44, 64)], [(48, 60), (44, 64)])
+    targets = [Target(array([[3, 4, 25, 20], [30, 10, 60, 44]]), np.array([2, 1])), Target(array(np.zeros((0, 4))), np.zeros(0, int))]
+    return rpn, maps, batch, targets
+
+
+def test_gradients_equal_differences():
+    rpn, maps, batch, targets = training_case()
+
+    def vjp(*maps):
+        _, losses, pullback = rpn.vjp(list(maps), batch, targets, np.arange)
+        return [sum(losses.values())], lambda grads: pullback(grads[0])
+    gradients = check_vjp(rpn, vjp, *maps)
+    assert gradients.keys() == {path for path, _ in rpn.named_parameters()}
+
+
+def test_in_training_more_proposals_pass():
+    rpn, maps, batch, targets = training_case()
+    maps = [x.astype(f32) for x in maps]
+    few = rpn(maps, batch)
+    rpn.train()
+    proposals, losses, _ = rpn.vjp(maps, batch, targets, np.arange)
+    assert list(losses) == ["loss_objectness", "loss_rpn_box_reg"] and all(loss > 0 for loss in losses.values())
+    assert [len(boxes) for boxes in few] == [5, 5] and all(len(boxes) > 5 for boxes in proposals)
+    for boxes, some in zip(proposals, few):
+        assert_array_equal(boxes[:5], some)
+
+
+def test_as_many_anchors_are_learnt_from_as_it_says():
+    rpn, maps, batch, targets = training_case()
+    rpn.batch_size_per_image, rpn.positive_fraction = 8, 0.25
+    pullback = rpn.vjp(maps, batch, targets, np.random.default_rng(0).permutation)[2]
+    rpn.zero_grad()
+    pullback(1.0)
+    bias = rpn.head.cls_logits.gradients["bias"]
+    assert np.isfinite(bias).all()
+    asked = []
+    rpn.vjp(maps, batch, targets, lambda n: asked.append(n) or np.arange(n))
+    assert len(asked) == 4 and asked[2] == 0                     # positive and negative of each picture, in this order
+
+
+def test_without_gradient_for_the_maps():
+    rpn, maps, batch, targets = training_case()
+    assert rpn.vjp(maps, batch, targets, np.arange, input_gradient=False)[2](1.0) == [None, None]
+    assert rpn.head.gradients == {} and rpn.head.cls_logits.gradients

@@ -127,7 +127,7 @@ def test_a_picture_as_thin_as_a_thread_keeps_a_pixel():
 def test_boxes_go_back_by_a_ratio_for_each_axis():
     boxes = np.array([[0, 0, 1066, 800], [533, 400, 1066, 400]], np.float32)
     boxes.flags.writeable = False
-    got = Transform.boxes_to_original(boxes, (800, 1066), (480, 640))
+    got = Transform.scale_boxes(boxes, (800, 1066), (480, 640))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, [[0, 0, 640, 480], [320, 240, 640, 240]], rtol=1e-6)
     assert_array_equal(got[:, 0::2], boxes[:, 0::2] * (np.float32(640) / np.float32(1066)))     # 0.600375, not 0.6
@@ -135,10 +135,10 @@ def test_boxes_go_back_by_a_ratio_for_each_axis():
 
 
 def test_boxes_are_not_clipped_on_the_way_back():
-    got = Transform.boxes_to_original(np.array([[0, 0, 800, 800]], np.float32), (800, 800), (107, 107))
+    got = Transform.scale_boxes(np.array([[0, 0, 800, 800]], np.float32), (800, 800), (107, 107))
     assert got[0, 2] == got[0, 3] == 107.00000762939453
 
 
 def test_no_boxes_go_back_as_none():
-    got = Transform.boxes_to_original(np.zeros((0, 4), np.float32), (800, 1066), (480, 640))
+    got = Transform.scale_boxes(np.zeros((0, 4), np.float32), (800, 1066), (480, 640))
     assert got.shape == (0, 4) and got.dtype == np.float32

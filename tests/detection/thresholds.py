@@ -33,7 +33,7 @@ def explain(model, image, box, score, label):
     logits, deltas = run(heads.box_predictor, run(heads.box_head, pooled))
     boxes = B.clip(B.decode(deltas, proposed, heads.bbox_reg_weights), size)[:, label]
     scores = F.softmax(logits)[:, label]
-    here = model.transform.boxes_to_original(boxes, size, batch.original_sizes[0])
+    here = model.transform.scale_boxes(boxes, size, batch.original_sizes[0])
     sources = np.flatnonzero((np.abs(here - box).max(axis=1) <= PIXELS) & (np.abs(scores - score) <= SCORE))
     used = kept[:last]
     candidates = used[scores[used] > heads.score_thresh]
