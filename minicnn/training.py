@@ -72,10 +72,10 @@ def train(model, images, labels, recipe, seed, checkpoint=None, resume=False, la
         data = zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(np.ascontiguousarray(images)))
         settings = {"recipe": asdict(recipe), "seed": seed, "data": data, "layers": describe(model)["layers"]}
     if checkpoint and resume and Path(checkpoint).exists():
-        losses = read_checkpoint(checkpoint, model, optimizer, settings)
+        losses = read_checkpoint(checkpoint, model, optimizer, settings)["losses"]
         print(f"resuming after epoch {len(losses)} from {checkpoint}", file=sys.stderr)
     elif checkpoint:
-        write_checkpoint(checkpoint, model, optimizer, settings, losses)
+        write_checkpoint(checkpoint, model, optimizer, settings, {"losses": losses})
     while len(losses) < recipe.epochs and plateaus(losses, recipe.patience) < DROPS:
         start = time.perf_counter()
         losses.append(train_epoch(model, images, labels, recipe, optimizer, seed, losses, label))
@@ -83,7 +83,7 @@ def train(model, images, labels, recipe, seed, checkpoint=None, resume=False, la
         print(f"{label} {len(losses)}/{recipe.epochs}  loss {losses[-1]:.4f}  {len(images) / seconds:.0f} images/s  "
               f"{seconds:.1f} s", file=sys.stderr)
         if checkpoint:
-            write_checkpoint(checkpoint, model, optimizer, settings, losses)
+            write_checkpoint(checkpoint, model, optimizer, settings, {"losses": losses})
     return losses
 
 
@@ -136,13 +136,14 @@ def plateaus(losses, patience):
     return count
 
 
-def write_checkpoint(path, model, optimizer, settings, losses):
+def write_checkpoint(path, model, optimizer, settings, progress):
+    """Write weights, momentum, and two dictionaries: what training this is, and how far it has come."""
     buffers = {BUFFER + name: buffer for name, buffer in optimizer.buffers.items()}
-    write_archive(path, {**dict(model.named_arrays()), **buffers}, {"training": settings, "losses": losses})
+    write_archive(path, {**dict(model.named_arrays()), **buffers}, {"training": settings, "progress": progress})
 
 
 def read_checkpoint(path, model, optimizer, settings):
-    """Load weights and momentum; returns the losses so far."""
+    """Load weights and momentum of a training with the same settings; returns its progress."""
     arrays, description = read_archive(path)
     made = description.get("training")
     if made != jsonable(settings):
@@ -151,7 +152,7 @@ def read_checkpoint(path, model, optimizer, settings):
                          "options. Give the same options, or leave out --resume to begin anew.")
     optimizer.buffers = {name.removeprefix(BUFFER): array for name, array in arrays.items() if name.startswith(BUFFER)}
     model.load_arrays({name: array for name, array in arrays.items() if not name.startswith(BUFFER)})
-    return description["losses"]
+    return description["progress"]
 
 
 def jsonable(value):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minicnn.cli.ahead import ahead
+from minicnn.ahead import ahead
 from minicnn.cli.bench import fitted
 from minicnn.cli.output import report, table, too_large
 from minicnn.data.annotated import read_annotated, shown

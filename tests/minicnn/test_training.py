@@ -151,7 +151,7 @@ def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, recipe, batch, 
         train(stopped, *toy_data(), recipe, seed=5, checkpoint=checkpoint)
     assert not stopped.training
     assert list(tmp_path.iterdir()) == [checkpoint]
-    assert read_archive(checkpoint)[1]["losses"] == losses[:(batch - 1) // 4]
+    assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:(batch - 1) // 4]
     resumed = toy_model(seed=9)                                 # its own weights must not matter
     capsys.readouterr()
     assert train(resumed, *toy_data(), recipe, seed=5, checkpoint=checkpoint, resume=True) == losses
@@ -170,7 +170,7 @@ def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
     checkpoint = tmp_path / "c.npz"
     train(toy_model(), *toy_data(), Recipe(epochs=1), seed=1, checkpoint=checkpoint)
     train(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
-    assert len(read_archive(checkpoint)[1]["losses"]) == 4
+    assert len(read_archive(checkpoint)[1]["progress"]["losses"]) == 4
 
 
 @pytest.mark.parametrize("other, named", [
@@ -214,7 +214,7 @@ def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeyp
         with pytest.raises(raised):
             train(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
     assert list(tmp_path.iterdir()) == [checkpoint]
-    assert read_archive(checkpoint)[1]["losses"] == losses[:1]
+    assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:1]
     resumed = toy_model()
     assert train(resumed, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))

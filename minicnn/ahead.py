@@ -1,4 +1,4 @@
-"""Reading one picture ahead: the next is decoded while the network looks at this one."""
+"""Doing the next thing while the caller is busy with this one: pictures are read while the one before is looked at."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from minicnn.cli.ahead import ahead
+from minicnn.ahead import ahead
 from minicnn.errors import InputError
 
 

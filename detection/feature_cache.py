@@ -1,0 +1,124 @@
+"""A frozen stage's output kept on disk, so that training what follows need not compute it again in each epoch.
+
+One file for each picture, unflipped and flipped: float16, half as large and precise to three digits. A picture is then padded to the
+batch's size as a map, not as pixels, which differs near the added border.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.detection.training import read_image
+from minicnn.detection.transform import Batch, batch_size
+from minicnn.errors import InputError
+from minicnn.files import atomic_write, make_folder
+
+LARGEST = np.finfo(np.float16).max
+MANIFEST = "cache.json"
+
+
+class FeatureCache:
+    """What ``FasterRCNN.start`` returns for single pictures, computed once.
+
+    Args:
+        folder: where it is, or will be made.
+        model: the detector, its backbone frozen as in the training to come.
+        pictures: the ``AnnotatedPicture``s that will be asked for.
+
+    Raises:
+        InputError: the folder holds the features of other weights, sizes or pictures, or of something else.
+    """
+
+    def __init__(self, folder, model, pictures):
+        if not model.backbone.frozen():
+            raise InputError("got a cache of features where every layer is trained, expected a frozen stage. Lower "
+                             "trainable_backbone_layers, or leave the cache out.")
+        self.folder = Path(folder)
+        made_from = {"network": network(model), "pictures": {picture.name: file_crc(picture.path) for picture in pictures}}
+        manifest = self.folder / MANIFEST
+        made = read_manifest(manifest)
+        if made is None:
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                raise InputError(f"got {folder} to keep features in, which holds something else, expected an empty folder. Choose another.")
+            made = {"network": made_from["network"], "pictures": {}}
+        changed = [name for name, crc in made_from["pictures"].items() if made["pictures"].get(name, crc) != crc]
+        if made["network"] != made_from["network"] or changed:
+            what = f"another picture {changed[0]}" if changed else "another frozen network or another size"
+            raise InputError(f"got the features in {folder}, which were made from {what}, expected those of this training. Delete the "
+                             "folder, or choose another.")
+        make_folder(folder)
+        made["pictures"].update(made_from["pictures"])
+        with atomic_write(manifest) as file:
+            file.write(json.dumps(made, indent=1).encode())
+
+    def start(self, model, pictures):
+        """As ``FasterRCNN.start``.
+
+        Args:
+            model: the detector.
+            pictures: an ``AnnotatedPicture`` and whether it is mirrored, each.
+
+        Returns:
+            batch: without pixels, only of their shape; state: see ``models.body.Body.start``.
+        """
+        rows = [self.features(model, picture, flipped) for picture, flipped in pictures]
+        sizes = [tuple(size.tolist()) for size, *_ in rows]
+        height, width = batch_size(sizes)
+        state = []
+        for maps in zip(*(maps for _, *maps in rows)):
+            whole = np.zeros((len(maps), *np.max([x.shape for x in maps], axis=0)), np.float32)
+            for row, x in zip(whole, maps):
+                row[:, :x.shape[1], :x.shape[2]] = x
+            state.append(whole)
+        pixels = np.broadcast_to(np.float32(0), (len(rows), 3, height, width))
+        return Batch(pixels, sizes, [(picture.height, picture.width) for picture, _ in pictures]), state
+
+    def features(self, model, picture, flipped):
+        """[size (2,) of the resized picture, a map (C, h, w) float16, ...]."""
+        path = self.folder / f"{hashlib.sha256(picture.name.encode()).hexdigest()[:24]}_{int(flipped)}.npz"
+        if not path.exists():
+            batch, state = model.start([read_image(picture, flipped)])
+            arrays = [np.array(batch.sizes[0]), *(np.clip(x[0], -LARGEST, LARGEST).astype(np.float16) for x in state)]
+            with atomic_write(path) as file:
+                np.savez(file, *arrays)
+        try:
+            with open(path, "rb") as file, np.load(file) as arrays:
+                return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"got {path}, which cannot be read ({error}), expected features. Delete it.") from error
+
+
+def network(model):
+    """What the features depend on besides the picture: the frozen layers with their arrays, and how pictures are resized."""
+    frozen, transform = model.backbone.frozen(), model.transform
+    digest = hashlib.sha256(repr([(path, layer) for path, layer in frozen.named_layers() if path]).encode())
+    for name, array in frozen.named_arrays():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array))
+    sizes = [transform.min_size, transform.max_size, *map(float, (*transform.image_mean, *transform.image_std))]
+    return {"frozen": digest.hexdigest(), "transform": sizes}
+
+
+def file_crc(path):
+    """A number that tells other files."""
+    try:
+        return zlib.crc32(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror or error}), expected a picture. Check the data.") from error
+
+
+def read_manifest(path):
+    """What a cache was made from, None where there is none."""
+    try:
+        made = json.loads(path.read_bytes())
+        if not isinstance(made["network"], dict) or not isinstance(made["pictures"], dict):
+            raise ValueError("other values")
+        return made
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"got {path}, which cannot be read ({error}), expected what a cache was made from. Delete the folder.") from error
