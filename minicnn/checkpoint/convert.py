@@ -125,10 +125,10 @@ def shape_arguments(arrays):
     return {name: value for name, value in told.items() if value is not None}
 
 
-def build_with(architecture, settings, arguments, config):
+def build_with(architecture, settings, arguments, config, rng=None):
     """The network, or one line that says which setting is wrong."""
     try:
-        return build(architecture, rng=None, **{**settings, **arguments})
+        return build(architecture, rng=rng, **{**settings, **arguments})
     except (InputError, TypeError) as error:                            # TypeError: a second rng
         reason = error.__cause__ or error
         unknown = re.search(r" argument '(.*?)'", str(reason))

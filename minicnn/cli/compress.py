@@ -36,10 +36,11 @@ from minicnn.errors import InputError
 from minicnn.evaluation import evaluate_classifier
 from minicnn.files import make_folder
 from minicnn.report.pruning import write_report
-from minicnn.training import jsonable, train
+from minicnn.training import Recipe, jsonable, train
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
 COMPENSATION = 1000     # pictures over which the means of removed channels are taken
+EPOCHS = 4              # of fine-tuning in each round
 
 
 def add_arguments(verb):
@@ -65,7 +66,7 @@ def add_arguments(verb):
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
-    add_recipe(verb, prefix="finetune-", epochs=4)
+    add_recipe(verb, Recipe, prefix="finetune-", epochs=EPOCHS)
     add_json(verb)
 
 
@@ -80,7 +81,7 @@ def run(args):
     check_pictures(images, original, args.data)
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
-                         "recipe": asdict(recipe(args)), "seed": args.seed, "counts": counts})
+                         "recipe": asdict(recipe(args, Recipe, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
 
     model, rounds = copy.deepcopy(original), []
     if args.resume and Path(checkpoint).exists():
@@ -99,7 +100,7 @@ def run(args):
     print_state("before", before)
 
     def finetune(model, number):
-        return train(model, images, labels, recipe(args), [args.seed, number], label=f"round {number} epoch")
+        return train(model, images, labels, recipe(args, Recipe, epochs=EPOCHS), [args.seed, number], label=f"round {number} epoch")
 
     def keep(model, rounds):
         print_state(f"round {len(rounds)}", rounds[-1])

@@ -5,10 +5,10 @@ import os
 import sys
 
 import minicnn
-from minicnn.cli import bench, compare, compress, convert, demo, detect, download, evaluate, info, scenes, train, tune
+from minicnn.cli import bench, compare, compress, convert, demo, detect, download, evaluate, finetune, info, scenes, train, tune
 from minicnn.errors import InputError
 
-VERBS = (detect, convert, download, scenes, train, compress, evaluate, compare, info, bench, tune, demo)
+VERBS = (detect, convert, download, scenes, train, finetune, compress, evaluate, compare, info, bench, tune, demo)
 
 
 class Parser(argparse.ArgumentParser):

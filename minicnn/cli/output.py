@@ -15,7 +15,6 @@ import minicnn
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, sha256
 from minicnn.functional.kernels import use
-from minicnn.training import Recipe
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
 
@@ -26,32 +25,58 @@ def add_json(verb):
     verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' is standard output, and nothing else goes there")
 
 
-def add_recipe(verb, prefix="", **defaults):
-    """An option for every field of ``Recipe``."""
-    helps = {
-        "epochs": "passes over the training pictures; with --patience an upper limit",
-        "batch_size": "pictures a step",
-        "lr": "highest learning rate; it falls along half a cosine",
-        "momentum": "of SGD",
-        "weight_decay": "of SGD",
-        "nesterov": "Nesterov's form of momentum",
-        "warmup_steps": "steps in which the rate rises from near 0",
-        "patience": "train until the training loss has converged: the rate falls to a tenth when that many epochs brought less "
-                    "than 1%%, and the next time training ends",
-    }
-    least = {"batch_size": 1}
-    for field in fields(Recipe):
-        default = defaults.get(field.name, field.default)
-        number = {"type": at_least(least.get(field.name, 0), type(field.default))}
-        options = {"action": "store_true"} if field.name == "nesterov" else number
-        name = f"{prefix}{field.name}" if field.name == "epochs" else field.name
-        verb.add_argument(f"--{name.replace('_', '-')}", dest=field.name, default=default,
-                          help=f"{helps[field.name]} (default: %(default)s)", **options)
+RECIPE_HELP = {
+    "epochs": "passes over the training pictures; with --patience an upper limit",
+    "batch_size": "pictures at once",
+    "lr": "highest learning rate; it falls along half a cosine",
+    "momentum": "of SGD",
+    "weight_decay": "of SGD",
+    "nesterov": "Nesterov's form of momentum",
+    "warmup_steps": "steps in which the rate rises from near 0",
+    "patience": "train until the training loss has converged: the rate falls to a tenth when that many epochs brought less than 1%%, and "
+                "the next time training ends",
+    "accumulate": "batches whose gradients make one step",
+    "milestones": "epochs after which the rate falls to a share, --gamma, of itself, in place of the half cosine",
+    "gamma": "that share",
+    "clip_norm": "largest norm of a step's gradient, 0: any",
+    "flip": "mirror half of the pictures",
+    "min_sizes": "short sides in pixels, of which each batch draws one",
+    "trainable_backbone_layers": "how many of the backbone's stages, the last ones, are trained",
+}
+RECIPE_LEAST = {"batch_size": 1, "accumulate": 1, "milestones": 1, "min_sizes": 1}
 
 
-def recipe(args):
-    """The ``Recipe`` that the options say."""
-    return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+def add_recipe(verb, *kinds, prefix="", **defaults):
+    """An option for every field of some kinds of ``Recipe``, the one for detectors last; ``defaults`` take the place of theirs."""
+    known = {field.name: [own.default for kind in kinds for own in fields(kind) if own.name == field.name] for field in fields(kinds[-1])}
+    for name, standards in known.items():
+        default = defaults.get(name, standards[-1])
+        least = at_least(RECIPE_LEAST.get(name, 0), int if isinstance(default, tuple) else type(default))
+        options = {"action": argparse.BooleanOptionalAction} if isinstance(default, bool) else {"type": least}
+        text = {"()": "none", "True": "yes", "False": "no"}.get(str(default), str(default))
+        if name not in defaults and standards[0] != standards[-1]:
+            text = f"{standards[0]}, of detectors {text}"
+        elif len(standards) < len(kinds):
+            text += "; detectors only"
+        if isinstance(default, tuple):
+            options.update(nargs="+", metavar="N")
+        option = f"{prefix}{name}" if name == "epochs" else name
+        verb.add_argument(f"--{option.replace('_', '-')}", dest=name, help=f"{RECIPE_HELP[name]} (default: {text})", **options)
+
+
+def recipe(args, kind, **defaults):
+    """The ``Recipe`` of that kind that the options say.
+
+    Raises:
+        InputError: an option was given that is of another kind.
+    """
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(args).items()
+             if name in RECIPE_HELP and value is not None}
+    own = {field.name for field in fields(kind)}
+    for name in given:
+        if name not in own:
+            raise InputError(f"got --{name.replace('_', '-')}, which is for detectors, expected options of a classifier. Leave it out.")
+    return kind(**{**defaults, **given})
 
 
 def at_least(low, kind):

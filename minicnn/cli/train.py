@@ -1,6 +1,7 @@
-"""Train a network from scratch.
+"""Train a network from scratch: a classifier, or a detector from a backbone.
 
-Writes a checkpoint beside the output before the first and after every epoch; it is removed when the output is written.
+Writes a checkpoint beside the output before the first and after every epoch, a detector's every few minutes besides; it is removed
+when the output is written.
 """
 
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
+from minicnn.archive import read_archive
+from minicnn.checkpoint.convert import build_with, read_config
+from minicnn.checkpoint.read import read_state_dict
+from minicnn.cli import detector_training
 from minicnn.cli.output import (
     DATA_HELP,
     add_json,
@@ -20,33 +25,50 @@ from minicnn.cli.output import (
     percent,
     provenance,
     recipe,
+    source_file,
 )
 from minicnn.data import load_data
+from minicnn.detection.backbone import load_backbone
+from minicnn.detection.initial import initialise
+from minicnn.detection.training import DetectorRecipe
+from minicnn.errors import InputError
 from minicnn.evaluation import evaluate_classifier
 from minicnn.models import BUILDERS
-from minicnn.training import train
+from minicnn.training import Recipe, train
 
 EXAMPLE = "minicnn train lenet5_caffe --data digits --epochs 8 --out lenet.npz"
 
 
 def add_arguments(verb):
     verb.add_argument("architecture", metavar="ARCHITECTURE", choices=BUILDERS, help=f"one of {', '.join(BUILDERS)}")
-    verb.add_argument("--data", default="digits", help=f"{DATA_HELP} (default: digits)")
+    verb.add_argument("--data", help=f"{DATA_HELP} (default: digits); of a detector: {detector_training.ANNOTATED_HELP} (default: scenes)")
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
-    verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
-    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
-    add_recipe(verb)
+    verb.add_argument("--init", metavar="FILE", help="take a detector's backbone from this file: a detector's or a VGG16's .npz, or a "
+                                                     "torchvision checkpoint of either or of the features alone; a detector's settings are "
+                                                     "taken, too")
+    verb.add_argument("--classes", nargs="+", metavar="NAME", help="a detector's classes (default: VOC's twenty, if the data has no other, "
+                                                                   "else those of the data)")
+    verb.add_argument("--config", metavar="FILE", help="JSON of a detector's settings, such as anchor_sizes, in the place of --init's")
+    verb.add_argument("--min-size", type=at_least(1, int), metavar="N", help="pixels a short side is resized to; detectors only")
+    verb.add_argument("--max-size", type=at_least(1, int), metavar="N", help="pixels that a long side may then have; detectors only")
+    detector_training.add_arguments(verb)
+    add_recipe(verb, Recipe, DetectorRecipe)
     add_json(verb)
 
 
 def run(args):
+    if is_detector(args.architecture):
+        args.data = args.data or "scenes"
+        return run_detector(args)
+    args.data = args.data or "digits"
+    refuse_detector_options(args)
     check_outputs(args, args.out)
     checkpoint = checkpoint_path(args.out)
     images, labels = load_data(args.data, "train")
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
     check_pictures(images, model, args.data)
-    losses = train(model, images, labels, recipe(args), args.seed, checkpoint, args.resume)
+    losses = train(model, images, labels, recipe(args, Recipe), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(
         class_names=[str(digit) for digit in range(10)],
@@ -57,3 +79,45 @@ def run(args):
     Path(checkpoint).unlink(missing_ok=True)
     emit(args, {"file": args.out, "losses": losses, "test": result},
          f"{args.out}: {percent(result['accuracy'])} of {result['images']} test pictures right after {len(losses)} epochs")
+    return 0
+
+
+def is_detector(architecture):
+    return BUILDERS[architecture].startswith("minicnn.detection.")
+
+
+def refuse_detector_options(args):
+    for name in ("init", "classes", "config", "min_size", "max_size", "split", "cache_features", "report", "validation"):
+        if getattr(args, name) is not None:
+            raise InputError(f"got --{name.replace('_', '-')} for {args.architecture}, a classifier, expected none: it is for detectors. "
+                             "Leave it out.")
+
+
+def run_detector(args):
+    how = recipe(args, DetectorRecipe)
+    arrays, settings = read_init(args.init, args.architecture) if args.init else ({}, {})
+    if args.config:
+        settings.update({name: value for name, value in read_config(args.config).items() if name not in ("architecture", "class_names")})
+    settings.update({name: getattr(args, name) for name in ("min_size", "max_size") if getattr(args, name) is not None})
+    data = detector_training.read_data(args, detector_training.class_names(args.classes))
+    rng = np.random.default_rng(args.seed)
+    model = build_with(args.architecture, settings, {"num_classes": len(data.class_names)}, args.config, rng)
+    initialise(model, rng)
+    origin = {}
+    if args.init:
+        try:
+            load_backbone(model.backbone, arrays)
+        except InputError as error:
+            raise InputError(f"{args.init}: {error}") from error
+        origin["init"] = source_file(args.init)
+    return detector_training.run(args, model, data, how, **origin)
+
+
+def read_init(path, architecture):
+    """The arrays of ``--init``, and the settings of a detector of the same architecture, but for its classes."""
+    try:
+        arrays, description = read_archive(path)
+    except InputError:
+        return read_state_dict(path), {}
+    same = description.get("architecture") == architecture
+    return arrays, {name: value for name, value in description.get("arguments", {}).items() if same and name != "num_classes"}

@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_network_comes(start, dat
     assert err.endswith("minicnn train: interrupted: add --resume to the same command to go on from the last checkpoint\n")
     assert "Traceback" not in err
     assert [path.name for path in here.iterdir()] == ["stopped.checkpoint.npz"]
-    done = len(read_archive("stopped.checkpoint.npz")[1]["losses"])
+    done = len(read_archive("stopped.checkpoint.npz")[1]["progress"]["losses"])
     assert done < 8
 
     resumed, whole = start(*command, "--out", "stopped.npz", "--resume"), start(*command, "--out", "whole.npz")
@@ -130,5 +130,13 @@ def test_nesterov_without_momentum(run, data, here):
 
 
 def test_a_network_for_other_pictures(refused, data, here):
-    line = refused("train", "fasterrcnn_mobilenet_v3_large_320_fpn", "--data", data, "--out", "x.npz")
-    assert "pictures of 1x28x28" in line and "fasterrcnn_mobilenet_v3_large_320_fpn takes" in line
+    line = refused("train", "vgg16", "--data", data, "--out", "x.npz")
+    assert "pictures of 1x28x28" in line and "vgg16 takes" in line
+
+
+@pytest.mark.parametrize("option", [
+    ("--init", "x.npz"), ("--classes", "cat"), ("--config", "x.json"), ("--min-size", 100), ("--max-size", 100), ("--split", "train"),
+    ("--cache-features", "x"), ("--report", "x"), ("--validation", "val"), ("--no-flip",), ("--milestones", 3, 4), ("--clip-norm", 1),
+    ("--accumulate", 2)], ids=str)
+def test_options_of_detectors_are_refused_for_a_classifier(refused, data, here, option):
+    assert f"got {option[0].replace('no-', '')}" in refused("train", "lenet5", "--data", data, "--out", "x.npz", *option)

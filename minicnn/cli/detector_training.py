@@ -1,0 +1,74 @@
+"""What the verbs ``train`` and ``finetune`` share for detectors: options, data, the run, the file that is written."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import minicnn
+from minicnn.cli.output import at_least, check_outputs, checkpoint_path, emit, provenance, report
+from minicnn.data import load_annotated
+from minicnn.data.annotated import BACKGROUND
+from minicnn.detection.feature_cache import FeatureCache
+from minicnn.detection.training import train_detector
+from minicnn.files import make_folder
+from minicnn.report.training import write_report
+
+ANNOTATED_HELP = "a folder as PASCAL VOC's, a COCO json, or 'scenes', generated ones that need no download"
+PROBLEMS = 10           # that are told one by one
+
+
+def add_arguments(verb):
+    """Options of both verbs besides the recipe's."""
+    verb.add_argument("--split", metavar="NAME", help="of a detector's data: which pictures to learn from (default: trainval)")
+    verb.add_argument("--cache-features", metavar="FOLDER", help="keep what the frozen stages make of each picture on disk: later epochs "
+                                                                 "are several times faster; detectors only")
+    verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made; detectors only")
+    verb.add_argument("--validation", metavar="NAME", help="the split to draw the report's pictures from (default: none drawn)")
+    verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
+    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
+
+
+def read_data(args, classes=None):
+    """The split to learn from; tells what was skipped."""
+    data = load_annotated(args.data, args.split or "trainval", classes)
+    tell_problems(args, data.problems)
+    return data
+
+
+def tell_problems(args, problems):
+    """A line on standard error for each thing that was skipped, of very many only the first ones."""
+    for problem in problems[:PROBLEMS]:
+        report(args.verb, problem)
+    if len(problems) > PROBLEMS:
+        report(args.verb, f"... and {len(problems) - PROBLEMS} more")
+
+
+def run(args, model, data, recipe, teacher=None, **origin):
+    """Train, save, say so; ``origin``: what the file's provenance tells besides."""
+    check_outputs(args, args.out)
+    validation = load_annotated(args.data, args.validation, data.class_names) if args.validation else None
+    if args.report:
+        make_folder(args.report)
+    model.freeze(recipe.trainable_backbone_layers)
+    cache = FeatureCache(args.cache_features, model, data.pictures) if args.cache_features else None
+    checkpoint = checkpoint_path(args.out)
+    losses = train_detector(model, data, recipe, args.seed, checkpoint, args.resume, cache, teacher)
+    model.record.update(
+        class_names=data.class_names,
+        provenance=provenance(args, data=str(args.data), split=args.split or "trainval", images=len(data.pictures), seed=args.seed,
+                              recipe=asdict(recipe), losses=losses, **origin),
+        measured={},
+    )
+    minicnn.save(args.out, model)
+    Path(checkpoint).unlink(missing_ok=True)
+    document = {"file": args.out, "architecture": model.architecture, "classes": data.class_names[1:], "images": len(data.pictures),
+                "losses": losses}
+    text = (f"{args.out}: {model.architecture}, {len(data.class_names) - 1} classes, loss {losses[-1]['loss']:.3f} "
+            f"after {len(losses)} epochs")
+    if args.report:
+        text += f"\n  -> {write_report(args.report, document, model, validation)}"
+    emit(args, document, text)
+
+
+def class_names(names):
+    """The labels' names for what ``--classes`` says; None stays None."""
+    return None if names is None else [BACKGROUND, *names]

@@ -1,0 +1,74 @@
+"""The page that shows a detector's training: its losses by epoch, and what it finds in some pictures."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+from minicnn.data.annotated import read_annotated
+from minicnn.files import atomic_write
+from minicnn.report.page import page, table
+from minicnn.report.svg import COLORS, Series, chart
+
+PICTURES = 8            # that are drawn, spread over the split
+ABOVE = 0.5             # score
+LONGEST = 640           # pixels, of a drawn picture
+
+
+def write_report(folder, document, model, validation=None):
+    """Write ``report.html``.
+
+    Args:
+        folder: an existing folder.
+        document: what ``minicnn train --json`` prints for a detector.
+        model: the trained detector.
+        validation: ``AnnotatedPictures`` to look for objects in, or None.
+
+    Returns:
+        path: of the page.
+    """
+    losses = document["losses"]
+    body = [f"<p>{html.escape(document['architecture'])}, trained on {document['images']:,} pictures of "
+            f"{len(document['classes'])} classes in {len(losses)} epochs; the sum of the losses went from {losses[0]['loss']:.3f} to "
+            f"{losses[-1]['loss']:.3f}.</p>", "<h2>Losses</h2>", losses_chart(losses), losses_table(losses)]
+    if validation:
+        body += ["<h2>What it finds</h2>", f"<p>Pictures it has not learnt from; drawn are detections of a score above {ABOVE}.</p>",
+                 '<div class="charts">', *map(detections_picture(model), spread(validation.pictures, PICTURES)), "</div>"]
+    path = Path(folder, "report.html")
+    with atomic_write(path) as file:
+        file.write(page(f"{document['architecture']}, trained", "".join(body)).encode())
+    return str(path)
+
+
+def losses_chart(losses):
+    epochs = list(range(1, len(losses) + 1))
+    series = [Series(name, epochs, [one[name] for one in losses], color, ["dot"] * len(epochs), line=True)
+              for name, color in zip(losses[0], COLORS)]
+    return f'<figure class="wide">{chart(series, "epoch", "mean loss", "losses by epoch", key=True)}</figure>'
+
+
+def losses_table(losses):
+    return table(["epoch", *losses[0]], [[epoch, *(f"{value:.4f}" for value in one.values())] for epoch, one in enumerate(losses, start=1)])
+
+
+def spread(items, count):
+    """So many of the items, at equal distances."""
+    return [items[i * len(items) // count] for i in range(count)] if len(items) > count else items
+
+
+def detections_picture(model):
+    """A function: ``AnnotatedPicture`` -> an HTML figure of it with the model's detections."""
+    from PIL import Image  # Pillow only where a picture is drawn
+
+    def figure(picture):
+        values = read_annotated(picture)
+        found = model.detect(values).above(ABOVE)
+        drawn = Image.fromarray(found.draw(values))
+        drawn.thumbnail((LONGEST, LONGEST))
+        file = io.BytesIO()
+        drawn.save(file, "JPEG", quality=85)
+        data = base64.b64encode(file.getvalue()).decode()
+        text = f"{picture.name}: {len(found)} objects found, {len(picture.boxes)} annotated"
+        return (f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(text)}" style="max-width: 100%">'
+                f"<figcaption>{html.escape(text)}</figcaption></figure>")
+    return figure

@@ -1,0 +1,190 @@
+"""minicnn train and finetune of a detector: the files, what they say, what they refuse, and that Ctrl-C and kill cost nothing."""
+
+import json
+import shutil
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_array_equal
+
+import minicnn
+from minicnn.archive import read_archive
+from minicnn.data.scenes import write_scenes
+from minicnn.models import BUILDERS
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """The small detector of the tests stands among the real ones."""
+    monkeypatch.setitem(sys.modules, "minicnn.detection.toy", toy)
+    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A folder in VOC's form: 24 small pictures."""
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, (80, 64), 24, 0)
+    return folder
+
+
+FAST = ("--epochs", 1, "--trainable-backbone-layers", 2, "--warmup-steps", 2)
+
+
+def test_a_detector_is_trained_and_found_again(run, scenes, here):
+    status, out, err = run("train", "toy", "--data", scenes, *FAST, "--seed", 3, "--out", "net.npz", "--json", "-")
+    document = json.loads(out)
+    assert status == 0 and document["file"] == "net.npz" and document["images"] == 19 and len(document["classes"]) == 13
+    assert list(document["losses"][0]) == ["loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"]
+    assert err.startswith("epoch 1/1  loss ") and all(len(line) <= 80 for line in err.splitlines())
+    assert [path.name for path in here.iterdir()] == ["net.npz"]
+    record = minicnn.load("net.npz").record
+    assert record["class_names"] == ["__background__", *document["classes"]]
+    made = record["provenance"]
+    assert made["split"] == "trainval" and made["seed"] == 3 and made["recipe"]["batch_size"] == 2 and made["losses"] == document["losses"]
+    assert run("info", "net.npz")[0] == 0
+
+
+def test_the_report_has_the_losses_and_pictures(run, scenes, here):
+    status, out, _ = run("train", "toy", "--data", scenes, *FAST, "--split", "train", "--out", "net.npz", "--report", "page",
+                         "--validation", "test")
+    assert status == 0 and out.startswith("net.npz: toy, 13 classes, loss ") and out.endswith("-> page/report.html\n")
+    assert all(len(line) <= 80 for line in out.splitlines())
+    text = (here / "page" / "report.html").read_text()
+    assert text.count("<img ") == 5 and text.count("<svg ") == 1 and "loss_rpn_box_reg" in text
+
+
+def test_another_detector_gives_its_backbone_and_its_settings(run, scenes, here):
+    assert run("train", "toy", "--data", scenes, *FAST, "--min-size", 40, "--out", "first.npz")[0] == 0
+    assert run("train", "toy", "--data", scenes, "--epochs", 1, "--trainable-backbone-layers", 0, "--seed", 9, "--init", "first.npz",
+               "--out", "second.npz")[0] == 0
+    first, second = minicnn.load("first.npz"), minicnn.load("second.npz")
+    for (path, one), (_, other) in zip(first.backbone.named_arrays(), second.backbone.named_arrays()):
+        assert_array_equal(one, other, err_msg=path)
+    assert second.transform.min_size == 40 and second.record["provenance"]["init"]["file"] == "first.npz"
+    assert not np.array_equal(first.roi_heads.box_head.fc6.weight, second.roi_heads.box_head.fc6.weight)
+
+
+def test_settings_from_a_file_and_classes_by_name(run, scenes, here):
+    (here / "config.json").write_text('{"anchor_sizes": [[10, 20, 30]], "class_names": "voc", "architecture": "toy"}')
+    names = minicnn_classes(scenes)
+    assert run("train", "toy", "--data", scenes, *FAST, "--config", "config.json", "--classes", *names, "extra", "--out", "x.npz")[0] == 0
+    model = minicnn.load("x.npz")
+    assert model.rpn.anchor_sizes == [[10, 20, 30]] and model.record["class_names"] == ["__background__", *names, "extra"]
+
+
+def minicnn_classes(scenes):
+    return minicnn.data.load_annotated(scenes, "trainval").class_names[1:]
+
+
+def test_a_backbone_that_does_not_fit(refused, scenes, here):
+    minicnn.save("lenet.npz", minicnn.build("lenet5", rng=np.random.default_rng(0)))
+    assert "expected a backbone's" in refused("train", "toy", "--data", scenes, *FAST, "--init", "lenet.npz", "--out", "x.npz")
+    (here / "text").write_text("no weights")
+    assert "text" in refused("train", "toy", "--data", scenes, *FAST, "--init", "text", "--out", "x.npz")
+
+
+def test_fine_tuning_goes_on_with_the_same_classes(run, refused, scenes, here):
+    assert run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")[0] == 0
+    status, out, err = run("finetune", "net.npz", "--data", scenes, "--split", "train", *FAST, "--out", "tuned.npz", "--json", "-")
+    assert status == 0 and json.loads(out)["images"] == 17
+    before, after = read_archive("net.npz"), read_archive("tuned.npz")
+    assert before[1]["layers"] == after[1]["layers"] and after[1]["provenance"]["source"]["file"] == "net.npz"
+    assert any(not np.array_equal(array, after[0][name]) for name, array in before[0].items())
+    shutil.copytree(scenes, "other")
+    for path in (here / "other" / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<name>circle", "<name>ufo"))
+    assert "ufo" in refused("finetune", "net.npz", "--data", "other", *FAST, "--out", "x.npz")
+
+
+def test_features_are_kept_between_runs_and_refused_when_stale(run, refused, scenes, here):
+    options = ("--data", scenes, "--epochs", 2, "--trainable-backbone-layers", 1, "--cache-features", "kept", "--out", "net.npz")
+    assert run("train", "toy", *options)[0] == 0
+    first, times = (here / "net.npz").read_bytes(), {path: path.stat().st_mtime_ns for path in (here / "kept").glob("*.npz")}
+    assert run("train", "toy", *options)[0] == 0
+    assert times and all(path.stat().st_mtime_ns == then for path, then in times.items())
+    assert (here / "net.npz").read_bytes() == first
+    assert "Delete the folder" in refused("train", "toy", *options, "--seed", 4)
+    assert "expected one size" in refused("train", "toy", *options, "--min-sizes", 32, 40)
+
+
+def broken(folder, picture=None, xml=None):
+    """Change the first training picture, or its annotation; returns its id."""
+    name = (folder / "ImageSets" / "Main" / "train.txt").read_text().split()[0]
+    for place, suffix, change in (("JPEGImages", "jpg", picture), ("Annotations", "xml", xml)):
+        path = folder / place / f"{name}.{suffix}"
+        if change:
+            data = change(path.read_bytes())
+            path.unlink() if data is None else path.write_bytes(data)
+    return name
+
+
+@pytest.mark.parametrize("change, expected", [
+    ({"picture": lambda data: None}, "where no file is"), ({"picture": lambda data: data[:300]}, "JPEGImages"),
+    ({"xml": lambda data: data.replace(b"<width>80", b"<width>79")}, "expected 79 x 64"),
+], ids=["missing", "truncated", "another size"])
+@pytest.mark.parametrize("verb", ["train", "finetune"])
+def test_pictures_that_cannot_be_learnt_from(run, refused, scenes, here, verb, change, expected):
+    shutil.copytree(scenes, "data")
+    name = broken(here / "data", **change)
+    if verb == "train":
+        assert expected in (line := refused("train", "toy", "--data", "data", *FAST, "--out", "x.npz")) and name in line
+    else:
+        run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")
+        assert expected in (line := refused("finetune", "net.npz", "--data", "data", *FAST, "--out", "x.npz")) and name in line
+
+
+@pytest.mark.parametrize("name, text, expected", [("empty", "", "empty"), ("outside", "../../secret\n", "secret"), ("none", None, "none")])
+def test_splits_that_cannot_be_learnt_from(refused, scenes, here, name, text, expected):
+    shutil.copytree(scenes, "data")
+    if text is not None:
+        (here / "data" / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    assert expected in refused("train", "toy", "--data", "data", "--split", name, *FAST, "--out", "x.npz")
+
+
+def test_what_is_skipped_is_told(run, scenes, here):
+    shutil.copytree(scenes, "data")
+    broken(here / "data", xml=lambda data: data.replace(b"<xmin>", b"<xmin>9", 1))
+    status, _, err = run("train", "toy", "--data", "data", *FAST, "--out", "x.npz")
+    assert status == 0 and err.startswith("minicnn train: ") and "skipped" in err.splitlines()[0]
+
+
+def test_classes_that_are_not_the_datas(refused, scenes, here):
+    line = refused("train", "toy", "--data", scenes, *FAST, "--classes", "cat", "dog", "--out", "x.npz")
+    assert "expected" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
+def test_stopped_at_twenty_random_moments_it_ends_with_the_same_bytes(start, scenes, here, signal_name):
+    command = ["train", "fasterrcnn_mobilenet_v3_large_320_fpn", "--data", scenes, "--split", "train", "--min-size", 48, "--max-size", 64,
+               "--epochs", 6, "--trainable-backbone-layers", 1]
+    whole = start(*command, "--out", "whole.npz")
+    began = time.perf_counter()
+    assert whole.communicate(timeout=600) and whole.returncode == 0
+    seconds = time.perf_counter() - began
+    rng, stops = np.random.default_rng(0), 0
+    for _ in range(20):
+        process = start(*command, "--out", "stopped.npz", "--resume")
+        try:
+            process.communicate(timeout=rng.uniform(0.2, 0.5 * seconds))
+        except Exception:                                       # still at work, as it should
+            process.send_signal(getattr(signal, signal_name))
+            process.communicate(timeout=60)
+            stops += 1
+        if (here / "stopped.npz").exists():
+            break
+    assert stops >= 3
+    if not (here / "stopped.npz").exists():
+        last = start(*command, "--out", "stopped.npz", "--resume")
+        assert last.communicate(timeout=600) and last.returncode == 0
+    arrays, others = read_archive("whole.npz")[0], read_archive("stopped.npz")[0]
+    assert list(arrays) == list(others)
+    for name, array in arrays.items():
+        assert_array_equal(array, others[name], err_msg=name)
+    unfinished = "" if signal_name == "SIGINT" else "."             # what a killed process was writing
+    assert {path.name for path in here.iterdir() if not unfinished or not path.name.startswith(unfinished)} == {"stopped.npz", "whole.npz"}
