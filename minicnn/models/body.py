@@ -1,5 +1,6 @@
 """The convolutional body of a larger network: a chain of layers, some of whose outputs are the maps that it returns."""
 
+from minicnn.errors import InputError
 from minicnn.functional.kernels import run
 from minicnn.layers import Layer
 
@@ -45,10 +46,10 @@ class Body(Layer):
         """Train the last so many stages only; the frozen ones run as in evaluation, and nothing runs back through them.
 
         Raises:
-            ValueError: there are not so many.
+            InputError: there are not so many.
         """
         if not 0 <= trainable_layers <= len(self.stages):
-            raise ValueError(f"got trainable_backbone_layers={trainable_layers}, expected 0 to {len(self.stages)}. Choose how many of the "
+            raise InputError(f"got trainable_backbone_layers={trainable_layers}, expected 0 to {len(self.stages)}. Choose how many of the "
                              "backbone's stages to train.")
         frozen = {name for stage in self.stages[:len(self.stages) - trainable_layers] for name in stage}
         for name, child in self.children():

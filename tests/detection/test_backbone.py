@@ -5,7 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
-from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone
+from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone, load_backbone
+from minicnn.detection.fpn import FeaturePyramidNetwork
+from minicnn.errors import InputError
 from minicnn.functional.kernels import run
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU
 
@@ -63,3 +65,41 @@ def test_bodies_return_what_the_pyramid_reads(architecture, channels, strides):
     body = minicnn.build(architecture, box_head_width=8).backbone.body
     got = body(np.zeros((1, 3, 32, 64), np.float32))
     assert [x.shape for x in got] == [(1, c, 32 // stride, 64 // stride) for c, stride in zip(channels, strides)]
+
+
+def chain(seed):
+    return SingleMapBackbone([Conv2d(3, 4, 3, rng=np.random.default_rng(seed)), ReLU(), MaxPool2d(2), Conv2d(4, 2, 1)])
+
+
+@pytest.mark.parametrize("place", ["backbone.", "", "features."])
+def test_a_backbone_is_found_in_other_files(place):
+    arrays = {f"{place}{name}": array for name, array in chain(1).named_arrays()} | {"classifier.weight": np.zeros(3)}
+    backbone = chain(0)
+    load_backbone(backbone, arrays)
+    for (_, got), (_, expected) in zip(backbone.named_arrays(), chain(1).named_arrays(), strict=True):
+        assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("place, pyramid", [("backbone.body.", True), ("", False), ("features.", False)])
+def test_a_body_is_found_with_or_without_a_pyramid(place, pyramid):
+    def build(seed):
+        rng = np.random.default_rng(seed)
+        return BackboneWithFPN(chain(seed), FeaturePyramidNetwork((2,), 3, rng=rng))
+    arrays = {f"{place}{name}": array for name, array in build(1).body.named_arrays()}
+    if pyramid:
+        arrays |= {f"backbone.fpn.{name}": array for name, array in build(1).fpn.named_arrays()}
+    backbone, before = build(0), build(0)
+    load_backbone(backbone, arrays)
+    for (name, got), (_, other), (_, old) in zip(backbone.named_arrays(), build(1).named_arrays(), before.named_arrays(), strict=True):
+        assert_array_equal(got, other if pyramid or not name.startswith("fpn.") else old, err_msg=name)
+
+
+def test_files_without_the_backbone():
+    with pytest.raises(InputError, match=r"got arrays named conv1.weight, ..., expected a backbone's, such as backbone.0.weight"):
+        load_backbone(chain(0), {"conv1.weight": np.zeros(3)})
+    with pytest.raises(InputError, match="0.weight is"):
+        load_backbone(chain(0), {name: np.zeros((1, 1)) for name, _ in chain(0).named_arrays()})
+
+
+def test_a_chains_stages_end_with_poolings():
+    assert chain(0).stages == [["0", "1", "2"], ["3"]] and chain(0).returned == ("3",)

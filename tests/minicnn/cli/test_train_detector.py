@@ -88,6 +88,10 @@ def test_a_backbone_that_does_not_fit(refused, scenes, here):
     assert "text" in refused("train", "toy", "--data", scenes, *FAST, "--init", "text", "--out", "x.npz")
 
 
+def test_more_stages_than_the_backbone_has(refused, scenes, here):
+    assert "expected 0 to 3" in refused("train", "toy", "--data", scenes, "--trainable-backbone-layers", 4, "--out", "x.npz")
+
+
 def test_fine_tuning_goes_on_with_the_same_classes(run, refused, scenes, here):
     assert run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")[0] == 0
     status, out, err = run("finetune", "net.npz", "--data", scenes, "--split", "train", *FAST, "--out", "tuned.npz", "--json", "-")

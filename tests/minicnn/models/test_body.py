@@ -5,6 +5,7 @@ import pytest
 from checks import check_vjp
 from numpy.testing import assert_array_equal
 
+from minicnn.errors import InputError
 from minicnn.layers import Conv2d, FrozenBatchNorm2d, ReLU
 from minicnn.models.body import Body
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large, SqueezeExcitation
@@ -61,7 +62,7 @@ def test_freezing_anew_thaws():
 
 @pytest.mark.parametrize("count", [-1, 4])
 def test_more_stages_than_there_are(count):
-    with pytest.raises(ValueError, match=f"got trainable_backbone_layers={count}, expected 0 to 3"):
+    with pytest.raises(InputError, match=f"got trainable_backbone_layers={count}, expected 0 to 3"):
         Small(np.random.default_rng(0)).freeze(count)
 
 
