@@ -13,12 +13,8 @@ class Beginning(Layer):
         self.returned = returned
 
     def __call__(self, x):
-        state = []
-        for name, layer in self.children():
-            x = layer(x)
-            if name in self.returned:
-                state.append(x)
-        return state if name in self.returned else [*state, x]
+        maps, x = through(self, x)
+        return maps if self.children()[-1][0] in self.returned else [*maps, x]
 
 
 class Body(Layer):
@@ -35,12 +31,7 @@ class Body(Layer):
 
     def __call__(self, x):
         """x (N, 3, H, W) -> a list of maps."""
-        maps = []
-        for name, layer in self.children():
-            x = layer(x)
-            if name in self.returned:
-                maps.append(x)
-        return maps
+        return through(self, x)[0]
 
     def freeze(self, trainable_layers):
         """Train the last so many stages only; the frozen ones run as in evaluation, and nothing runs back through them.
@@ -90,3 +81,13 @@ class Body(Layer):
                     grad = here if grad is None else grad + here
                 grad = pullback(grad)
         return maps, pullback_all
+
+
+def through(chain, x):
+    """x through a chain's children: the outputs of those in its ``returned``, and the last one's."""
+    maps = []
+    for name, layer in chain.children():
+        x = layer(x)
+        if name in chain.returned:
+            maps.append(x)
+    return maps, x

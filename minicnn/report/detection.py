@@ -10,7 +10,7 @@ import numpy as np
 
 from minicnn.data.pictures import import_pillow
 from minicnn.files import atomic_write
-from minicnn.report.page import page, table
+from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
@@ -113,11 +113,10 @@ def pictures_section(worst):
     """The pictures with what is there and what was found drawn on them."""
     if not worst:
         return "<p>None: nothing is wrong above a score of 0.5, or the pictures could not be read.</p>"
-    entries = (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))
-    key = "".join(f'<span><i style="color:{color}">■</i> {name}</span>' for name, color in entries)
+    key = key_line([(color, "■", name) for name, color in (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))])
     figures = "".join(f"<figure>{drawing(one)}<figcaption>{caption(one)}</figcaption></figure>" for one in worst)
     return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
-            f'<p class="key">{key}</p><div class="charts">{figures}</div>')
+            f'<p>{key}</p><div class="charts">{figures}</div>')
 
 
 def caption(one):

@@ -34,3 +34,9 @@ def table(headers, rows):
     def row(cells, tag):
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
     return f'<div class="scroll"><table>{row(headers, "th")}{"".join(row(cells, "td") for cells in rows)}</table></div>'
+
+
+def key_line(entries):
+    """What the colours of a drawing mean: of each entry its colour, a sign to show it, and a name."""
+    return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'
+                                          for color, sign, name in entries) + "</span>"

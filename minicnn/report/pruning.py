@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.files import atomic_write
-from minicnn.report.page import page, table
+from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 PICTURES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
@@ -102,11 +102,6 @@ def cluster_chart(step):
         series.append(Series(str(label), [step["mean"][i] for i in index], [step["variance"][i] for i in index], color,
                              ["cross" if step["filters"][i] in removed else "dot" for i in index]))
     return chart(series, "mean μ", "variance σ²", f"Filters of {step['path']} by mean and variance")
-
-
-def key_line(entries):
-    return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'
-                                          for color, sign, name in entries) + "</span>"
 
 
 def filters_pictures(path, weight, rounds):

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from minicnn.files import atomic_write
-from minicnn.report.page import page, table
+from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, number
 
 LARGEST, SMALLEST = 11, 1.5      # radii of dots
@@ -94,11 +94,11 @@ def roofline_figure(document):
     steps = [step for step in document["steps"] if step["flop"] and step["ms"] > 0]
     if not steps:
         return "<p>No step multiplies.</p>"
-    entries = "".join(f'<span><i style="color:{color}">●</i> {html.escape(name)}</span>' for name, color in colors_of(steps).items())
+    entries = key_line([(color, "●", name) for name, color in colors_of(steps).items()])
     names = "; ".join(f"{i}: {html.escape(step['name'])}, {step['ms']:.1f} ms" for i, step in enumerate(by_time(steps)[:NAMED], start=1))
     idle = sum(step["ms"] for step in document["steps"] if not step["flop"])
     rest = f" Not shown: {idle:.1f} ms in steps that do not multiply." if idle else ""
-    return (f'<figure class="wide">{roofline(steps, document["roofs"])}<figcaption><span class="key">{entries}</span><br>'
+    return (f'<figure class="wide">{roofline(steps, document["roofs"])}<figcaption>{entries}<br>'
             f"A dot a step, its area the time, its place the work that the algorithm does; the ring above it: counted directly. The line: "
             f"what memory (rising) and product (level) allow on this machine. {names}.{rest}</figcaption></figure>")
 

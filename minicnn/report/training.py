@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minicnn.data.annotated import read_annotated
 from minicnn.files import atomic_write
-from minicnn.report.page import page, table
+from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 PICTURES = 8            # that are drawn, spread over the split
@@ -44,7 +44,8 @@ def losses_chart(losses):
     epochs = list(range(1, len(losses) + 1))
     series = [Series(name, epochs, [one[name] for one in losses], color, ["dot"] * len(epochs), line=True)
               for name, color in zip(losses[0], COLORS)]
-    return f'<figure class="wide">{chart(series, "epoch", "mean loss", "losses by epoch", key=True)}</figure>'
+    key = key_line([(one.color, "●", one.name) for one in series])
+    return f'<figure class="wide">{chart(series, "epoch", "mean loss", "losses by epoch")}<figcaption>{key}</figcaption></figure>'
 
 
 def losses_table(losses):
