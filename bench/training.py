@@ -213,8 +213,10 @@ def picture(found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", required=True, type=Path, help="folder to keep runs in")
-    parser.add_argument("--turns", type=int, default=11, help="timed steps of each (default: 11)")
+    parser.add_argument("--turns", type=int, default=11, help="timed steps of each, at least 2 (default: 11)")
     args = parser.parse_args()
+    if args.turns < 2:
+        parser.error("--turns must be at least 2")
     found, commits = curves(args.runs)
     lines = {name: smoothed(losses) for name, losses in found.items()}
     one, two, mine = lines.values()
