@@ -1,9 +1,12 @@
 """torchvision's detectors with the weights of ours."""
 
+from unittest import mock
+
 import torch
 from torchvision.models import detection, vgg16
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -79,3 +82,21 @@ def torch_rungs(twin, images):
         "pooled": kept["pooled"].numpy(), "logits": kept["predictor"][0].numpy(), "box_deltas": kept["predictor"][1].numpy(),
         "found": [tuple(one[name].numpy() for name in ("boxes", "scores", "labels")) for one in found],
     }
+
+
+def torch_training(model, batch, targets):
+    """torchvision's losses, gradients and buffers afterwards, of one step that learns from the first ones of everything.
+
+    Args:
+        model: ours, of the same weights.
+        batch, targets: as ``FasterRCNN.vjp`` takes them; torchvision computes in the dtype of the pixels.
+    """
+    pixels = torch.from_numpy(batch.pixels)
+    twin = torch_twin(model).train().to(pixels.dtype)
+    answers = [{"boxes": torch.from_numpy(boxes).to(pixels.dtype), "labels": torch.from_numpy(labels)} for boxes, labels in targets]
+    twin.transform.forward = lambda images, _: (ImageList(pixels, list(batch.sizes)), answers)
+    with mock.patch("torch.randperm", lambda n, device=None: torch.arange(n)):
+        losses = twin([torch.zeros(3, *size) for size in batch.original_sizes], answers)
+    sum(losses.values()).backward()
+    gradients = {name: parameter.grad.numpy() for name, parameter in twin.named_parameters() if parameter.grad is not None}
+    return {name: loss.item() for name, loss in losses.items()}, gradients, dict(twin.named_buffers())
