@@ -135,22 +135,20 @@ def curve(engine, threads, orders):
 
 
 def work(engine, orders):
-    """A process: for every order, the seconds of a step; then the most memory it held, MiB."""
+    """A process: the loss of the second step; for every order the seconds of a step; then the most memory it held, MiB."""
     step, model = prepare(engine, CORES)
-    number = 0
-    for batch in batches(model, SIZE):
-        start = time.perf_counter()
-        while number == 0 or time.perf_counter() - start < SETTLE:          # the first one compiles
-            step(number, batch)
-            number += 1
-        start = time.perf_counter()
-        loss = step(number, batch)
-        seconds = time.perf_counter() - start
-        if number == 1:
-            orders.send(loss)
+    pairs = batches(model, SIZE)
+    losses = [step(number, batch) for number, batch in zip(range(2), pairs)]                # the first one compiles
+    orders.send(losses[1])
+    for batch in pairs:
         if not orders.recv():
             break
-        orders.send(seconds)
+        start = time.perf_counter()
+        while time.perf_counter() - start < SETTLE:
+            step(WARMUP, batch)
+        start = time.perf_counter()
+        step(WARMUP, batch)
+        orders.send(time.perf_counter() - start)
     orders.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
