@@ -32,9 +32,8 @@ def decode(deltas, boxes, weights):
     deviations of the targets in Girshick's Fast R-CNN code.
     """
     dx, dy, dw, dh = (deltas[:, i::4] / weight for i, weight in enumerate(np.array(weights, np.float32)))       # (R, K) each
-    x1, y1, x2, y2 = boxes.T[:, :, None]                                                                        # (R, 1) each
-    w, h = x2 - x1, y2 - y1
-    cx, cy = dx * w + (x1 + HALF * w), dy * h + (y1 + HALF * h)
+    cx, cy, w, h = (values[:, None] for values in centres(boxes))                                               # (R, 1) each
+    cx, cy = dx * w + cx, dy * h + cy
     w, h = (np.exp(np.minimum(d, np.float32(LOG_MAX_SCALE))) * side for d, side in ((dw, w), (dh, h)))
     return np.stack([cx - HALF * w, cy - HALF * h, cx + HALF * w, cy + HALF * h], axis=-1)
 

@@ -18,7 +18,7 @@ detections and the recall levels to their last digit are COCO's, and classes wit
 import numpy as np
 
 from minicnn.detection.average_precision import COCO_LEVELS, average_precision
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, overlaps
+from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, common, overlaps
 
 FOUND, BACKGROUND = 0.5, 0.1        # overlaps: t_f and t_b of the paper
 KINDS = ("class", "place", "both", "duplicate", "background", "missed")
@@ -101,9 +101,7 @@ def kinds_of(wrong, pictures, boxes, labels, truths):
     kinds, targets = np.full(len(pictures), -1), [np.empty((0, 2), np.int64)]
     kinds[wrong] = KINDS.index("background")                                        # those in pictures without objects stay so
     wrong = wrong[np.argsort(pictures[wrong], kind="stable")]
-    both = np.intersect1d(pictures[wrong], truths["pictures"])
-    bounds = [np.searchsorted(column, both, side) for column in (pictures[wrong], truths["pictures"]) for side in ("left", "right")]
-    for start, end, first, last in zip(*bounds):
+    for start, end, first, last in common(pictures[wrong], truths["pictures"]):
         mine, its = wrong[start:end], slice(first, last)
         iou = overlaps(boxes[mine], truths["boxes"][its])                           # (W, G) of this picture
         same, taken = labels[mine][:, None] == truths["labels"][its], truths["taken"][its]

@@ -42,10 +42,7 @@ class Ranking:
     def by_picture(self):
         """For each picture that has both: places of its detections, the surest first, and of its objects, in their order."""
         order = np.argsort(self.pictures, kind="stable")
-        both = np.intersect1d(self.pictures, self.truth_pictures)
-        bounds = [np.searchsorted(column, both, side) for column in (self.pictures[order], self.truth_pictures)
-                  for side in ("left", "right")]
-        for start, end, first, last in zip(*bounds):
+        for start, end, first, last in common(self.pictures[order], self.truth_pictures):
             yield order[start:end], np.arange(first, last)
 
     def ranks(self):
@@ -55,6 +52,12 @@ class Ranking:
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
         return ranks
+
+
+def common(pictures, truth_pictures):
+    """For each picture that is in both of two ascending lists where it begins and ends in the one, and in the other: four places."""
+    both = np.intersect1d(pictures, truth_pictures)
+    return zip(*(np.searchsorted(column, both, side) for column in (pictures, truth_pictures) for side in ("left", "right")))
 
 
 def rank(annotated, found):

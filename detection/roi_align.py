@@ -37,11 +37,8 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     """
     channels, height, width = x.shape
     x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
-    scaled = boxes * np.float32(spatial_scale)
-    sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
     pooled = memory((len(boxes), output_size, output_size, channels), x.dtype)
-    a_y = shares(scaled[:, 1], sides[:, 1], height, output_size, sampling_ratio)         # (R, P, H)
-    a_x = shares(scaled[:, 0], sides[:, 0], width, output_size, sampling_ratio)          # (R, P, W)
+    a_y, a_x = both_shares(boxes, height, width, output_size, spatial_scale, sampling_ratio)
     for out, down, across, rows, columns in zip(pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
         patch = x[rows, columns]                                                         # (h, w, C)
         h, w, _ = patch.shape
@@ -64,17 +61,21 @@ def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_rati
     """
     channels, height, width = x_shape
     bins = grad_pooled.shape[2]
-    scaled = boxes * np.float32(spatial_scale)
-    sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)
     grad_x = np.zeros((height, width, channels), grad_pooled.dtype)
-    a_y = shares(scaled[:, 1], sides[:, 1], height, bins, sampling_ratio)                # (R, P, H)
-    a_x = shares(scaled[:, 0], sides[:, 0], width, bins, sampling_ratio)                 # (R, P, W)
+    a_y, a_x = both_shares(boxes, height, width, bins, spatial_scale, sampling_ratio)
     grad_pooled = grad_pooled.transpose(0, 2, 3, 1)                                      # (R, P, P, C)
     for grad, down, across, rows, columns in zip(grad_pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
         partly = across[:, columns].T @ grad                                             # (P, w, C)
         _, w, _ = partly.shape
         grad_x[rows, columns] += (down[:, rows].T @ partly.reshape(bins, w * channels)).reshape(-1, w, channels)
     return grad_x.transpose(2, 0, 1)
+
+
+def both_shares(boxes, height, width, bins, spatial_scale, sampling_ratio):
+    """A_y (R, P, H) and A_x (R, P, W) of boxes (R, 4) in the picture's pixels."""
+    scaled = boxes * np.float32(spatial_scale)
+    sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
+    return (shares(scaled[:, axis], sides[:, axis], length, bins, sampling_ratio) for axis, length in ((1, height), (0, width)))
 
 
 def shares(starts, sides, length, bins, sampling_ratio):
