@@ -1,8 +1,6 @@
 """The page that shows how good a detector is: its averages, its curves, its errors, and the pictures where it is worst."""
 
-import base64
 import html
-import io
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 
 from minicnn.data.pictures import import_pillow
 from minicnn.files import atomic_write
-from minicnn.report.page import key_line, page, table
+from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
@@ -152,6 +150,4 @@ def jpeg(pixels, scale):
     """Pixels (H, W, 3) uint8 as a JPEG in a data URI, made smaller."""
     picture = import_pillow("drawing").fromarray(pixels)
     height, width = pixels.shape[:2]
-    stream = io.BytesIO()
-    picture.resize((max(1, round(width * scale)), max(1, round(height * scale)))).save(stream, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(picture.resize((max(1, round(width * scale)), max(1, round(height * scale)))), "JPEG", quality=80)

@@ -1,6 +1,8 @@
 """A self-contained HTML page: no script, nothing fetched."""
 
+import base64
 import html
+import io
 
 STYLE = """
 :root { color-scheme: light }
@@ -40,3 +42,10 @@ def key_line(entries):
     """What the colours of a drawing mean: of each entry its colour, a sign to show it, and a name."""
     return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'
                                           for color, sign, name in entries) + "</span>"
+
+
+def data_uri(image, form, **options):
+    """A Pillow image as the address that holds its bytes; form: "PNG" or "JPEG", options: of Pillow's ``save``."""
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

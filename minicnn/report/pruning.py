@@ -1,8 +1,6 @@
 """The page that shows a pruning: sizes, accuracy by round, each layer's filters by mean and variance, and the filters themselves."""
 
-import base64
 import html
-import io
 import itertools
 import math
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.files import atomic_write
-from minicnn.report.page import key_line, page, table
+from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 PICTURES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
@@ -114,7 +112,7 @@ def filters_pictures(path, weight, rounds):
     figures = []
     for index, kernels in enumerate(weight):
         state, caption = (' class="removed"', f"{index} · r{gone[index]}") if index in gone else ("", str(index))
-        figures.append(f'<figure{state}><img alt="filter {index}" src="{data_uri(kernel_grid(kernels / scale))}">'
+        figures.append(f'<figure{state}><img alt="filter {index}" src="{png(kernel_grid(kernels / scale))}">'
                        f"<figcaption>{caption}</figcaption></figure>")
     kind = "filters large" if weight.shape[1] > 1 else "filters"
     return f'<h3>{html.escape(path)}</h3><div class="{kind}">{"".join(figures)}</div>'
@@ -133,10 +131,8 @@ def kernel_grid(kernels):
     return picture
 
 
-def data_uri(pixels):
+def png(pixels):
     """Pixels (H, W, 3) uint8 as a PNG in a data URI."""
     from PIL import Image  # only where a picture is drawn
 
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(Image.fromarray(pixels), "PNG", optimize=True)

@@ -1,13 +1,11 @@
 """The page that shows a detector's training: its losses by epoch, and what it finds in some pictures."""
 
-import base64
 import html
-import io
 from pathlib import Path
 
 from minicnn.data.annotated import read_annotated
 from minicnn.files import atomic_write
-from minicnn.report.page import key_line, page, table
+from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 PICTURES = 8            # that are drawn, spread over the split
@@ -66,10 +64,8 @@ def detections_picture(model):
         found = model.detect(values).above(ABOVE)
         drawn = Image.fromarray(found.draw(values))
         drawn.thumbnail((LONGEST, LONGEST))
-        file = io.BytesIO()
-        drawn.save(file, "JPEG", quality=85)
-        data = base64.b64encode(file.getvalue()).decode()
+        source = data_uri(drawn, "JPEG", quality=85)
         text = f"{picture.name}: {len(found)} objects found, {len(picture.boxes)} annotated"
-        return (f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(text)}" style="max-width: 100%">'
+        return (f'<figure><img src="{source}" alt="{html.escape(text)}" style="max-width: 100%">'
                 f"<figcaption>{html.escape(text)}</figcaption></figure>")
     return figure

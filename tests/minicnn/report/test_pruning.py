@@ -15,7 +15,7 @@ import minicnn
 from minicnn.compression.ledger import ledger
 from minicnn.compression.recipe import Options, Target, compress
 from minicnn.errors import InputError
-from minicnn.report.pruning import cluster_chart, data_uri, filters_pictures, kernel_grid, write_report
+from minicnn.report.pruning import cluster_chart, filters_pictures, kernel_grid, png, write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -125,7 +125,7 @@ def test_colours_of_kernels():
 
 def test_pictures_are_png_of_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    kind, _, data = data_uri(pixels).partition(",")
+    kind, _, data = png(pixels).partition(",")
     assert kind == "data:image/png;base64"
     assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), pixels)
 
