@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.detection.training import read_image
+from minicnn.detection.training import read_image, weights_digest
 from minicnn.detection.transform import Batch, batch_size
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, make_folder
@@ -94,13 +94,9 @@ class FeatureCache:
 
 def network(model):
     """What the features depend on besides the picture: the frozen layers with their arrays, and how pictures are resized."""
-    frozen, transform = model.backbone.frozen(), model.transform
-    digest = hashlib.sha256(repr([(path, layer) for path, layer in frozen.named_layers() if path]).encode())
-    for name, array in frozen.named_arrays():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array))
+    transform = model.transform
     sizes = [transform.min_size, transform.max_size, *map(float, (*transform.image_mean, *transform.image_std))]
-    return {"frozen": digest.hexdigest(), "transform": sizes}
+    return {"frozen": weights_digest(model.backbone.frozen()), "transform": sizes}
 
 
 def file_crc(path):

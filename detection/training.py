@@ -6,6 +6,7 @@ very numbers of one that was never stopped.
 Reference: Ren et al., Faster R-CNN (2015), section 3.2, approximate joint training.
 """
 
+import hashlib
 import json
 import math
 import sys
@@ -77,7 +78,7 @@ def train_detector(model, data, recipe, seed, checkpoint=None, resume=False, cac
     model.freeze(recipe.trainable_backbone_layers)
     optimizer = SGD(model, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.nesterov)
     settings = {"recipe": asdict(recipe), "seed": seed, "data": fingerprint(data), "layers": describe(model)["layers"],
-                "teacher": teacher and describe(teacher.model)["layers"]}
+                "cache": cache is not None, "teacher": teacher and weights_digest(teacher.model)}
     progress = {"losses": [], "steps": 0, "sums": {}}
     if checkpoint and resume and Path(checkpoint).exists():
         progress = read_checkpoint(checkpoint, model, optimizer, settings)
@@ -264,6 +265,15 @@ def note(losses):
 def duration(seconds):
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def weights_digest(layer):
+    """A text that tells other layers, and other weights of the same layers."""
+    digest = hashlib.sha256(repr([(path, one) for path, one in layer.named_layers() if path]).encode())
+    for name, array in layer.named_arrays():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def fingerprint(data):

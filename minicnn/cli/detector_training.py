@@ -7,8 +7,10 @@ import minicnn
 from minicnn.cli.output import at_least, check_outputs, checkpoint_path, emit, provenance, report
 from minicnn.data import load_annotated
 from minicnn.data.annotated import BACKGROUND
+from minicnn.data.coco import is_coco_file
 from minicnn.detection.feature_cache import FeatureCache
 from minicnn.detection.training import train_detector
+from minicnn.errors import InputError
 from minicnn.files import make_folder
 from minicnn.report.training import write_report
 
@@ -29,9 +31,18 @@ def add_arguments(verb):
 
 def read_data(args, classes=None):
     """The split to learn from; tells what was skipped."""
-    data = load_annotated(args.data, args.split or "trainval", classes)
+    for option in ("split", "validation"):
+        if is_coco_file(args.data) and getattr(args, option):
+            raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is one list of pictures, expected a folder of "
+                             f"several. Leave out --{option}, or give the folder that holds annotations/.")
+    data = load_annotated(args.data, data_split(args), classes)
     tell_problems(args, data.problems)
     return data
+
+
+def data_split(args):
+    """The name of the split to learn from, None where the data is one list."""
+    return None if is_coco_file(args.data) else args.split or "trainval"
 
 
 def tell_problems(args, problems):
@@ -54,7 +65,7 @@ def run(args, model, data, recipe, teacher=None, **origin):
     losses = train_detector(model, data, recipe, args.seed, checkpoint, args.resume, cache, teacher)
     model.record.update(
         class_names=data.class_names,
-        provenance=provenance(args, data=str(args.data), split=args.split or "trainval", images=len(data.pictures), seed=args.seed,
+        provenance=provenance(args, data=str(args.data), split=data_split(args), images=len(data.pictures), seed=args.seed,
                               recipe=asdict(recipe), losses=losses, **origin),
         measured={},
     )

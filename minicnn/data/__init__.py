@@ -1,8 +1,8 @@
-"""Data sets by name or folder."""
+"""Data sets by name, folder or file."""
 
 from pathlib import Path
 
-from minicnn.data.coco import is_coco, load_coco
+from minicnn.data.coco import is_coco, is_coco_file, load_coco
 from minicnn.data.digits import load_digits
 from minicnn.data.mnist import load_mnist
 from minicnn.data.scenes import load_scenes
@@ -45,7 +45,7 @@ def load_annotated(source, split, classes=None):
     if source == "scenes":
         return load_scenes(split, classes)
     path = Path(source)
-    if path.name.endswith((".json", ".json.gz")) and path.is_file() or is_coco(path):
+    if is_coco_file(source) or is_coco(path):
         return load_coco(path, split, classes)
     if not path.is_dir():
         raise InputError(f"got the data {str(source)!r}, expected 'scenes', a folder as PASCAL VOC's or COCO's, or COCO's .json. Check the "

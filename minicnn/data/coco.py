@@ -38,6 +38,12 @@ def is_coco(folder):
     return any(Path(folder).glob("annotations/instances_*.json*"))
 
 
+def is_coco_file(source):
+    """Whether it is one of COCO's ``.json``, which is one list of pictures, without splits to choose from."""
+    path = Path(source)
+    return path.name.endswith((".json", ".json.gz")) and path.is_file()
+
+
 def load_coco(source, split, classes=None):
     """Read one split's annotations.
 

@@ -12,6 +12,7 @@ import minicnn
 from minicnn.archive import read_archive
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, AnnotatedPictures
 from minicnn.detection import training
+from minicnn.detection.distillation import Teacher
 from minicnn.detection.feature_cache import FeatureCache
 from minicnn.detection.training import (
     DetectorRecipe,
@@ -137,6 +138,25 @@ def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
             dataclasses.replace(RECIPE, epochs=1), 0, AnnotatedPictures(data.class_names, data.pictures[1:]), "data")):
         with pytest.raises(InputError, match=f"other {named}"):
             train_detector(network(), pictures, recipe, seed, tmp_path / "x.npz", resume=True)
+
+
+@pytest.mark.parametrize("made, resumed, named", [("pictures", "features", "cache"), ("teacher 1", "teacher 2", "teacher"),
+                                                  ("teacher 1", "pictures", "teacher")])
+def test_a_checkpoint_of_other_features_or_another_teacher_is_refused(data, tmp_path, made, resumed, named):
+    recipe = dataclasses.replace(RECIPE, epochs=1, trainable_backbone_layers=1)
+
+    def run(way, **options):
+        model, cache = cached(tmp_path / "cache", data) if way == "features" else (network(), None)
+        teacher = None
+        if way.startswith("teacher"):
+            teacher = network(int(way[-1]))
+            teacher.record = model.record = {"class_names": data.class_names}
+            teacher = Teacher(teacher, model)
+        train_detector(model, data, recipe, 0, tmp_path / "x.npz", cache=cache, teacher=teacher, **options)
+    run(made)
+    run(made, resume=True)
+    with pytest.raises(InputError, match=rf"another training \(other {named}\)"):
+        run(resumed, resume=True)
 
 
 def test_frozen_stages_stay_as_they_are_and_cost_no_gradient(data):

@@ -58,6 +58,19 @@ def test_the_report_has_the_losses_and_pictures(run, scenes, here):
     assert text.count("<img ") == 5 and text.count("<svg ") == 1 and "loss_rpn_box_reg" in text
 
 
+def test_one_list_of_coco_has_no_splits(run, refused, here):
+    values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    np.save("one.npy", values)
+    (here / "one.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "one.npy", "height": 48, "width": 64}], "categories": [{"id": 1, "name": "ball"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 20, 20], "area": 400, "iscrowd": 0}]}))
+    for option in ("--split", "--validation"):
+        line = refused("train", "toy", "--data", "one.json", *FAST, option, "val", "--out", "net.npz")
+        assert f"got {option} val for one.json, which is one list of pictures" in line
+    assert run("train", "toy", "--data", "one.json", *FAST, "--out", "net.npz")[0] == 0
+    assert minicnn.load("net.npz").record["provenance"]["split"] is None
+
+
 def test_another_detector_gives_its_backbone_and_its_settings(run, scenes, here):
     assert run("train", "toy", "--data", scenes, *FAST, "--min-size", 40, "--out", "first.npz")[0] == 0
     assert run("train", "toy", "--data", scenes, "--epochs", 1, "--trainable-backbone-layers", 0, "--seed", 9, "--init", "first.npz",
