@@ -1,4 +1,4 @@
-"""The compression method of Gong, Zhang and Zeng (2020): pruning by filter statistics.
+"""The compression method of Gong, Zhang and Zeng (2020): pruning by filter statistics, Tucker decomposition.
 
 Import its parts by their files, for example ``from minicnn.compression.pruning import prune_group``.
 
