@@ -1,7 +1,7 @@
 """The file of a network: one ``.npz``, an array per parameter and buffer, and one entry that says how to build it.
 
 The entry ``minicnn.json`` (UTF-8) holds the format's version, the architecture and its arguments, every layer as it now is (path,
-kind, arguments: a pruned network is built from these, nothing is replayed), class names, the surgery as its history, provenance
+kind, arguments: a network pruned or split is built from these, nothing is replayed), class names, the surgery as its history, provenance
 and measured figures. Arrays are stored uncompressed, so that no size can be claimed that the file does not have; pickles are
 never read. Files are written beside their target and renamed.
 """
@@ -16,12 +16,13 @@ import numpy as np
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
 from minicnn.functional.kernels import checked
-from minicnn.layers import KINDS, make_layer
+from minicnn.layers import KINDS, Sequential, make_layer
 from minicnn.models import build
 
 FORMAT = 1
 DESCRIPTION = "minicnn.json"
 DESCRIPTION_BYTES = 64 * 2**20
+DEEPEST = 20                    # dots in the path of a layer
 
 
 def save(path, model, dtype="float32"):
@@ -99,13 +100,20 @@ def restore(arrays, description):
         InputError: arrays and description do not fit, or a value is not finite.
     """
     model = build(description["architecture"], **description["arguments"])
-    leaves = {path for path, layer in model.named_layers() if layer.kind in KINDS}
-    described = {entry["path"] for entry in description["layers"]}
-    if leaves != described:
-        raise InputError(f"got a description of other layers than {description['architecture']} has "
-                         f"({', '.join(sorted(leaves ^ described))}), expected the same. Make the file again.")
+    parts = {path: {} for path, layer in model.named_layers() if layer.kind in KINDS}
+    extra = []
     for entry in description["layers"]:
-        model.replace_layer(entry["path"], make_layer(entry["kind"], entry["arguments"]))
+        path = entry["path"]
+        place = next((path[:end] for end in split_points(path) if path[:end] in parts), None)
+        if place is None:
+            extra.append(path)
+        else:
+            parts[place][tuple(path[len(place):].split(".")[1:])] = entry
+    if wrong := extra + [path for path, entries in parts.items() if not entries]:
+        raise InputError(f"got a description of other layers than {description['architecture']} has ({', '.join(sorted(wrong))}), "
+                         "expected the same. Make the file again.")
+    for path, entries in parts.items():
+        model.replace_layer(path, make_part(path, entries))
     load_finite_arrays(model, arrays)
     wrong = [key for key, empty in model.record.items() if not isinstance(description[key], type(empty))]
     wrong += ["class_names"] * (not all(isinstance(name, str) for name in description["class_names"]))
@@ -114,6 +122,28 @@ def restore(arrays, description):
                          "Make the file again.")
     model.record = {key: description[key] for key in model.record}
     return model
+
+
+def split_points(path):
+    """Where a dotted path and each of its beginnings end, the longest first."""
+    return [len(path), *(place for place in range(len(path) - 1, 0, -1) if path[place] == ".")]
+
+
+def make_part(path, entries):
+    """What stands in the place of one of the architecture's layers: a layer, or if it was split a ``Sequential`` of such parts.
+
+    Args:
+        path: of the place. entries: the description's, by the names on the way from there, () for one layer.
+    """
+    if list(entries) == [()]:
+        return make_layer(entries[()]["kind"], entries[()]["arguments"])
+    parts = {}
+    for (name, *rest), entry in ((names or ("",), entry) for names, entry in entries.items()):
+        parts.setdefault(name, {})[tuple(rest)] = entry
+    if list(parts) != [str(number) for number in range(len(parts))] or path.count(".") > DEEPEST:
+        raise InputError(f"got a description with {', '.join(parts)} in the place of {path[:100]}, expected one layer, or 0, 1 and so on "
+                         "where it was split. Make the file again.")
+    return Sequential([make_part(f"{path}.{name}", below) for name, below in parts.items()])
 
 
 def load_finite_arrays(model, arrays):

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn import InputError
 from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
+from minicnn.compression import svd, tucker
 from minicnn.compression.pruning import prune_group
 from minicnn.functional import kernels
 from minicnn.layers import Layer
@@ -91,6 +92,31 @@ def test_round_trip_is_bit_equal_and_rebuilt_from_the_file_alone(path, name, pru
     assert_array_equal(again(x), model(x))
     assert not any(layer.training for _, layer in again.named_layers())
     assert json.loads(zipfile.ZipFile(path).read(DESCRIPTION).decode())["class_names"][1] == "Käse 🧀"
+
+
+@pytest.mark.usefixtures("backend")
+def test_split_layers_are_rebuilt_from_the_file_alone(path, model):
+    model.conv2 = tucker.split(model.conv2, (4, 9))
+    model.replace_layer("conv2.1", tucker.split(model.get_layer("conv2.1"), (3, 5)))
+    model.fc1 = svd.split(model.fc1, 30)
+    minicnn.save(path, model)
+    again = minicnn.load(path)
+    assert describe(again) == describe(model) and [key for key, _ in again.named_layers()] == [key for key, _ in model.named_layers()]
+    assert again.get_layer("conv2.1.1").weight.shape == (5, 3, 5, 5)
+    x = generator().random((3, 1, 28, 28), np.float32)
+    assert_array_equal(again(x), model(x))
+
+
+RELU = {"kind": "ReLU", "arguments": {}}
+
+
+@pytest.mark.parametrize("paths", [["fc3.1"], ["fc3", "fc3.0"], ["fc3.0", "fc3.00"], ["fc3.0", "fc3.2"], ["fc3.1", "fc3.0"], ["fc3."],
+                                   ["fc3.x"], ["fc3.0", "fc3.0.0"], ["fc3" + ".0" * 5000], [".fc3"], [""], ["."], ["fc3..0"]], ids=str)
+def test_parts_that_no_split_has(path, content, paths):
+    arrays, description = content
+    layers = [entry for entry in description["layers"] if entry["path"] != "fc3"]
+    write_archive(path, arrays, {**description, "layers": [*layers, *({"path": one, **RELU} for one in paths)]})
+    refused(path, "expected")
 
 
 def test_the_arrays_are_an_ordinary_npz(path, model):
