@@ -3,6 +3,7 @@
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d
 from minicnn.models.body import Body
+from minicnn.models.chain import units, walk
 
 
 class SingleMapBackbone(Body):
@@ -23,6 +24,10 @@ class SingleMapBackbone(Body):
             if isinstance(layer, MaxPool2d):
                 stages.append([])
         return [stage for stage in stages if stage]
+
+    def walk(self, model, path):
+        """See ``models.chain.walk``."""
+        return walk(model, units(path, self))
 
 
 class BackboneWithFPN(Layer):
@@ -49,6 +54,12 @@ class BackboneWithFPN(Layer):
         maps, to_body = self.body.vjp(state)
         pyramid, to_maps = self.fpn.vjp(maps, self.body.frozen_maps())
         return pyramid, lambda grads: to_body(to_maps(grads))
+
+    def walk(self, model, path):
+        """See ``models.chain.walk``; of the body the groups within its blocks."""
+        blocks = [block for block in self.body.named_layers(f"{path}.body") if hasattr(block[1], "inner_groups")]
+        pyramid = self.fpn.walk(model, f"{path}.fpn")
+        return pyramid._replace(groups=[one for place, block in blocks for one in block.inner_groups(model, place)] + pyramid.groups)
 
 
 # what stands before a backbone's paths in other files, and what of the paths is left out there: whole detectors; a backbone, or

@@ -19,6 +19,7 @@ from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Transform
 from minicnn.functional.kernels import on_own_backend, run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
+from minicnn.models.chain import group, units, walk
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50
 from minicnn.models.vgg import vgg16_features
@@ -94,6 +95,17 @@ class FasterRCNN(Layer):
             if needed:
                 to_backbone([a + b for a, b in zip(from_heads, grads)] + grads[self.pooled_maps:])
         return {**roi_losses, **rpn_losses}, pullback
+
+    def channel_groups(self):
+        """The ``ChannelGroup``s of the backbone, of its maps, which the RPN and the box head read, and of these two."""
+        maps = self.backbone.walk(self, "backbone")
+        readers, groups = [], []
+        for head, answers in (("rpn.head.conv", ("rpn.head.cls_logits", "rpn.head.bbox_pred")),
+                              ("roi_heads.box_head", ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"))):
+            inside, *outside = (walk(self, units(path, self.get_layer(path))) for path in (head, *answers))
+            readers.append(inside.reader)
+            groups += [*inside.groups, group(self, inside.producers, inside.followers, [one.reader for one in outside])]
+        return [*maps.groups, group(self, maps.producers, maps.followers, readers), *groups]
 
     def detect(self, pictures):
         """Find the objects in a picture, or in each of a list, which then goes through as one batch.

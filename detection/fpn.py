@@ -9,6 +9,7 @@ Reference: Lin et al., Feature pyramid networks for object detection (2017), sec
 
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, Sequential
+from minicnn.models.chain import Walk, group, units, walk
 
 
 class FeaturePyramidNetwork(Layer):
@@ -64,3 +65,12 @@ class FeaturePyramidNetwork(Layer):
                 finer = own
             return grad_maps
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]], pullback
+
+    def walk(self, model, path):
+        """See ``models.chain.walk``: the merged maps are sums, so their channels are one group, and so are those that come out."""
+        laterals, outputs = ([walk(model, units(f"{path}.{part}.{name}", block)) for name, block in getattr(self, part).children()]
+                             for part in ("inner_blocks", "layer_blocks"))
+        merged, out = ([sum((getattr(one, kind) for one in walks), ()) for kind in ("producers", "followers")]
+                       for walks in (laterals, outputs))
+        groups = [inner for one in (*laterals, *outputs) for inner in one.groups]
+        return Walk(None, [*groups, group(model, *merged, [one.reader for one in outputs])], *out)

@@ -8,6 +8,7 @@ inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
 from minicnn.models.body import Body
+from minicnn.models.chain import units, walk
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
 BLOCKS = (
@@ -62,6 +63,10 @@ class InvertedResidual(Layer):
             return y, pullback
         return x + y, lambda grad_y: pullback(grad_y) + grad_y if input_gradient else pullback(grad_y)
 
+    def inner_groups(self, model, path):
+        """The ``ChannelGroup`` of the expanded channels, where they are made here; path: of this block in the model."""
+        return walk(model, units(f"{path}.block", self.block)).groups
+
 
 class SqueezeExcitation(Layer):
     """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole picture says."""
@@ -84,6 +89,14 @@ class SqueezeExcitation(Layer):
             grad_x = to_x((grad_y * x).sum(axis=(2, 3), keepdims=True))
             return grad_y * scale + grad_x if input_gradient else None
         return x * scale, pullback
+
+    def keep_channels(self, index):
+        self.fc1.keep_inputs(index)
+        self.fc2.keep_outputs(index)
+
+    def inner_groups(self, model, path):
+        """The ``ChannelGroup`` of the squeezed channels; path: of this layer in the model."""
+        return walk(model, [(f"{path}.fc1", self.fc1), (f"{path}.fc2", self.fc2)]).groups
 
 
 def conv_norm(in_channels, out_channels, kernel, activation, norm, *, stride=1, groups=1, rng=None):

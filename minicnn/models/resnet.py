@@ -6,9 +6,12 @@ Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (20
 3 x 3 convolution of a bottleneck carries the stride, not the first 1 x 1 ("ResNet v1.5").
 """
 
+import itertools
+
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
 from minicnn.models.body import Body
+from minicnn.models.chain import units, walk
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
 
@@ -56,6 +59,11 @@ class Bottleneck(Layer):
     def residual(self):
         """The branch that is added to x."""
         return Sequential([self.conv1, self.bn1, ReLU(), self.conv2, self.bn2, ReLU(), self.conv3, self.bn3])
+
+    def inner_groups(self, model, path):
+        """The two ``ChannelGroup``s within the branch; what comes out of it is tied to x. path: of this block in the model."""
+        steps = (units(f"{path}.{name}", getattr(self, name)) for name in ("conv1", "bn1", "conv2", "bn2", "conv3"))
+        return walk(model, itertools.chain(*steps)).groups
 
     def __call__(self, x):
         return F.relu(self.residual()(x) + (x if self.downsample is None else self.downsample(x)))
