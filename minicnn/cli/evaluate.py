@@ -9,7 +9,8 @@ import time
 import numpy as np
 
 from minicnn.cli.detector_evaluation import detections_of, evaluation_text, look_at, write_page
-from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_network, percent, report
+from minicnn.cli.detector_training import tell_problems
+from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_network, percent
 from minicnn.data import load_annotated, load_data
 from minicnn.data.pictures import import_pillow
 from minicnn.detection.evaluate import evaluate, match_document
@@ -64,8 +65,7 @@ def evaluate_detector(args, model):
         make_folder(args.report)
     annotated = load_annotated(args.data, args.split)
     problems = list(annotated.problems)
-    for problem in problems:
-        report("evaluate", problem)
+    tell_problems(args, problems)
     start = time.perf_counter()
     annotated, found, proposals, more = detections_of(args.detections, annotated) if model is None else look_at(args.file, model, annotated)
     problems += more
