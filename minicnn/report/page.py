@@ -20,7 +20,7 @@ figure { margin: 0 } figcaption { font-size: .85em; color: #555 } svg { width: 1
 .filters.large figure, .filters.large img { width: 99px }
 .filters .removed img { opacity: .35; border-color: #d55e00 } .filters .removed figcaption { color: #b34700 }
 .filters figcaption { font-size: .7em; line-height: 1.3 }
-.key { font-size: .85em } .key span { margin-right: 1.2em; white-space: nowrap } .key i { font-style: normal; font-weight: bold }
+.key { font-size: .85em } .key span { margin-right: 1.2em; display: inline-block } .key i { font-style: normal; font-weight: bold }
 """
 
 
