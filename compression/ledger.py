@@ -16,24 +16,25 @@ def ledger(model, input_shape):
         input_shape: (C, H, W) of one picture; the multiplications depend on it.
 
     Returns:
-        {"layers": [{"path", "kind", "weight": shape, "output": shape of one picture's output, "parameters", "macs", "bytes"}],
+        {"layers": [{"path", "kind", "weight": shape, "inputs": shape of what one picture gives it, of each call, "output": shape of one
+        picture's output, "parameters", "macs", "bytes"}],
         "parameters", "convolution_parameters", "linear_parameters", "macs", "bytes"}. Bytes are those of all arrays, buffers
         too, as float32, uncompressed. MACs are multiply-adds for one picture, with as many proposals as it may have; biases,
         activations and pooling are not counted.
     """
-    rows, repeats = {}, getattr(model, "repeats", {})
+    rows = {}
 
     def observe(path):
         layer = model.get_layer(path)
         parameters = sum(array.size for _, array in layer.named_parameters())
         weight = layer.weight.shape
-        times = math.prod(often for part, often in repeats.items() if path.startswith(f"{part}."))
 
         def count(x, y):
-            macs = times * math.prod(weight) * math.prod(y.shape[2:])  # each weight is used once an output pixel
-            row = rows.setdefault(path, {"path": path, "kind": layer.kind, "weight": list(weight), "output": list(y.shape[1:]),
-                                         "parameters": parameters, "macs": 0, "bytes": 4 * parameters})
-            row["macs"] += macs                                        # a layer may be used several times
+            macs = times(model, path) * math.prod(weight) * math.prod(y.shape[2:])  # each weight is used once an output pixel
+            row = rows.setdefault(path, {"path": path, "kind": layer.kind, "weight": list(weight), "inputs": [],
+                                         "output": list(y.shape[1:]), "parameters": parameters, "macs": 0, "bytes": 4 * parameters})
+            row["inputs"].append(list(x.shape[1:]))                    # a layer may be used several times
+            row["macs"] += macs
         return count
 
     paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
@@ -42,12 +43,24 @@ def ledger(model, input_shape):
     rows = list(rows.values())
     return {
         "layers": rows,
-        "parameters": sum(array.size for _, array in model.named_parameters()),
+        "parameters": count(model, "parameters"),
         "convolution_parameters": sum(row["parameters"] for row in rows if len(row["weight"]) == 4),
         "linear_parameters": sum(row["parameters"] for row in rows if len(row["weight"]) == 2),
         "macs": sum(row["macs"] for row in rows),
-        "bytes": 4 * sum(array.size for _, array in model.named_arrays()),
+        "bytes": count(model, "bytes"),
     }
+
+
+def count(model, kind):
+    """"parameters", or "bytes" of all arrays as float32, without a run of the model."""
+    if kind == "parameters":
+        return sum(array.size for _, array in model.named_parameters())
+    return 4 * sum(array.size for _, array in model.named_arrays())
+
+
+def times(model, path):
+    """How often a layer runs on one picture."""
+    return math.prod(often for part, often in getattr(model, "repeats", {}).items() if path.startswith(f"{part}."))
 
 
 def has_matrix(layer):

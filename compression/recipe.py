@@ -5,21 +5,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.compression.ledger import ledger
+from minicnn.compression.ledger import count, ledger
 from minicnn.compression.pruning import choose, group_weight, is_linear, prune_group
 from minicnn.compression.statistics import cluster_filters
 from minicnn.errors import InputError
 
 
 class Target(NamedTuple):
-    """When to stop. kind: "parameters" or "macs" (value: the most that may be left) or "accuracy" (value: the least that must be)."""
+    """When to stop. kind: "parameters", "macs" or "bytes" (value: the most that may be left), or "accuracy" (value: the least)."""
 
     kind: str
     value: float
 
     def met(self, model):
         """Whether the network is small enough; never so for an accuracy, which every round must ask for anew."""
-        return self.kind != "accuracy" and ledger(model, model.input_shape)[self.kind] <= self.value
+        if self.kind == "accuracy":
+            return False
+        left = ledger(model, model.input_shape)["macs"] if self.kind == "macs" else count(model, self.kind)
+        return left <= self.value
 
 
 class Options(NamedTuple):

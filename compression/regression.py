@@ -35,6 +35,16 @@ class Moments:
         self.xy += x.T @ y
         self.yy += (y ** 2).sum(axis=0)
 
+    def merge(self, other):
+        """Add the sums of other samples."""
+        self.count += other.count
+        for name in ("x", "y", "xx", "xy", "yy"):
+            getattr(self, name)[...] += getattr(other, name)
+
+    def variance(self):
+        """Of the outputs, summed over them."""
+        return self.yy.sum() / self.count - ((self.y / self.count) ** 2).sum()
+
     def covariance(self):
         """Of the inputs, (D, D)."""
         mean = self.x / self.count
@@ -70,16 +80,17 @@ def fit(moments, weight, strength):
     return weight, mean_y - weight @ mean_x
 
 
-def fit_best(moments, held_back, weight, strengths=STRENGTHS):
+def fit_best(moments, held_back, weight, strengths=STRENGTHS, cut=lambda weight, bias: (weight, bias)):
     """``fit`` with the strength of least error on held-back samples.
 
     Args:
         moments, held_back: ``Moments`` of different pictures. weight: see ``fit``.
+        cut: (weight, bias) -> the same as the layer can have them, such as of lower rank.
 
     Returns:
-        weight, bias: fitted to ``moments``; strength: the chosen one.
+        weight, bias: fitted to ``moments`` and cut; strength: the chosen one.
     """
-    fits = [(*fit(moments, weight, strength), strength) for strength in strengths]
+    fits = [(*cut(*fit(moments, weight, strength)), strength) for strength in strengths]
     return min(fits, key=lambda one: held_back.error(*one[:2]))
 
 

@@ -48,8 +48,12 @@ def split(layer, rank):
         raise InputError(f"got {layer}, expected a linear layer or a convolution of 1 x 1 without groups and padding. Leave others whole.")
     if not 1 <= rank <= min(outputs, inputs):
         raise InputError(f"got the rank {rank}, expected one from 1 to {min(outputs, inputs)}. Choose a smaller one.")
-    out, into = truncate(layer.weight.reshape(outputs, inputs), rank)
-    bias = layer.bias is not None
+    return two_layers(layer, *truncate(layer.weight.reshape(outputs, inputs), rank))
+
+
+def two_layers(layer, out, into):
+    """Linear layers, or 1 x 1 convolutions, of these factors (O, rank) and (rank, I), the last one with the layer's bias."""
+    (outputs, rank), inputs, bias = out.shape, into.shape[1], layer.bias is not None
     if layer.weight.ndim == 2:
         layers = [Linear(inputs, rank, bias=False), Linear(rank, outputs, bias=bias)]
     else:

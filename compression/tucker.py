@@ -98,14 +98,18 @@ def split(conv, ranks, iterations=0):
         conv: ``Conv2d`` without groups. ranks, iterations: see ``tucker2``.
 
     Returns:
-        ``Sequential``: 1 x 1 (into.T, no bias), k x k with the convolution's stride, padding and dilation (the core, no bias), 1 x 1 (out,
-        the convolution's bias). At full ranks it computes the same.
+        ``Sequential``, see ``three_layers``. At full ranks it computes the same.
 
     Raises:
         InputError: the convolution has groups, or the ranks are not from 1 to its channels.
     """
-    layers = chain(conv, ranks)
-    core, out, into = tucker2(conv.weight, ranks, iterations)
+    chain(conv, ranks)                                  # raises
+    return three_layers(conv, *tucker2(conv.weight, ranks, iterations))
+
+
+def three_layers(conv, core, out, into):
+    """1 x 1 (into.T, no bias), k x k with the convolution's stride, padding and dilation (the core, no bias), 1 x 1 (out, its bias)."""
+    layers = chain(conv, core.shape[1::-1])
     first, middle, last = (layer for _, layer in layers.children())
     first.weight[...] = into.T[:, :, None, None]
     middle.weight[...] = core

@@ -1,17 +1,23 @@
-"""Make a network smaller: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met.
+"""Make a network smaller.
 
-After each round a checkpoint is written beside the output; it is removed when the output is written. Accuracies of the rounds
-are of the validation pictures; the test pictures are only looked at before and after.
+A classifier: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met. After each round a checkpoint is
+written beside the output; it is removed when the output is written. Accuracies of the rounds are of the validation pictures; the test
+pictures are only looked at before and after.
+
+A detector: prune low-dimensional convolutions, split the others and the linear layers in two or three, and fit what is left to what the
+network did on unlabelled pictures; 'minicnn finetune' goes on from there.
 """
 
 import argparse
 import copy
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import minicnn
 from minicnn.archive import describe, read_archive, restore, write_archive
+from minicnn.cli import detector_compression
+from minicnn.cli.detector_training import ANNOTATED_HELP
 from minicnn.cli.output import (
     DATA_HELP,
     add_json,
@@ -22,6 +28,7 @@ from minicnn.cli.output import (
     checkpoint_path,
     emit,
     load_classifier,
+    load_network,
     percent,
     provenance,
     recipe,
@@ -41,39 +48,76 @@ from minicnn.training import Recipe, jsonable, train
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
 COMPENSATION = 1000     # pictures over which the means of removed channels are taken
 EPOCHS = 4              # of fine-tuning in each round
+CLASSIFIERS_DATA = "digits"
+CLASSIFIERS = {"like": None, "compensate": True, "resume": False}           # options of one kind of network alone, and their defaults
+DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": "output", "validation": None,
+             "ranks": None, "target_time": None}
 
 
 def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
-    verb.add_argument("--data", default="digits", help=f"{DATA_HELP} (default: digits)")
+    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of pictures, "
+                                     f"labelled or not, {ANNOTATED_HELP}")
     target = verb.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target-storage", type=at_least(0, float), metavar="X",
+                        help="share of the file to keep, as float32; of a detector's convolutions, too")
     target.add_argument("--target-parameters", type=at_least(0, float), metavar="X",
                         help="parameters to keep: a share up to 1, or a number")
     target.add_argument("--target-macs", type=at_least(0, float), metavar="X", help="multiplications to keep, likewise")
     target.add_argument("--target-accuracy", type=at_least(0, float), metavar="X",
-                        help="prune as long as this share of the validation pictures is right")
-    verb.add_argument("--method", default="statistics", choices=METHODS,
-                      help="statistics (clusters of mean and variance), or a control that removes as many filters: l1, fpgm "
-                           "(geometric median), random (default: statistics)")
-    verb.add_argument("--like", metavar="FILE", help="remove as many filters of each layer and round as were removed from this network")
-    verb.add_argument("--linear", action=argparse.BooleanOptionalAction, default=True,
-                      help="prune neurons of linear layers too, or convolutions only, as the paper (default: --linear)")
-    verb.add_argument("--compensate", action=argparse.BooleanOptionalAction, default=True,
-                      help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
+                        help="prune a classifier as long as this share of the validation pictures is right")
+    target.add_argument("--target-time", type=at_least(0, float), metavar="X",
+                        help="share of the time to keep that a detector's convolutions and linear layers take on this machine")
+    target.add_argument("--ranks", metavar="RULE",
+                        help="of a detector's layers: a number, two (64,96: input, output), energy:0.9 (share of the squared singular "
+                             "values that stays) or evbmf")
+    verb.add_argument("--method", choices=(*METHODS, *detector_compression.SPLITTING),
+                      help="statistics (clusters of mean and variance), or a control that removes as many filters: l1, fpgm (geometric "
+                           "median), random; of detectors also hybrid (the paper's: low-dimensional convolutions pruned by statistics, "
+                           "others split by Tucker decomposition) and tucker (default: statistics, of detectors hybrid)")
+    verb.add_argument("--linear", nargs="?", const="prune", choices=("prune", "svd"),
+                      help="linear layers take part: their neurons are pruned, with hybrid and tucker they are split by SVD (the default)")
+    verb.add_argument("--no-linear", dest="linear", action="store_const", const="no", help="leave linear layers whole, as the paper")
     verb.add_argument("--clusters", type=at_least(2, int), metavar="K", help="clusters a layer (default: the silhouette chooses 2 to 5)")
-    verb.add_argument("--minimum", type=at_least(1, int), default=5, metavar="N", help="filters that a layer keeps at least (default: 5)")
+    verb.add_argument("--minimum", type=at_least(1, int), metavar="N",
+                      help=f"filters that a layer keeps at least (default: {Options().minimum})")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
-    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
-    add_recipe(verb, Recipe, prefix="finetune-", epochs=EPOCHS)
     add_json(verb)
+
+    classifiers = verb.add_argument_group("of classifiers")
+    classifiers.add_argument("--like", metavar="FILE",
+                             help="remove as many filters of each layer and round as were removed from this network")
+    classifiers.add_argument("--compensate", action=argparse.BooleanOptionalAction,
+                             help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
+    classifiers.add_argument("--resume", action="store_true", default=None,
+                             help="go on from the checkpoint that an interrupted run left")
+    add_recipe(classifiers, Recipe, prefix="finetune-", epochs=EPOCHS)
+
+    detectors = verb.add_argument_group("of detectors")
+    detectors.add_argument("--split", metavar="NAME", help="which pictures of the data to look at (default: trainval)")
+    detectors.add_argument("--repair", type=at_least(0, int), metavar="N",
+                           help="fit what is left to what the network did on so many of them, drawn at random; 0: do not (default: "
+                                f"{detector_compression.REPAIRED}, or all there are)")
+    detectors.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these, such as 'backbone.2*' (default: all)")
+    detectors.add_argument("--rpn", action=argparse.BooleanOptionalAction, help="let the RPN take part, or not (default: --rpn)")
+    detectors.add_argument("--low", type=at_least(0, int), metavar="N",
+                           help="hybrid prunes convolutions of up to so many filters and splits the others (default: 128)")
+    detectors.add_argument("--errors", choices=("output", "weights"),
+                           help="what ranks are chosen by: the loss of a layer's output on the pictures, or of its weights alone (default: "
+                                "output where there are pictures)")
+    detectors.add_argument("--validation", metavar="NAME", help="the split to measure mean AP on, before and after (default: not measured)")
 
 
 def run(args):
+    original = load_network(args.file)
+    check_options(args, original)
+    if hasattr(original, "detect"):
+        return detector_compression.run(args, original)
     check_outputs(args, args.out)
     checkpoint = checkpoint_path(args.out)
-    original = load_classifier(args.file)
+    args.data = args.data or CLASSIFIERS_DATA
     target, options = read_target(args, original), read_options(args)
     counts = read_counts(args.like, original)
     check_reachable(original, target, options, counts)
@@ -110,7 +154,7 @@ def run(args):
                       counts=counts, rounds=rounds, on_round=keep)
     after = measure(model, test)
     model.record["surgery"] += [
-        {"round": number, "method": args.method, "removed": {step["path"]: step["removed"] for step in entry["groups"]}}
+        {"round": number, "method": options.method, "removed": {step["path"]: step["removed"] for step in entry["groups"]}}
         for number, entry in enumerate(rounds, start=len(original.record["surgery"]) + 1)]
     model.record["provenance"] = provenance(args, data=args.data, seed=args.seed, source=settings["source"],
                                             before=original.record["provenance"])
@@ -126,19 +170,37 @@ def run(args):
     emit(args, document, text)
 
 
+def check_options(args, model):
+    """Fail in one line if an option was given that is for the other kind of network; the own ones get their defaults."""
+    detects = hasattr(model, "detect")
+    foreign = [*CLASSIFIERS, *(field.name for field in fields(Recipe))] if detects else DETECTORS
+    for name in foreign:
+        if getattr(args, name) is not None:
+            option = f"finetune-{name}" if name == "epochs" else name.replace("_", "-")
+            raise InputError(f"got --{option} for {args.file}, which is a {model.architecture}, expected options of "
+                             f"{'detectors' if detects else 'classifiers'}. Leave it out.")
+    for name, default in (DETECTORS if detects else CLASSIFIERS).items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+
+
 def read_target(args, model):
     """The ``Target``: shares become numbers of this model."""
     if args.target_accuracy is not None:
         if args.target_accuracy > 1:
             raise InputError(f"got a target accuracy of {args.target_accuracy:g}, expected a share up to 1. Give 0.98 for 98 %.")
         return Target("accuracy", args.target_accuracy)
-    kind = "macs" if args.target_parameters is None else "parameters"
-    value = getattr(args, f"target_{kind}")
+    kind, value = next((kind, value) for kind, value in (("bytes", args.target_storage), ("parameters", args.target_parameters),
+                                                         ("macs", args.target_macs)) if value is not None)
     return Target(kind, value * ledger(model, model.input_shape)[kind] if value <= 1 else value)
 
 
 def read_options(args):
-    return Options(args.method, args.linear, args.minimum, args.clusters, args.compensate)
+    """The ``Options`` of a classifier's pruning."""
+    if args.method in detector_compression.SPLITTING or args.linear == "svd":
+        raise InputError(f"got {'--linear svd' if args.linear == 'svd' else f'--method {args.method}'} for a classifier, expected a way to "
+                         f"prune. Choose one of {', '.join(METHODS)}.")
+    return Options(args.method or Options().method, args.linear != "no", args.minimum or Options().minimum, args.clusters, args.compensate)
 
 
 def read_counts(file, model):

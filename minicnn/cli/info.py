@@ -28,9 +28,8 @@ def run(args):
     lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}",
              *(f"MACs with {part} on {often} proposals" for part, often in repeats.items()),
              table(("layer", "weight", "parameters", "MACs"), rows), f"{sizes['bytes']:,} bytes as float32"]
-    for step in model.record["surgery"]:
-        removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
-        lines.append(f"round {step['round']}: {step['method']} removed {removed}")
+    for number, step in enumerate(model.record["surgery"], start=1):
+        lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", 80, subsequent_indent="    ", break_on_hyphens=False)
     lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} pictures of {figures['data']} right"
               for name, figures in model.record["measured"].items()]
     if "command" in model.record["provenance"]:
@@ -38,3 +37,12 @@ def run(args):
                                 break_long_words=False, break_on_hyphens=False)
         lines.append(" \\\n".join(command))           # as a shell takes it
     emit(args, document, "\n".join(lines))
+
+
+def history(step):
+    """What a step of surgery did, in words."""
+    removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
+    split = ", ".join(f"{path} at {' and '.join(map(str, ranks))}" for path, ranks in step.get("split", {}).items())
+    parts = [f" removed {removed}" if removed else "", f" split {split}" if split else "",
+             f" repaired from {step['repaired_from']} pictures" if step.get("repaired_from") else ""]
+    return ",".join(part for part in parts if part)

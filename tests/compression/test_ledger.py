@@ -32,8 +32,8 @@ def test_lenets_by_hand(name, parameters, macs):
 
 def test_a_row_tells_shapes_in_plain_numbers():
     row = ledger(minicnn.build("lenet5"), (1, 28, 28))["layers"][1]
-    assert row == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "output": [16, 10, 10],
-                   "parameters": 2416, "macs": 240000, "bytes": 9664}
+    assert row == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "inputs": [[6, 14, 14]],
+                   "output": [16, 10, 10], "parameters": 2416, "macs": 240000, "bytes": 9664}
     assert all(type(number) is int for number in (row["macs"], row["parameters"], *row["weight"], *row["output"]))
 
 

@@ -34,8 +34,8 @@ def test_lenet_by_hand(run, nets):
     document = json.loads(run("info", nets / "lenet.npz", "--json", "-")[1])
     assert document["parameters"] == 61706 and document["convolution_parameters"] == 156 + 2416
     assert document["macs"] == 25 * 6 * 28 * 28 + 150 * 16 * 10 * 10 + 400 * 120 + 120 * 84 + 84 * 10
-    assert document["layers"][1] == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "output": [16, 10, 10],
-                                     "parameters": 2416, "macs": 240000, "bytes": 9664}
+    assert document["layers"][1] == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "inputs": [[6, 14, 14]],
+                                     "output": [16, 10, 10], "parameters": 2416, "macs": 240000, "bytes": 9664}
 
 
 def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monkeypatch):
@@ -43,8 +43,9 @@ def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monke
     status, out, err = run("info", "small.npz")
     lines, record = out.splitlines(), minicnn.load("small.npz").record
     assert (status, err) == (0, "") and lines[0] == "small.npz: lenet5, input 1x28x28"
-    for step in record["surgery"]:
-        line = next(line for line in lines if line.startswith(f"round {step['round']}: statistics removed "))
+    text = " ".join(out.split())
+    for number, step in enumerate(record["surgery"], start=1):
+        line = text[text.index(f"{number}. statistics removed "):]
         for path, numbers in step["removed"].items():
             assert f"{len(numbers)} of {path}" in line
     assert any(line.startswith("test: ") and "200 pictures" in line for line in lines)
@@ -94,6 +95,6 @@ def test_a_detector_whose_layers_do_not_fit_each_other(refused, detector, here):
     assert "layers do not fit each other" in refused("info", "wrong.npz")
 
 
-def test_compress_refuses_a_detector(refused, detector, here):
-    line = refused("compress", detector, "--target-parameters", "0.5", "--out", "x.npz")
+def test_a_classifier_is_not_pruned_like_a_detector(refused, detector, nets, here):
+    line = refused("compress", nets / "lenet.npz", "--like", detector, "--target-parameters", "0.5", "--out", "x.npz")
     assert "detector.npz" in line and "fasterrcnn_mobilenet_v3_large_320_fpn, a detector, expected a classifier" in line

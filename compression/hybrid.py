@@ -1,0 +1,262 @@
+"""The paper's method for a whole detector: low-dimensional convolutions are pruned, high-dimensional ones split by Tucker decomposition.
+
+The paper's abstract says no more than that of Faster R-CNN. Ours are: where low ends (128 output channels), how ranks are found
+(``budget``, from what the pictures show of a layer's output), that the RPN's convolution and, by SVD, the linear layers take part, and
+the repair before fine-tuning (``repair``).
+"""
+
+import fnmatch
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn.compression import budget
+from minicnn.compression.ledger import has_matrix, ledger, times
+from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, prune_group
+from minicnn.compression.ranks import energy_rank, evbmf_rank
+from minicnn.compression.splitting import Split
+from minicnn.compression.statistics import cluster_filters
+from minicnn.compression.tucker import leading_vectors, unfold
+from minicnn.errors import InputError
+from minicnn.fast.timing import engine, machine_rates
+
+
+class Rule(NamedTuple):
+    """How ranks are found.
+
+    kind: "given" (value: (r_in, r_out)), "energy" (the share of each side's squared singular values that stays), "evbmf" (value: None;
+    ``ranks.evbmf_rank`` of the weights), or a target, of which value is the share that is kept: "storage" of the file, and of the
+    convolutions alone; "parameters", "macs" or "time" (milliseconds as ``fast.timing`` predicts them) of all layers.
+
+    The paper's 54 % are said of "storage", which may be the file or the convolutions that it is about: a target of storage holds for
+    both (ours), first for the convolutions, then, with all layers, for the file.
+    """
+
+    kind: str
+    value: object = None
+
+
+COSTS = {"storage": "parameters", "parameters": "parameters", "macs": "macs", "time": "milliseconds"}     # a field of ``Offer``
+
+
+class Options(NamedTuple):
+    """What is done to which layers.
+
+    low: convolutions of at most so many output channels are pruned by statistics; 0: none, everything is split ("tucker").
+    linear: split linear layers too. layers: patterns of paths; only these layers are pruned or split. left_out: patterns of those that
+    are not. kept: at least so large a share of a pruned layer's filters stays.
+    """
+
+    low: int = 128
+    linear: bool = True
+    layers: tuple = ("*",)
+    left_out: tuple = ()
+    kept: float = 0.5
+
+
+def allowed(path, options):
+    """Whether the options let a layer take part."""
+    return any(fnmatch.fnmatchcase(path, one) for one in options.layers) and \
+        not any(fnmatch.fnmatchcase(path, one) for one in options.left_out)
+
+
+def prune_low(model, options, rng):
+    """Prune low-dimensional convolutions by statistics, in place.
+
+    Of each group that only convolutions of at most ``options.low`` filters make, the weak cluster goes (``statistics``), in the order of
+    mu^2 + sigma^2, but at least ``options.kept`` of the filters stay, and as many more as make a multiple of 8 (ours).
+
+    Returns:
+        removed, kept: {producer: indices of filters}; columns: {consumer: input channels, or columns, that are left}.
+    """
+    removed, kept, columns = {}, {}, {}
+    for group in model.channel_groups():
+        weight = group_weight(model, group)
+        if is_linear(model, group) or len(weight) > options.low or not all(allowed(path, options) for path in group.producers):
+            continue
+        clusters = cluster_filters(weight, rng=rng)
+        weak = np.flatnonzero(clusters.labels == clusters.weak)
+        left = max(len(weight) - len(weak), int(np.ceil(options.kept * len(weight))))
+        left = min(-(-left // budget.STEP) * budget.STEP, len(weight))
+        remove = choose(weight, len(weight) - left, "statistics", rng, weak)
+        if len(remove):
+            prune_group(model, group, remove)
+            keep = np.setdiff1d(np.arange(len(weight)), remove)
+            removed.update(dict.fromkeys(group.producers, remove))
+            kept.update(dict.fromkeys(group.producers, keep))
+            columns.update({path: channel_columns(keep, wide) for path, wide in group.consumers})
+    return removed, kept, columns
+
+
+def splittable(model, options):
+    """Paths of the layers that can be split, in the network's order: convolutions without groups of more than ``options.low`` filters and,
+    if asked for, linear layers; neither those too narrow for a rank of ``budget.STEP``, nor parts of a layer that was split before."""
+    done = [path for step in model.record["surgery"] for path in step.get("split", ())]
+    found = []
+    for path, layer in model.named_layers():
+        if layer.children() or not has_matrix(layer) or not allowed(path, options):
+            continue
+        if min(layer.weight.shape[:2]) <= budget.STEP or any(path.startswith(f"{one}.") for one in done):
+            continue
+        if layer.weight.ndim == 2 and options.linear or layer.weight.ndim == 4 and layer.groups == 1 and len(layer.weight) > options.low:
+            found.append(path)
+    return found
+
+
+@dataclass
+class Layer:
+    """What became of a layer that can be split.
+
+    path; split: a ``splitting.Split``; offers: list of ``budget.Offer``, the whole layer first; chosen: one of them; reason: why it was
+    left whole, "" if it was not.
+    """
+
+    path: str
+    split: Split
+    offers: list
+    chosen: budget.Offer
+    reason: str = ""
+
+
+@dataclass
+class Surgery:
+    """What was done. removed: {producer: indices of the filters that went}; kept: {producer: those that are left}; layers: list of
+    ``Layer``."""
+
+    removed: dict
+    kept: dict
+    layers: list
+
+    def ranks(self):
+        """{path: (r_in, r_out)} of what was split."""
+        return {layer.path: layer.chosen.ranks for layer in self.layers if layer.chosen.ranks}
+
+
+def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None):
+    """Prune the low-dimensional layers and split the others, in place.
+
+    Every layer is offered whole and at those ranks at which it is smaller and, as the engine predicts for this machine, faster
+    (``budget.offers``); a layer without such ranks stays whole. Only ranks that are given are taken as they are.
+
+    Args:
+        model: with ``channel_groups``, ``input_shape`` and ``repeats``.
+        rule: a ``Rule``. options: ``Options``. rng: a Generator, for k-means.
+        seen: an ``observation.Observation`` of the model by which errors are told; None: by the weights alone.
+        backend, rates: see ``fast.timing.chain_milliseconds``.
+
+    Returns:
+        A ``Surgery``.
+
+    Raises:
+        InputError: no layer can be split, ranks do not fit, a target is out of reach.
+    """
+    backend = engine(backend)
+    rates = machine_rates(backend) if rates is None else rates
+    before = ledger(model, model.input_shape)
+    full = milliseconds(model, before, backend, rates) if rule.kind == "time" else None
+    removed, kept, columns = prune_low(model, options, rng)
+    paths = splittable(model, options)
+    if not paths and not removed:
+        matrices = [path for path, one in model.named_layers() if not one.children() and has_matrix(one)]
+        raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or split, expected patterns of "
+                         f"convolutions or linear layers, such as {', '.join(matrices[:3])}. 'minicnn info' lists them.")
+    after = ledger(model, model.input_shape)
+    rows = {row["path"]: row for row in after["layers"]}
+    layers = []
+    for path in paths:
+        split = Split(model.get_layer(path), *((None, None) if seen is None else what_it_did(seen, path, columns.get(path))))
+        price = split, rows[path], times(model, path), backend, rates
+        layers.append(target_layer(path, *price) if rule.kind in COSTS else ruled_layer(path, rule, *price))
+    if rule.kind in COSTS:
+        fixed = milliseconds(model, after, backend, rates) if rule.kind == "time" else after
+        meet(rule, layers, before if full is None else full, fixed)
+    for layer in layers:
+        if layer.chosen.ranks:
+            model.replace_layer(layer.path, layer.split.layers(layer.chosen.ranks))
+    return Surgery(removed, kept, layers)
+
+
+def what_it_did(seen, path, columns):
+    """A layer's ``Inputs``, of the columns that are left or, if None, all, and its answers."""
+    inputs = seen.inputs[path]
+    return inputs if columns is None else inputs.of(columns), seen.all_answers(path)
+
+
+def target_layer(path, split, row, often, backend, rates):
+    """A ``Layer`` with all its offers, whole so far."""
+    found = budget.offers(split, row, often, backend, rates)
+    reason = "the target does not need it" if len(found) > 1 else "no ranks make it smaller and faster"
+    return Layer(path, split, found, found[0], reason)
+
+
+def ruled_layer(path, rule, split, row, often, backend, rates):
+    """A ``Layer`` at the ranks that a rule finds, whole if they do not pay; given ones are taken as they are."""
+    ranks = tuple(find_ranks(path, rule, split))
+    whole, one = budget.priced(split, row, [ranks], often, backend, rates)
+    if rule.kind == "given" or one.pays(whole):
+        return Layer(path, split, [whole, one], one)
+    lack = "smaller" if one.parameters >= whole.parameters else "faster"
+    return Layer(path, split, [whole, one], whole, f"at ranks {ranks[0]} and {ranks[1]} it would be no {lack}")
+
+
+def find_ranks(path, rule, split):
+    """(r_in, r_out) by a rule: multiples of ``budget.STEP`` unless they are given."""
+    channels = split.channels
+    if rule.kind == "given":
+        if not all(1 <= rank <= channel for rank, channel in zip(rule.value, channels)):
+            raise InputError(f"got the ranks {rule.value[0]} and {rule.value[1]}, expected them from 1 to the channels of {path}, "
+                             f"{channels[0]} and {channels[1]}. Choose smaller ones, or other layers.")
+        return rule.value if split.tucker else [min(rule.value)] * 2
+    if rule.kind == "energy":
+        ranks = [energy_rank(values, rule.value) for values in ((split.into_values,) if split.tucker else ()) + (split.out_values,)]
+    else:
+        ranks = [evbmf(split.layer.weight, mode) for mode in ((1, 0) if split.tucker else (0,))]
+    ranks = [min(-(-max(rank, 1) // budget.STEP) * budget.STEP, channel) for rank, channel in zip((ranks * 2)[:2], channels)]
+    return ranks if split.tucker else [min(ranks)] * 2
+
+
+def evbmf(weight, mode):
+    """``evbmf_rank`` of a weight's unfolding, the longer side as columns."""
+    matrix = unfold(weight.astype(np.float64), mode)
+    matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    return evbmf_rank(leading_vectors(matrix, len(matrix))[1], matrix.shape[1])
+
+
+def meet(rule, layers, before, after):
+    """Choose offers that meet a target.
+
+    Args:
+        layers: list of ``Layer``, changed.
+        before, after: the ledger of the network as it came and as pruning left it; of a target of time the milliseconds.
+    """
+    cost = COSTS[rule.kind]
+    if rule.kind == "storage":
+        convolutions = [layer for layer in layers if layer.split.layer.weight.ndim == 4]
+        choose_offers(convolutions, cost, rule.value, before["convolution_parameters"], after["convolution_parameters"], "convolutions")
+        full, left, name = before["bytes"] / 4, after["bytes"] / 4, "file"
+    elif rule.kind == "time":
+        full, left, name = before, after, "time"
+    else:
+        full, left, name = before[cost], after[cost], cost
+    choose_offers(layers, cost, rule.value, full, left, name)
+
+
+def choose_offers(layers, cost, share, full, left, name):
+    """``budget.choose`` from each layer's present offer on; full, left: what the network cost at first, and costs with these whole."""
+    offers = {}
+    for layer in layers:
+        cheaper = [one for one in layer.offers if getattr(one, cost) < getattr(layer.chosen, cost)]
+        offers[layer.path] = [layer.chosen, *cheaper]
+    fixed = left - sum(getattr(layer.offers[0], cost) for layer in layers)
+    chosen = budget.choose(offers, cost, share, full, fixed, name)
+    for layer in layers:
+        layer.chosen = chosen[layer.path]
+        if layer.chosen.ranks:
+            layer.reason = ""
+
+
+def milliseconds(model, sizes, backend, rates):
+    """What the convolutions and linear layers of a network take, as the engine predicts; grouped convolutions are not counted."""
+    return sum(budget.predicted(model.get_layer(row["path"]), row, [], times(model, row["path"]), backend, rates)[0]
+               for row in sizes["layers"])

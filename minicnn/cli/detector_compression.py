@@ -1,0 +1,293 @@
+"""How ``minicnn compress`` makes a detector smaller: pruning, splitting, repair; the tables; the page."""
+
+import contextlib
+import copy
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import minicnn
+from minicnn.cli.bench import fitted
+from minicnn.cli.detector_evaluation import look_at, points
+from minicnn.cli.detector_training import data_split, tell_problems
+from minicnn.cli.output import check_outputs, emit, percent, provenance, report, source_file, table
+from minicnn.compression.budget import predicted
+from minicnn.compression.hybrid import COSTS, Options, Rule, decompose
+from minicnn.compression.ledger import has_matrix, ledger, times
+from minicnn.compression.observation import observe
+from minicnn.compression.recipe import Options as PruningOptions
+from minicnn.compression.recipe import Target, check_reachable, compress, original_filters
+from minicnn.compression.repair import LEAST, repair
+from minicnn.data import load_annotated
+from minicnn.data.pictures import as_input, as_picture, import_pillow, pictures_in
+from minicnn.detection.evaluate import evaluate
+from minicnn.errors import InputError
+from minicnn.fast.timing import break_even, engine, machine_rates
+from minicnn.files import make_folder
+from minicnn.progress import Progress
+from minicnn.report.compression import write_report
+
+SPLITTING = ("hybrid", "tucker")
+OBSERVED = 100          # pictures that errors are told by where nothing is repaired
+REPAIRED = 300          # pictures to repair from, at most, unless told otherwise
+SHOWN = 4               # pictures on the page, with what both networks find
+SHOWN_ABOVE = 0.5       # score of what is drawn there
+RUNS = 5                # of each network, to say how fast it is
+COUNTS = {"bytes": "file, bytes as float32", "convolution_parameters": "convolutions, parameters",
+          "linear_parameters": "linear layers, parameters", "macs": "MACs"}
+
+
+def run(args, model):
+    """Compress a detector, save it, say so."""
+    check_outputs(args, args.out)
+    method, rng = args.method or SPLITTING[0], np.random.default_rng(args.seed)
+    rule, options = read_rule(args, method, model), read_options(args, method)
+    pictures, problems = read_pictures(args, rng)
+    validation = load_annotated(args.data, args.validation, model.record["class_names"]) if args.validation else None
+    if args.report:
+        import_pillow("drawing")
+        make_folder(args.report)
+    backend = engine(None)
+    rates, clock = machine_rates(backend), Clock()
+    original, before = copy.deepcopy(model), sizes(model, backend, rates)
+    seen, layers, mended = None, [], []
+    if pictures:
+        with clock("looking at pictures"):
+            seen = observe(original, pictures, matrices(original), rng)
+    with clock("surgery"):
+        if method in SPLITTING:
+            surgery = decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend,
+                                rates=rates)
+            removed, kept, layers = surgery.removed, surgery.kept, surgery.layers
+        else:
+            removed, kept = prune(args, original, model, rule, method)
+    step = {"method": method, "removed": {path: numbers.tolist() for path, numbers in removed.items()},
+            "split": {layer.path: list(map(int, layer.chosen.ranks)) for layer in layers if layer.chosen.ranks},
+            "repaired_from": len(pictures) if args.repair != 0 else 0}
+    if step["repaired_from"]:
+        with clock("repair"):
+            mended = repair(model, seen, kept, {*step["removed"], *step["split"]})
+    document = {"file": args.out, "architecture": model.architecture, "source": source_file(args.file), "surgery": step,
+                "layers": layer_rows(before, sizes(model, backend, rates), step, layers, backend, rates), "repair": mended,
+                "before": totals(before), "after": totals(sizes(model, backend, rates)), "backend": backend}
+    with clock("measuring"):
+        for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
+            document[name]["milliseconds"] = milliseconds
+        if validation:
+            for name, network in (("before", original), ("after", model)):
+                kept_pictures, found, _, more = look_at(args.file, network, validation)
+                problems += more * (name == "before")
+                document[name]["mAP"] = evaluate(kept_pictures, found).document["mAP"]
+            document["validation"] = {"data": str(args.data), "split": args.validation, "pictures": len(kept_pictures.pictures)}
+    document["seconds"] = clock.seconds
+    model.record["surgery"].append(step)
+    model.record["provenance"] = provenance(
+        args, source=document["source"], seed=args.seed, data=None if args.data is None else str(args.data),
+        mAP={name: document[name].get("mAP") for name in ("before", "after")}, before=original.record["provenance"])
+    model.record["measured"] = {}
+    minicnn.save(args.out, model)
+    text = summary(document)
+    if args.report:
+        shown = [as_picture(one.path) for one in validation.pictures[:SHOWN]] if validation else pictures[:SHOWN]
+        text += f"\n  -> {write_report(args.report, document, [both(original, model, picture) for picture in shown])}"
+    emit(args, document, text)
+    return 1 if problems else 0
+
+
+class Clock:
+    """How long what takes: ``with clock("repair"): ...``, then ``seconds["repair"]``."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name):
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+
+
+def read_rule(args, method, model):
+    """The ``Rule`` that --ranks or a --target says, shares in the place of numbers.
+
+    Raises:
+        InputError: no such ranks or target for a detector, or for the method.
+    """
+    if args.ranks is not None:
+        rule = ranks_rule(args.ranks)
+    elif args.target_accuracy is not None:
+        raise InputError("got --target-accuracy for a detector, expected how much of it stays. Give --target-storage, -parameters, -macs "
+                         "or -time, or --ranks.")
+    else:
+        kind, value = next((kind, getattr(args, f"target_{kind}")) for kind in COSTS if getattr(args, f"target_{kind}") is not None)
+        if value > 1 and kind in ("storage", "time"):
+            raise InputError(f"got --target-{kind} {value:g}, expected the share that is kept, up to 1. Give 0.46 to take 54 % off.")
+        rule = Rule(kind, value / ledger(model, model.input_shape)[kind] if value > 1 else value)
+    if method not in SPLITTING and rule.kind not in ("storage", "parameters", "macs"):
+        raise InputError(f"got --method {method} with {'--target-time' if rule.kind == 'time' else '--ranks'}, which is for "
+                         f"{' and '.join(SPLITTING)}, expected --target-storage, -parameters or -macs. Give one of them.")
+    return rule
+
+
+def ranks_rule(text):
+    """The ``Rule`` of "64", "64,96" (in, out), "energy:0.9" or "evbmf"."""
+    name, _, share = text.partition(":")
+    with contextlib.suppress(ValueError):
+        if text == "evbmf":
+            return Rule("evbmf")
+        if name == "energy" and 0 < float(share) <= 1:
+            return Rule("energy", float(share))
+        ranks = [int(part) for part in text.split(",")]
+        if len(ranks) <= 2 and min(ranks) > 0:
+            return Rule("given", (ranks[0], ranks[-1]))
+    raise InputError(f"got --ranks {text}, expected a number from 1 on for both sides, two as 64,96 for input and output, energy:0.9 for "
+                     "the share of squared singular values that stays, or evbmf. Give one of them.")
+
+
+def read_options(args, method):
+    """The ``Options``: with "tucker" nothing is pruned."""
+    left_out = () if args.rpn else ("rpn.*",)
+    return Options(low=0 if method == "tucker" else args.low, linear=args.linear != "no", layers=tuple(args.layers), left_out=left_out)
+
+
+def read_pictures(args, rng):
+    """Pictures (H, W, 3) uint8 to look at, drawn at random, and a line for each that cannot be read.
+
+    Raises:
+        InputError: there are fewer than asked for, or than a repair needs.
+    """
+    if args.data is None:
+        if args.repair:
+            raise InputError(f"got --repair {args.repair} without --data, expected pictures to repair from. Give a folder.")
+        if args.repair is None:
+            print("minicnn compress: no --data, so ranks are chosen by the weights alone, and nothing is repaired", file=sys.stderr)
+        return [], []
+    paths = pictures_in(args.data) if Path(args.data).is_dir() else []
+    if not paths:
+        data = load_annotated(args.data, data_split(args))
+        tell_problems(args, data.problems)
+        paths = [picture.path for picture in data.pictures]
+    count = args.repair or (min(REPAIRED, len(paths)) if args.repair is None else min(OBSERVED, len(paths)))
+    if count > len(paths) or args.repair != 0 and count < LEAST:
+        raise InputError(f"got {min(count, len(paths))} pictures to repair from, expected at least {max(count, LEAST)}. Give more, or a "
+                         "smaller --repair; --repair 0 leaves it out.")
+    pictures, problems = [], []
+    with Progress(count, "reading") as bar:
+        for place in rng.permutation(len(paths)):
+            try:
+                pictures.append(as_picture(paths[place]))
+                bar.update(1)
+            except InputError as error:
+                report("compress", error)
+                problems.append(str(error))
+            if len(pictures) == count:
+                break
+    if len(pictures) < (1 if args.repair == 0 else LEAST):
+        raise InputError(f"got {len(pictures)} pictures in {args.data} that can be read, expected at least {LEAST}. Give others.")
+    return pictures, problems
+
+
+def prune(args, original, model, rule, method):
+    """Prune in rounds, without training between them: the removed and the kept filters of each producer that lost some."""
+    kind = {"storage": "bytes"}.get(rule.kind, rule.kind)
+    target = Target(kind, rule.value * ledger(model, model.input_shape)[kind])
+    options = PruningOptions(method, args.linear != "no", args.minimum or PruningOptions().minimum, args.clusters, compensate=False)
+    check_reachable(model, target, options, None)
+
+    def tell(model, rounds):
+        print(f"round {len(rounds)}: {rounds[-1]['parameters']:,} parameters", file=sys.stderr)
+    rounds = compress(model, target, options, seed=args.seed, on_round=tell)
+    filters = original_filters(model, rounds)
+    removed, kept = {}, {}
+    for group in model.channel_groups():
+        for path in group.producers:
+            gone = np.setdiff1d(np.arange(len(original.get_layer(path).weight)), filters[group.producers[0]])
+            if len(gone):
+                removed[path], kept[path] = gone, filters[group.producers[0]]
+    return removed, kept
+
+
+def matrices(model):
+    """Paths of the layers that multiply."""
+    return [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
+
+
+def sizes(model, backend, rates):
+    """The ledger, with the milliseconds that the engine predicts for each layer."""
+    found = ledger(model, model.input_shape)
+    for row in found["layers"]:
+        row["milliseconds"] = predicted(model.get_layer(row["path"]), row, [], times(model, row["path"]), backend, rates)[0]
+    return found
+
+
+def totals(found):
+    return {key: value for key, value in found.items() if key != "layers"}
+
+
+def layer_rows(before, after, step, layers, backend, rates):
+    """What became of each layer, as plain numbers."""
+    by_path = {layer.path: layer for layer in layers}
+    rows = []
+    for old in before["layers"]:
+        path = old["path"]
+        new = [row for row in after["layers"] if row["path"] == path or row["path"].startswith(f"{path}.")]
+        row = {"path": path, "kind": old["kind"], "weight": old["weight"], "ranks": step["split"].get(path),
+               "removed": len(step["removed"].get(path, ())), "reason": "",
+               **{key: [old[key], sum(one[key] for one in new)] for key in ("parameters", "macs", "milliseconds")}}
+        if path in by_path:
+            layer = by_path[path]
+            split = layer.split
+            row.update(reason=layer.reason, error=layer.chosen.error, out_values=split.out_values.tolist())
+            if split.tucker:
+                row.update(into_values=split.into_values.tolist(),
+                           break_even=break_even(split.layer, (1, split.channels[0], *old["inputs"][0][1:]), backend, rates))
+        rows.append(row)
+    return rows
+
+
+def measured(original, model, pictures):
+    """The medians of ``RUNS`` turns of both networks, milliseconds from an array to boxes."""
+    picture = as_input(pictures[0]) if pictures else np.random.default_rng(0).random(original.input_shape, np.float32)
+    found = [], []
+    for turn in range(RUNS + 1):                        # the first one makes plans
+        for network, milliseconds in zip((original, model), found):
+            start = time.perf_counter()
+            network([picture])
+            if turn:
+                milliseconds.append(1000 * (time.perf_counter() - start))
+    return map(statistics.median, found)
+
+
+def both(original, model, picture):
+    """What the page draws: the picture, and what each network finds in it."""
+    def found(network):
+        one = network.detect(picture).above(SHOWN_ABOVE)
+        return [(box.tolist(), name, float(score)) for box, name, score in zip(one.boxes, one.names, one.scores)]
+    return {"pixels": picture, "before": found(original), "after": found(model)}
+
+
+def how(row):
+    """A word on what became of a layer."""
+    if row["ranks"]:
+        return f"{'SVD' if 'into_values' not in row else 'Tucker'} {' '.join(map(str, row['ranks'][:1 + ('into_values' in row)]))}"
+    return f"{row['weight'][0] - row['removed']} of {row['weight'][0]}" if row["removed"] else "whole"
+
+
+def summary(document):
+    """The tables for a terminal, at most 80 wide."""
+    before, after, step = document["before"], document["after"], document["surgery"]
+    layers = fitted(("layer", "now", "parameters", "left", "ms", "then"),
+                    [(row["path"], how(row), f"{row['parameters'][0]:,}", f"{100 * row['parameters'][1] / row['parameters'][0]:.0f} %",
+                      *(f"{value:.1f}" for value in row["milliseconds"])) for row in document["layers"]])
+    rows = [(name, f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])) for key, name in COUNTS.items()]
+    rows.append((f"measured, ms ({document['backend']})", *(f"{one['milliseconds']:.0f}" for one in (before, after)),
+                 f"{before['milliseconds'] / after['milliseconds']:.2f} x faster"))
+    if "mAP" in after:
+        maps = before["mAP"]["voc07"], after["mAP"]["voc07"]
+        rows.append((f"VOC07 on {document['validation']['split']}", *map(points, maps), f"{100 * (maps[1] - maps[0]):+.2f} points"))
+    repaired = f"repaired from {step['repaired_from']} pictures" if step["repaired_from"] else "not repaired"
+    return "\n".join([layers, "", table(("", "before", "after", "left"), rows), "",
+                      f"{document['file']}: {document['architecture']} by {step['method']}, {repaired}"])

@@ -1,0 +1,141 @@
+"""The page that shows how a detector was made smaller: what is left, layer by layer, what the singular values said, what both find."""
+
+import html
+from pathlib import Path
+
+from minicnn.files import atomic_write
+from minicnn.report.detection import drawing, points
+from minicnn.report.page import key_line, page, table
+from minicnn.report.svg import COLORS, Series, chart
+
+COUNTS = {"bytes": "whole file, bytes as float32, uncompressed", "parameters": "parameters", "convolution_parameters": "of convolutions",
+          "linear_parameters": "of linear layers", "macs": "multiplications (MACs)"}
+RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
+CURVE_POINTS = 100          # of a curve; more cannot be seen
+
+
+def write_report(folder, document, pictures):
+    """Write ``report.html``.
+
+    Args:
+        folder: an existing folder.
+        document: what ``minicnn compress --json`` prints for a detector.
+        pictures: list of {"pixels": (H, W, 3) uint8, "before", "after": [(box, class, score)]}, what both networks find.
+
+    Returns:
+        path: of the page.
+    """
+    before, after, step = document["before"], document["after"], document["surgery"]
+    repaired = f"then fitted to what it did on {step['repaired_from']:,} unlabelled pictures" if step["repaired_from"] else "not repaired"
+    body = [
+        f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, made smaller by "
+        f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
+        f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one picture takes "
+        f"{after['milliseconds']:.0f} ms in place of {before['milliseconds']:.0f} ms, "
+        f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.</p>",
+        "<h2>What is left</h2>", counts_table(before, after, document["backend"]),
+        "<h2>Layer by layer</h2>",
+        "<p>Milliseconds are those that the engine predicts for this machine, of one picture. Break-even: the largest rank, on both sides, "
+        "at which three convolutions are faster than one. Error: the share of the squared output that the ranks were expected to "
+        "lose.</p>",
+        layers_table(document["layers"]),
+    ]
+    if any("out_values" in row for row in document["layers"]):
+        body += ["<h2>Singular values</h2>",
+                 "<p>The share of the squared output that is lost if only the first so many directions of the input (or of the output) "
+                 "stay. The dot is where it was cut.</p>",
+                 f"<p>{key_line([(COLORS[0], '●', 'input'), (COLORS[1], '●', 'output')])}</p>", values_charts(document["layers"])]
+    if document["repair"]:
+        body += ["<h2>Repair</h2>",
+                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth batch of pictures, which "
+                 "was held back: before the layer was fitted, with all layers before it repaired, and after. ∞: the bias alone was "
+                 "fitted, or nothing.</p>",
+                 table(("layer", "before, %", "after, %", "ridge"),
+                       [(row["path"], points(row["before"]), points(row["after"]), ridge(row["strength"])) for row in document["repair"]])]
+    if pictures:
+        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5, before on the left, after on the right.</p>",
+                 f'<div class="charts">{"".join(figures(one, number) for number, one in enumerate(pictures, 1))}</div>']
+    path = Path(folder, "report.html")
+    with atomic_write(path) as file:
+        file.write(page(f"{document['architecture']}, compressed", "".join(body)).encode())
+    return str(path)
+
+
+def mean_ap_text(document):
+    if "mAP" not in document["after"]:
+        return ""
+    before, after = (document[name]["mAP"]["voc07"] for name in ("before", "after"))
+    where = document["validation"]
+    return (f". On {where['pictures']:,} pictures of {html.escape(where['split'])} the mean average precision went from {points(before)} "
+            f"to <b>{points(after)} %</b> by VOC 2007’s rule")
+
+
+def counts_table(before, after, backend):
+    rows = [(name, f"{before[key]:,}", f"{after[key]:,}", f"{100 * after[key] / before[key]:.1f} %") for key, name in COUNTS.items()]
+    rows.append((f"milliseconds of a picture ({backend}), measured", *(f"{one['milliseconds']:.0f}" for one in (before, after)),
+                 f"{100 * after['milliseconds'] / before['milliseconds']:.1f} %"))
+    if "mAP" in after:
+        rows += [(f"mean AP, {title}, %", points(before["mAP"][rule]), points(after["mAP"][rule]),
+                  f"{100 * (after['mAP'][rule] - before['mAP'][rule]):+.2f} points") for rule, title in RULES.items()]
+    return table(("", "before", "after", "left"), rows)
+
+
+def layers_table(rows):
+    cells = []
+    for row in rows:
+        parameters, macs, milliseconds = row["parameters"], row["macs"], row["milliseconds"]
+        cells.append((row["path"], "×".join(map(str, row["weight"])), what(row), f"{parameters[0]:,}", f"{parameters[1]:,}",
+                      f"{macs[0] / 1e6:,.0f} M", f"{macs[1] / 1e6:,.0f} M", f"{milliseconds[0]:.1f}", f"{milliseconds[1]:.1f}",
+                      row.get("break_even", "–"), points(row["error"]) if row["ranks"] and "error" in row else "–"))
+    return table(("layer", "weight", "now", "parameters", "after", "MACs", "after", "ms", "after", "break-even", "error, %"), cells)
+
+
+def what(row):
+    """What became of a layer, in words."""
+    if row["ranks"]:
+        return f"Tucker, ranks {row['ranks'][0]} and {row['ranks'][1]}" if "into_values" in row else f"SVD, rank {row['ranks'][1]}"
+    if row["removed"]:
+        return f"{row['weight'][0] - row['removed']} of {row['weight'][0]} filters"
+    return f"whole: {row['reason']}" if row["reason"] else "whole"
+
+
+def values_charts(rows):
+    """A chart of each layer that could be split: both sides' tails over the rank."""
+    parts = []
+    for row in rows:
+        if "out_values" not in row:
+            continue
+        series = []
+        for name, color, values, rank in (("input", COLORS[0], row.get("into_values"), row["ranks"] and row["ranks"][0]),
+                                          ("output", COLORS[1], row["out_values"], row["ranks"] and row["ranks"][1])):
+            if values:
+                lost = tails(values)
+                some = sorted({0, len(values), *range(0, len(values), max(1, len(values) // CURVE_POINTS)), *([rank] if rank else [])})
+                series.append(Series(name, some, [lost[i] for i in some], color, ["dot" if i == rank else None for i in some], line=True))
+        drawn = chart(series, "rank", "lost", f"Squared output that is lost by rank: {row['path']}")
+        parts.append(f"<figure>{drawn}<figcaption>{html.escape(row['path'])}: {what(row)}</figcaption></figure>")
+    return f'<div class="charts">{"".join(parts)}</div>'
+
+
+def tails(values):
+    """The share of the sum of squares beyond each rank, 0 to all."""
+    squares = [value ** 2 for value in values]
+    total, left = sum(squares) or 1, [0.0]
+    for square in reversed(squares):
+        left.append(left[-1] + square / total)
+    return left[::-1]
+
+
+def ridge(strength):
+    return "∞" if strength is None else f"{strength:g}"
+
+
+def figures(one, number):
+    """Two drawings of a picture."""
+    parts = []
+    for name in ("before", "after"):
+        found = [(box, label, score, "right") for box, label, score in one[name]]
+        drawn = drawing({"name": f"picture {number}, {name}", "pixels": one["pixels"], "truths": [], "found": found})
+        listed = ", ".join(f"{label} {score:.2f}" for _, label, score in sorted(one[name], key=lambda row: -row[2])) or "nothing"
+        parts.append(f"<figure>{drawn}<figcaption>{name}: {html.escape(listed)}</figcaption></figure>")
+    return "".join(parts)

@@ -1,0 +1,113 @@
+"""Offers against the ledger, hulls and choices against all there are."""
+
+import itertools
+
+import numpy as np
+import pytest
+from watched import RATES, generator
+
+from minicnn.compression.budget import Offer, choose, descent, hull, offers, predicted, priced, sizes
+from minicnn.compression.ledger import ledger
+from minicnn.compression.splitting import Split
+from minicnn.errors import InputError
+from minicnn.layers import Conv2d, Flatten, Linear
+from minicnn.models.chain import Chain
+
+
+def network():
+    rng = generator()
+    return Chain((16, 12, 12), {"a": Conv2d(16, 32, 3, stride=2, padding=1, rng=rng), "b": Conv2d(32, 24, 1, bias=False, rng=rng),
+                                "flatten": Flatten(), "c": Linear(24 * 36, 40, rng=rng)})
+
+
+@pytest.mark.parametrize("path, ranks", [("a", (8, 16)), ("b", (16, 16)), ("c", (24, 24))])
+def test_sizes_are_what_the_ledger_then_counts(path, ranks):
+    model = network()
+    before = {row["path"]: row for row in ledger(model, model.input_shape)["layers"]}
+    split = Split(model.get_layer(path))
+    expected = sizes(split, before[path], ranks)
+    model.replace_layer(path, split.layers(ranks))
+    parts = [row for row in ledger(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
+    assert (sum(row["parameters"] for row in parts), sum(row["macs"] for row in parts)) == expected
+
+
+@pytest.mark.parametrize("path", ["a", "b", "c"])
+def test_offers_are_multiples_of_eight_smaller_and_faster(path):
+    model = network()
+    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == path)
+    whole, *others = offers(Split(model.get_layer(path)), row, 1, "numpy", {**RATES, "direct": 10.0})
+    assert whole.ranks is None and whole.error == 0 and whole.parameters == row["parameters"]
+    assert others and all(rank % 8 == 0 for one in others for rank in one.ranks)
+    assert all(one.parameters < whole.parameters and one.milliseconds < whole.milliseconds for one in others)
+
+
+def test_nothing_is_offered_that_is_no_faster():
+    model = network()
+    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == "a")
+    slow = {**RATES, "steps": 1e6}                      # three steps take thrice as long as one
+    assert len(offers(Split(model.get_layer("a")), row, 1, "numpy", slow)) == 1
+
+
+def test_the_descent_takes_the_side_that_loses_less():
+    weight = Conv2d(32, 16, 3, rng=generator())
+    weight.weight[:, 8:] = 0                            # only eight input directions matter
+    way = descent(Split(weight))
+    assert way[:4] == [(32, 16), (24, 16), (16, 16), (8, 16)] and way[-1] == (8, 8)
+    assert descent(Split(Conv2d(4, 16, 3, rng=generator()))) == []
+
+
+def test_times_and_calls_add_up():
+    row = {"path": "c", "inputs": [[32, 8, 8], [32, 4, 4]], "parameters": 1, "macs": 1}
+    layer = Conv2d(32, 32, 3, padding=1, rng=generator())
+    alone = [predicted(layer, {"inputs": [shape]}, [(8, 8)], 1, "numpy", RATES) for shape in row["inputs"]]
+    whole, (chain,) = predicted(layer, row, [(8, 8)], 1, "numpy", RATES)
+    assert whole == pytest.approx(sum(one[0] for one in alone)) and chain == pytest.approx(sum(one[1][0] for one in alone))
+    assert predicted(Conv2d(32, 32, 3, groups=32), row, [], 1, "numpy", RATES)[0] == 0
+    once, often = (predicted(Linear(64, 64), {"inputs": [[64]]}, [], times, "numpy", {**RATES, "steps": 0})[0] for times in (1, 300))
+    assert often == pytest.approx(300 * once)
+
+
+def test_linear_layers_are_priced_by_rows():
+    row = {"path": "c", "inputs": [[64]], "parameters": 64 * 64 + 64, "macs": 300 * 64 * 64}
+    whole, one = priced(Split(Linear(64, 64, rng=generator())), row, [(16, 16)], 300, "numpy", {**RATES, "steps": 0})
+    assert one.milliseconds == pytest.approx(whole.milliseconds / 2)
+    assert one.parameters == 2 * 64 * 16 + 64 and one.macs == 300 * 2 * 64 * 16
+
+
+def random_offers(rng, count=6):
+    errors, costs = np.sort(rng.random(count)), np.sort(rng.integers(1, 99, count))[::-1]
+    return [Offer(None, 0.0, 100, 100, 100.0), *(Offer((8, 8), float(e), int(c), int(c), float(c)) for e, c in zip(errors, costs))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_hull_lies_below_all_offers(seed):
+    some = random_offers(generator(seed))
+    found = hull(some, "parameters")
+    assert found[0] is some[0] and found[-1].parameters == min(one.parameters for one in some)
+    slopes = [(b.error - a.error) / (a.parameters - b.parameters) for a, b in itertools.pairwise(found)]
+    assert slopes == sorted(slopes)
+    for one in some:
+        line = np.interp(-one.parameters, [-each.parameters for each in found], [each.error for each in found])
+        assert one.error >= line - 1e-12
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_other_choice_of_that_cost_loses_less(seed):
+    rng = generator(seed)
+    all_offers = {name: random_offers(rng) for name in "abc"}
+    for share in (0.9, 0.6, 0.4):
+        try:
+            chosen = choose(all_offers, "parameters", share, 300, 0, "parameters")
+        except InputError:
+            assert sum(min(one.parameters for one in some) for some in all_offers.values()) > share * 300
+            continue
+        cost, error = (sum(getattr(one, name) for one in chosen.values()) for name in ("parameters", "error"))
+        assert cost <= share * 300
+        for other in itertools.product(*all_offers.values()):
+            if sum(one.parameters for one in other) <= cost:
+                assert sum(one.error for one in other) >= error - 1e-12
+
+
+def test_out_of_reach_says_what_is_not():
+    with pytest.raises(InputError, match=r"got a target of 0.1 of the file, expected at least 0.55"):
+        choose({"a": [Offer(None, 0.0, 100, 0, 0.0), Offer((8, 8), 0.5, 60, 0, 0.0)]}, "parameters", 0.1, 200, 50, "file")

@@ -1,0 +1,148 @@
+"""The paper's method for detectors: what is pruned, what is split, at which ranks, and that targets are met."""
+
+import copy
+
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_allclose, assert_array_equal
+from watched import HEADS, MAPS, RATES, SMALL, generator, pictures
+
+import minicnn
+from minicnn.compression.hybrid import Options, Rule, decompose, prune_low, splittable
+from minicnn.compression.ledger import ledger
+from minicnn.compression.observation import observe
+from minicnn.compression.splitting import Split
+from minicnn.compression.statistics import cluster_filters
+from minicnn.errors import InputError
+from minicnn.models import BUILDERS
+
+DETECTORS = [name for name, builder in BUILDERS.items() if builder.startswith("minicnn.detection.")]
+
+
+def network():
+    """A toy, one of whose layers has ten weak filters of sixteen."""
+    model = toy.toy(rng=generator(), box_head_width=64)
+    model.record = {"surgery": [], "class_names": []}
+    model.get_layer("backbone.3").weight[:10] *= 0.01
+    return model
+
+
+def cut(model, rule, options=Options(low=8), **more):
+    return decompose(model, rule, options, rng=generator(), backend="numpy", rates=RATES, **more)
+
+
+def test_low_dimensional_layers_lose_weak_filters_to_a_multiple_of_eight():
+    model = network()
+    layer = model.get_layer("backbone.3")
+    weak = cluster_filters(layer.weight, rng=generator())
+    assert_array_equal(np.flatnonzero(weak.labels == weak.weak), np.arange(10))
+    before = copy.deepcopy(model)
+    removed, kept, columns = prune_low(model, Options(low=16, layers=("backbone.3",), kept=0.25), generator())
+    assert list(removed) == list(kept) == ["backbone.3"]
+    assert set(removed["backbone.3"]) <= set(range(10)) and len(kept["backbone.3"]) == 8
+    assert_array_equal(np.sort(np.concatenate([removed["backbone.3"], kept["backbone.3"]])), np.arange(16))
+    assert_array_equal(columns["backbone.6"], kept["backbone.3"])
+    assert_array_equal(model.get_layer("backbone.6").weight, before.get_layer("backbone.6").weight[:, kept["backbone.3"]])
+
+
+@pytest.mark.parametrize("options, expected", [
+    (Options(low=16, layers=("backbone.3",), kept=0.9), 16), (Options(low=8), 16), (Options(low=16, left_out=("backbone.*",)), 16),
+    (Options(low=16, kept=0.5), 8)], ids=["kept", "wide", "left out", "half"])
+def test_what_bounds_pruning(options, expected):
+    model = network()
+    prune_low(model, options, generator())
+    assert len(model.get_layer("backbone.3").weight) == expected
+
+
+def test_what_can_be_split():
+    model = network()
+    everything = ["backbone.6", "rpn.head.conv.0.0", "rpn.head.bbox_pred", *HEADS[:2], HEADS[3]]
+    assert splittable(model, Options(low=8)) == everything
+    assert splittable(model, Options(low=8, linear=False)) == everything[:3]
+    assert splittable(model, Options(low=8, left_out=("rpn.*",))) == [path for path in everything if not path.startswith("rpn.")]
+    assert splittable(model, Options(low=8, layers=("backbone.?", "*fc6"))) == ["backbone.6", HEADS[0]]
+    assert splittable(model, Options(low=16)) == HEADS[:2] + HEADS[3:]
+    model.record["surgery"] = [{"split": {"backbone.6": [8, 8]}}]
+    model.replace_layer("backbone.6", Split(model.get_layer("backbone.6")).layers((16, 16)))
+    assert splittable(model, Options(low=8)) == everything[1:]
+
+
+@pytest.mark.parametrize("kind, key, share", [("parameters", "parameters", 0.75), ("macs", "macs", 0.9), ("storage", "bytes", 0.8)])
+@pytest.mark.parametrize("watched", [False, True], ids=["weights", "output"])
+def test_targets_are_met_and_hardly_more(kind, key, share, watched):
+    model = network()
+    before = ledger(model, model.input_shape)
+    seen = observe(model, pictures(), MAPS + HEADS, generator()) if watched else None
+    surgery = cut(model, Rule(kind, share), seen=seen)
+    after = ledger(model, model.input_shape)
+    assert 0.75 * share * before[key] < after[key] <= share * before[key]
+    if kind == "storage":
+        assert after["convolution_parameters"] <= share * before["convolution_parameters"]
+    ranks = surgery.ranks()
+    assert ranks and all(rank % 8 == 0 for one in ranks.values() for rank in one)
+    for layer in surgery.layers:
+        assert bool(layer.chosen.ranks) == (not layer.reason)
+        here = model.get_layer(layer.path)
+        assert len(here.children()) == ((3 if layer.split.tucker else 2) if layer.chosen.ranks else 0)
+
+
+def test_a_target_of_time_is_met_as_predicted():
+    model = network()
+    surgery = cut(model, Rule("time", 0.95))
+    before, after = (sum(one.milliseconds for one in some) for some in zip(*((one.offers[0], one.chosen) for one in surgery.layers)))
+    assert surgery.ranks() and after < before
+
+
+def test_a_target_out_of_reach_says_the_nearest():
+    with pytest.raises(InputError, match=r"got a target of 0.01 of the convolutions, expected at least 0\.\d+: "):
+        cut(network(), Rule("storage", 0.01))
+
+
+@pytest.mark.parametrize("rule", [Rule("energy", 0.6), Rule("evbmf")], ids=str)
+def test_ranks_by_rule_are_multiples_of_eight(rule):
+    model = network()
+    surgery = cut(model, rule)
+    assert [layer.path for layer in surgery.layers] == splittable(network(), Options(low=8))
+    for layer in surgery.layers:
+        assert layer.chosen.ranks is None and " it would be no " in layer.reason or all(rank % 8 == 0 for rank in layer.chosen.ranks)
+
+
+def test_given_ranks_are_taken_as_they_are():
+    model = network()
+    surgery = cut(model, Rule("given", (3, 5)), Options(low=0, layers=("backbone.6",)))
+    assert surgery.ranks() == {"backbone.6": (3, 5)}
+    assert [one.weight.shape[:2] for _, one in model.get_layer("backbone.6").children()] == [(3, 16), (5, 3), (16, 5)]
+    with pytest.raises(InputError, match="got the ranks 17 and 5, expected them from 1 to the channels of backbone.6, 16 and 16"):
+        cut(network(), Rule("given", (17, 5)), Options(low=0, layers=("backbone.6",)))
+
+
+def test_a_layer_that_would_not_be_faster_stays_whole():
+    model = network()
+    surgery = decompose(model, Rule("energy", 0.5), Options(low=8), rng=generator(), backend="numpy", rates={**RATES, "steps": 1e6})
+    assert not surgery.ranks() and all("it would be no" in layer.reason for layer in surgery.layers)
+
+
+def test_patterns_that_match_nothing():
+    with pytest.raises(InputError, match="got the layers nothing, of which none can be pruned or split, .*, such as backbone.0, "):
+        cut(network(), Rule("parameters", 0.5), Options(layers=("nothing",)))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("resnet" in name)) for name in DETECTORS])
+def test_at_full_ranks_a_detector_answers_the_same(name):
+    model = minicnn.build(name, rng=generator(), **SMALL)
+    pixels = generator(1).standard_normal((1, 3, 64, 96)).astype(np.float32)
+    boxes = np.array([[3, 4, 40, 30], [10, 10, 60, 50]], np.float32)
+
+    def answers(model):
+        maps = model.backbone(pixels)
+        pooled = model.roi_heads.box_roi_pool(maps[:model.pooled_maps], [boxes], [pixels.shape[2:]])
+        return [*(array for one in maps for array in model.rpn.head(one)), *model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))]
+    expected = answers(model)
+    paths = splittable(model, Options(low=0))
+    assert len(paths) > 15
+    for path in paths:
+        split = Split(model.get_layer(path))
+        model.replace_layer(path, split.layers(split.channels if split.tucker else [min(split.channels)] * 2))
+    for one, other in zip(answers(model), expected):
+        assert_allclose(one, other, atol=1e-4 * np.abs(other).max())

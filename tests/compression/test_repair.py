@@ -1,0 +1,133 @@
+"""Repair: layer by layer the smaller network comes nearer to the original."""
+
+import copy
+
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_allclose, assert_array_equal
+from watched import HEADS, MAPS, generator, pictures
+
+from minicnn.compression import repair as module
+from minicnn.compression.observation import at, observe
+from minicnn.compression.pruning import prune_group
+from minicnn.compression.repair import patches, repair
+from minicnn.compression.splitting import Split
+from minicnn.errors import InputError
+from minicnn.layers import Conv2d
+from minicnn.probe import probed
+
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def original():
+    model = toy.toy(rng=generator(), min_size=96, max_size=128)
+    for _, array in model.named_arrays():
+        if array.ndim == 1:
+            array[...] = generator(3).uniform(-0.1, 0.1, array.shape)
+    return model
+
+
+@pytest.fixture(scope="module")
+def seen(original):
+    return observe(original, pictures(COUNT), MAPS + HEADS, generator())
+
+
+def split(model, ranks):
+    """A copy with layers split at these {path: ranks}, by their weights."""
+    small = copy.deepcopy(model)
+    for path, one in ranks.items():
+        small.replace_layer(path, Split(small.get_layer(path)).layers(one))
+    return small
+
+
+RANKS = {"backbone.6": (8, 8), "rpn.head.conv.0.0": (8, 8), "roi_heads.box_head.fc6": (8, 8)}
+
+
+def distance(model, original, path):
+    """The mean square of what a layer's outputs lack on new pictures, over their variance."""
+    found, new = [], pictures(6, seed=99)
+    proposals = [original.pool(picture)[0] for picture in new]
+    for network in (model, original):
+        outputs = []
+        with probed(network, {path: lambda x, y, outputs=outputs: outputs.append(y)}):
+            for picture, boxes in zip(new, proposals):
+                network.look(network.transform([picture.transpose(2, 0, 1).astype(np.float32) / 255]).pixels)
+                network.judge(network.pool(picture, boxes)[1])
+        found.append(np.concatenate([np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]) for y in outputs]))
+    return ((found[0] - found[1]) ** 2).mean() / found[1].var(axis=0).mean()
+
+
+def test_the_outputs_come_nearer_to_the_originals(original, seen):
+    small = split(original, RANKS)
+    before = {path: distance(small, original, path) for path in MAPS[2:] + HEADS}
+    told = repair(small, seen, {}, set(RANKS))
+    assert [row["path"] for row in told] == (MAPS + HEADS)[2:]           # what runs before the first change is left alone
+    for row in told:
+        assert row["after"] <= row["before"]
+        assert distance(small, original, row["path"]) < before[row["path"]]
+    assert distance(small, original, "rpn.head.conv.0.0") < 0.7 * before["rpn.head.conv.0.0"]
+
+
+def test_of_a_split_at_full_rank_nothing_is_lost(original, seen):
+    small = split(original, {"backbone.3": (8, 16), "backbone.6": (16, 16)})
+    for row in repair(small, seen, {}, {"backbone.3", "backbone.6"}):
+        assert row["after"] < 1e-4
+    assert distance(small, original, "backbone.6") < 1e-4
+
+
+def test_shapes_and_dtypes_stay(original, seen):
+    small = split(original, RANKS)
+    shapes = {name: (array.shape, array.dtype) for name, array in small.named_arrays()}
+    repair(small, seen, {}, set(RANKS))
+    assert {name: (array.shape, array.dtype) for name, array in small.named_arrays()} == shapes
+
+
+def test_a_filter_that_another_can_stand_for_is_not_missed(original):
+    twin = copy.deepcopy(original)
+    layer = twin.get_layer("backbone.3")
+    layer.weight[5], layer.bias[5] = layer.weight[2], layer.bias[2]
+    seen = observe(twin, pictures(COUNT), MAPS + HEADS, generator())
+    small = copy.deepcopy(twin)
+    group = next(one for one in small.channel_groups() if one.producers == ("backbone.3",))
+    prune_group(small, group, [5])
+    before = distance(small, twin, "backbone.6")
+    told = repair(small, seen, {"backbone.3": np.delete(np.arange(16), 5)}, {"backbone.3"})
+    assert told[0]["path"] == "backbone.3" and told[1]["after"] < 0.01 * told[1]["before"]
+    assert distance(small, twin, "backbone.6") < 0.01 * before
+
+
+def test_of_a_wide_layer_the_bias_alone_is_fitted(original, seen, monkeypatch):
+    monkeypatch.setattr(module, "WIDEST", 10)
+    small = split(original, {"backbone.6": (8, 8)})
+    weights = {path: small.get_layer(path).weight.copy() for path in HEADS}
+    told = repair(small, seen, {}, {"backbone.6"})
+    assert all(row["strength"] is None and row["after"] <= row["before"] * 1.01 for row in told)
+    for path, weight in weights.items():
+        assert_array_equal(small.get_layer(path).weight, weight)
+    assert distance(small, original, "backbone.6") < distance(split(original, {"backbone.6": (8, 8)}), original, "backbone.6")
+
+
+def test_one_seed_one_result(original, seen):
+    one, other = split(original, RANKS), split(original, RANKS)
+    repair(one, seen, {}, set(RANKS))
+    repair(other, seen, {}, set(RANKS))
+    for (_, a), (_, b) in zip(one.named_arrays(), other.named_arrays()):
+        assert_array_equal(a, b)
+
+
+def test_too_few_pictures(original):
+    seen = observe(original, pictures(9), ["backbone.3"], generator())
+    with pytest.raises(InputError, match="got 9 pictures to repair from, expected at least 10"):
+        repair(original, seen, {}, {"backbone.3"})
+
+
+@pytest.mark.parametrize("settings", [{"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}, {"stride": (1, 3)}],
+                         ids=str)
+def test_patches_times_filters_are_outputs(settings):
+    layer = Conv2d(4, 6, 3, rng=generator(), **settings)
+    x = generator(1).standard_normal((2, 4, 9, 11)).astype(np.float32)
+    y = layer(x)
+    points = tuple(generator(2).integers(0, side, 20) for side in y[:, 0].shape)
+    assert_allclose(patches(layer, x, points) @ layer.weight.reshape(6, -1).T + layer.bias, at(y, points), atol=1e-5)

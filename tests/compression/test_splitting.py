@@ -1,0 +1,109 @@
+"""A split of a layer against what its factors must do, with and without a record of what the layer did."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from watched import generator
+
+from minicnn.compression.observation import Inputs
+from minicnn.compression.splitting import Split, tail
+from minicnn.compression.tucker import split as hosvd
+from minicnn.layers import Conv2d, Linear
+
+
+def record(layer, count=20, correlated=True, seed=1):
+    """Pictures, their ``Inputs``, and all the layer's answers."""
+    rng = generator(seed)
+    channels = layer.weight.shape[1]
+    mix = rng.standard_normal((channels, channels)) * np.geomspace(1, 0.01, channels) if correlated else np.eye(channels)
+    if layer.weight.ndim == 2:
+        x = (rng.standard_normal((count * 10, channels)) @ mix.T + 1).astype(np.float32)
+        rows, y = x, layer(x)
+    else:
+        x = (np.einsum("ij,njhw->nihw", mix, rng.standard_normal((count, channels, 9, 9))) + 1).astype(np.float32)
+        rows, y = np.moveaxis(x, 1, -1).reshape(-1, channels), np.moveaxis(layer(x), 1, -1).reshape(-1, len(layer.weight))
+    inputs = Inputs()
+    inputs.add(rows, layer.weight.ndim == 4)
+    return x, inputs, y
+
+
+LAYERS = [Conv2d(12, 10, 3, padding=1, rng=generator(2)), Conv2d(12, 10, 3, stride=2, padding=1, bias=False, rng=generator(3)),
+          Conv2d(12, 10, 1, rng=generator(4)), Linear(12, 10, rng=generator(5))]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+@pytest.mark.parametrize("recorded", [False, True], ids=["weights", "output"])
+def test_at_full_ranks_it_computes_the_same(layer, recorded):
+    x, inputs, y = record(layer)
+    split = Split(layer, inputs, y) if recorded else Split(layer)
+    expected, found = layer(x), split.layers((12, 10) if split.tucker else (10, 10))(x)
+    assert split.error((12, 10)) <= 1e-9
+    assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_without_a_record_it_is_hosvd():
+    layer = LAYERS[0]
+    x = generator(6).standard_normal((2, 12, 7, 7)).astype(np.float32)
+    assert_allclose(Split(layer).layers((5, 4))(x), hosvd(layer, (5, 4))(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_with_a_record_less_of_the_output_is_lost(layer):
+    x, inputs, y = record(layer)
+    ranks = (4, 6)
+
+    def lost(split):
+        return ((split.layers(ranks if split.tucker else (6, 6))(x) - layer(x)) ** 2).mean()
+    assert lost(Split(layer, inputs, y)) < 0.8 * lost(Split(layer))
+
+
+@pytest.mark.parametrize("layer", LAYERS[2:], ids=str)
+def test_of_a_matrix_the_error_is_what_the_output_loses(layer):
+    x, inputs, y = record(layer)
+    split = Split(layer, inputs, y)
+    for rank in (2, 5, 8):
+        lost = ((split.layers((rank, rank))(x) - layer(x)) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+        assert_allclose(lost, split.error((rank, rank)), rtol=1e-3, atol=1e-8)
+
+
+def test_the_error_of_a_convolution_bounds_what_hosvd_loses():
+    layer = LAYERS[0]
+    split = Split(layer)
+    for ranks in ((3, 8), (8, 3), (6, 6)):
+        chain = [one.weight.astype(np.float64) for _, one in split.layers(ranks).children()]
+        near = np.einsum("or,rskl,si->oikl", chain[2][:, :, 0, 0], chain[1], chain[0][:, :, 0, 0])
+        lost = ((near - layer.weight) ** 2).sum() / (layer.weight.astype(np.float64) ** 2).sum()
+        assert lost <= split.error(ranks) + 1e-6
+
+
+@pytest.mark.parametrize("layer", [LAYERS[0], *LAYERS[2:]], ids=str)
+def test_the_mean_of_the_output_stays(layer):
+    x, inputs, y = record(layer)
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1)) if x.ndim == 4 else ()          # the border's padding has no mean
+    axes = (0, *range(2, x.ndim))
+    found = Split(layer, inputs, y).layers((3, 3))(x)[inside]
+    assert_allclose(found.mean(axis=axes), layer(x)[inside].mean(axis=axes), atol=0.05 * y.std())
+
+
+def test_channels_that_never_vary_do_no_harm():
+    layer = LAYERS[0]
+    x, _, _ = record(layer)
+    x[:, 3] = 0
+    inputs = Inputs()
+    inputs.add(np.moveaxis(x, 1, -1).reshape(-1, 12), True)
+    y = layer(x)
+    split = Split(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
+    assert np.isfinite(split.layers((11, 10))(x)).all()
+    assert split.error((11, 10)) < 1e-6
+
+
+def test_inputs_of_some_channels():
+    _, inputs, _ = record(LAYERS[0])
+    some = inputs.of(np.array([0, 2, 5]))
+    assert_allclose(some.mean, inputs.mean[[0, 2, 5]])
+    assert_allclose(some.covariance(), inputs.covariance()[np.ix_([0, 2, 5], [0, 2, 5])])
+
+
+def test_a_tail_is_a_share():
+    assert tail(np.array([2.0, 1.0]), 1) == pytest.approx(0.2)
+    assert tail(np.zeros(3), 1) == 0

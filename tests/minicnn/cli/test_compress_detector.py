@@ -1,0 +1,176 @@
+"""minicnn compress of a detector: the file, the tables, the page, what each option does, and what is refused."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import toy
+from numpy.testing import assert_allclose, assert_array_equal
+from watched import RATES, SMALL
+
+import minicnn
+from minicnn.archive import read_archive
+from minicnn.cli import detector_compression
+from minicnn.compression.ledger import ledger
+from minicnn.data.scenes import CLASS_NAMES, write_scenes
+from minicnn.models import BUILDERS
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """The small detector of the tests stands among the real ones, and the machine's speed need not be measured."""
+    monkeypatch.setitem(sys.modules, "minicnn.detection.toy", toy)
+    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+    monkeypatch.setattr(detector_compression, "machine_rates", lambda backend: RATES)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A folder in VOC's form: 24 small pictures, 19 of them of trainval."""
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, (80, 64), 24, 0)
+    return folder
+
+
+@pytest.fixture
+def net(here):
+    """net.npz, of the scenes' classes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "minicnn.detection.toy", toy)
+        patch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+        model = minicnn.build("toy", rng=np.random.default_rng(0), num_classes=14, box_head_width=64, min_size=96, max_size=128)
+    model.record["class_names"] = CLASS_NAMES
+    minicnn.save("net.npz", model)
+    return "net.npz"
+
+
+def squeeze(run, *options, out="small.npz"):
+    status, text, err = run("compress", "net.npz", "--out", out, "--json", "-", *options)
+    return status, json.loads(text) if text else None, err
+
+
+def test_json_the_file_and_the_lines(run, scenes, net, here):
+    status, document, err = squeeze(run, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8, "--seed", 1)
+    assert status == 0 and {path.name for path in here.iterdir()} == {"net.npz", "small.npz"} and err == ""
+    before, after, step = document["before"], document["after"], document["surgery"]
+    assert after["bytes"] <= 0.8 * before["bytes"] and after["convolution_parameters"] <= 0.8 * before["convolution_parameters"]
+    assert step["method"] == "hybrid" and step["repaired_from"] == 12 and step["split"]
+    model = minicnn.load("small.npz")
+    assert model.record["surgery"] == [step] and model.record["class_names"] == list(CLASS_NAMES)
+    assert ledger(model, model.input_shape)["bytes"] == after["bytes"]
+    assert after["bytes"] == 4 * sum(array.size for array in read_archive("small.npz")[0].values())
+    assert model.record["provenance"]["source"] == document["source"]
+    assert [row["path"] for row in document["layers"]][:2] == ["backbone.0", "backbone.3"]
+    for row in document["layers"]:
+        assert len(model.get_layer(row["path"]).children()) == (0 if row["ranks"] is None else 3 if "into_values" in row else 2)
+    assert document["repair"] and all(row["after"] <= row["before"] + 1e-6 for row in document["repair"])
+    assert set(document["seconds"]) == {"looking at pictures", "surgery", "repair", "measuring"}
+    assert "hybrid split" in run("info", "small.npz")[1] and "repaired from 12 pictures" in run("info", "small.npz")[1].replace("\n", " ")
+
+
+def test_the_tables_fit_a_terminal_and_the_page_has_all(run, scenes, net, here):
+    status, out, _ = run("compress", net, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8, "--out", "small.npz",
+                         "--validation", "test", "--report", "page")
+    assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
+    assert "VOC07 on test" in out and "x faster" in out and "repaired from 12 pictures" in out and out.endswith("-> page/report.html\n")
+    text = (here / "page" / "report.html").read_text()
+    for word in ("What is left", "Layer by layer", "Singular values", "Repair", "What both find", "mean AP, VOC07"):
+        assert word in text
+    assert text.count("<figcaption>before: ") == text.count("<figcaption>after: ") == 4 and text.count("<image ") == 8
+
+
+def test_without_data_nothing_is_repaired_and_it_says_so(run, net, here):
+    status, document, err = squeeze(run, "--method", "tucker", "--ranks", "energy:0.9", "--layers", "backbone.[36]")
+    assert status == 0 and "no --data, so ranks are chosen by the weights alone, and nothing is repaired" in err
+    assert document["repair"] == [] and document["surgery"]["repaired_from"] == 0
+    assert {row["path"] for row in document["layers"] if "out_values" in row} <= {"backbone.3", "backbone.6"}
+
+
+def test_a_folder_of_unlabelled_pictures_will_do(run, scenes, net, here):
+    (here / "photos").mkdir()
+    for path in sorted((scenes / "JPEGImages").iterdir())[:11]:
+        shutil.copy(path, here / "photos")
+    (here / "photos" / "broken.jpg").write_bytes(b"nothing")
+    status, document, err = squeeze(run, "--target-parameters", 0.8, "--data", "photos", "--repair", 10, "--low", 8)
+    assert document["surgery"]["repaired_from"] == 10
+    assert (status == 1) == ("broken.jpg" in err)
+
+
+@pytest.mark.parametrize("method", ["statistics", "l1", "fpgm", "random"])
+def test_pruning_alone(run, scenes, net, here, method):
+    status, document, err = squeeze(run, "--method", method, "--target-storage", 0.7, "--data", scenes, "--repair", 10, "--minimum", 4)
+    assert status == 0 and document["after"]["bytes"] <= 0.7 * document["before"]["bytes"]
+    step, model, original = document["surgery"], minicnn.load("small.npz"), minicnn.load("net.npz")
+    assert step["method"] == method and step["removed"] and not step["split"] and "round 1: " in err
+    for path, gone in step["removed"].items():
+        assert len(model.get_layer(path).weight) == len(original.get_layer(path).weight) - len(gone) >= 4
+
+
+def test_numbers_are_targets_too_and_the_seed_decides(run, net, here):
+    parameters = ledger(minicnn.load(net), (3, 96, 128))["parameters"]
+    first = squeeze(run, "--target-parameters", int(0.8 * parameters), "--repair", 0, "--low", 8, out="a.npz")
+    assert first[0] == 0 and first[1]["after"]["parameters"] <= 0.8 * parameters
+    squeeze(run, "--target-parameters", 0.8, "--repair", 0, "--low", 8, out="b.npz")
+    one, other = read_archive("a.npz")[0], read_archive("b.npz")[0]
+    for name, array in one.items():
+        assert_array_equal(array, other[name])
+
+
+def test_a_compressed_one_is_compressed_further(run, scenes, net, here):
+    squeeze(run, "--target-storage", 0.9, "--data", scenes, "--repair", 10, "--low", 8)
+    shutil.copy("small.npz", "net.npz")
+    status, document, _ = squeeze(run, "--method", "statistics", "--target-storage", 0.9, out="smaller.npz")
+    assert status == 0 and len(minicnn.load("smaller.npz").record["surgery"]) == 2
+    assert run("info", "smaller.npz")[0] == 0
+
+
+def test_what_rpn_and_linear_leave_out(run, net, here):
+    document = squeeze(run, "--target-parameters", 0.95, "--low", 8, "--no-rpn", "--no-linear")[1]
+    assert set(document["surgery"]["split"]) == {"backbone.6"}
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", pytest.param("fasterrcnn_resnet50_fpn", marks=pytest.mark.slow),
+                                  pytest.param("fasterrcnn_resnet50_fpn_v2", marks=pytest.mark.slow)])
+def test_other_backbones_end_to_end(run, scenes, here, name):
+    model = minicnn.build(name, rng=np.random.default_rng(0), **SMALL)
+    model.record["class_names"] = ["__background__", "a", "b", "c"]
+    minicnn.save("net.npz", model)
+    status, document, _ = squeeze(run, "--target-storage", 0.7, "--data", scenes, "--repair", 10, "--low", 24)
+    assert status == 0 and document["after"]["bytes"] <= 0.7 * document["before"]["bytes"]
+    small = minicnn.load("small.npz")
+    assert ledger(small, small.input_shape)["parameters"] == document["after"]["parameters"]
+    picture = np.random.default_rng(1).random((3, 64, 80), np.float32)
+    found = [minicnn.load("small.npz", backend=backend)([picture])[0] for backend in ("reference", "numpy")]
+    for one, other in zip(*found):
+        assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    assert run("detect", scenes / "JPEGImages" / "000001.jpg", "--weights", "small.npz")[0] == 0
+
+
+@pytest.mark.parametrize("options, message", [
+    (("--ranks", "0"), "got --ranks 0, expected a number from 1 on"),
+    (("--ranks", "energy:2"), "got --ranks energy:2, expected"),
+    (("--ranks", "99", "--layers", "backbone.6", "--low", 8), "got the ranks 99 and 99, expected them from 1 to the channels of"),
+    (("--target-storage", 0.01, "--low", 8), "of the convolutions, expected at least 0."),
+    (("--target-storage", 7), "got --target-storage 7, expected the share that is kept"),
+    (("--target-accuracy", 0.5), "got --target-accuracy for a detector"),
+    (("--target-storage", 0.8, "--layers", "nothing*"), "got the layers nothing*, of which none can be pruned or split"),
+    (("--target-storage", 0.8, "--repair", 12), "got --repair 12 without --data"),
+    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 500), "got 19 pictures to repair from, expected at least 500"),
+    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 3), "got 3 pictures to repair from, expected at least 10"),
+    (("--target-storage", 0.8, "--data", "BROKEN"), "that can be read, expected at least 10"),
+    (("--target-storage", 0.8, "--data", "nowhere"), "got the data 'nowhere'"),
+    (("--method", "l1", "--target-time", 0.8), "got --method l1 with --target-time, which is for hybrid and tucker"),
+    (("--method", "l1", "--ranks", "evbmf"), "got --method l1 with --ranks, which is for hybrid and tucker"),
+    (("--target-storage", 0.8, "--like", "net.npz"), "got --like for net.npz, which is a toy, expected options of detectors"),
+    (("--target-storage", 0.8, "--finetune-epochs", 3), "got --finetune-epochs for net.npz"),
+], ids=str)
+def test_bad_input_is_one_line(run, scenes, net, here, options, message):
+    (here / "broken").mkdir()
+    for number in range(12):
+        (here / "broken" / f"{number}.jpg").write_bytes(b"nothing")
+    options = [{"SCENES": scenes, "BROKEN": "broken"}.get(option, option) if isinstance(option, str) else option for option in options]
+    status, document, err = squeeze(run, *options)
+    assert status == 2 and document is None and message in err.splitlines()[-1]
+    assert not (here / "small.npz").exists()
