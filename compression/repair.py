@@ -29,13 +29,15 @@ LEAST = 10                  # pictures
 
 
 def repair(model, seen, kept, changed):
-    """Fit every layer that an observation has answers for, in place.
+    """Fit the layers that surgery changed, in place.
+
+    Others keep their weights (ours): fitted to proposals that are mostly background, the layers that score them would answer like it.
 
     Args:
         model: the smaller network, its paths those of the original, layers split or not.
         seen: the original's ``observation.Observation``.
         kept: {path: the output channels that pruning left}, of layers that lost some.
-        changed: paths of the layers that lost filters or were split; what runs before all of them is left as it is.
+        changed: paths of the layers that were split, or read channels of which some went.
 
     Returns:
         list of {"path", "strength": the ridge's, None where the bias alone was fitted, or nothing, "before", "after": the mean square of
@@ -47,7 +49,7 @@ def repair(model, seen, kept, changed):
     """
     if len(seen.pictures) < LEAST:
         raise InputError(f"got {len(seen.pictures)} pictures to repair from, expected at least {LEAST}. Give more.")
-    order = seen.order[min(seen.order.index(path) for path in changed):]
+    order = [path for path in seen.order if path in changed]
     total = sum(len(seen.points[path]) for path in order) + len(seen.proposals)
     with Progress(total, "repair", "looks") as bar:
         fitted = [repair_layer(model, path, seen, kept, lambda number: model.look(seen.windows[number]), bar)

@@ -69,7 +69,7 @@ def run(args, model):
             "repaired_from": len(pictures) if args.repair != 0 else 0}
     if step["repaired_from"]:
         with clock("repair"):
-            mended = repair(model, seen, kept, {*step["removed"], *step["split"]})
+            mended = repair(model, seen, kept, {*step["split"], *readers(original, removed)})
     document = {"file": args.out, "architecture": model.architecture, "source": source_file(args.file), "surgery": step,
                 "layers": layer_rows(before, sizes(model, backend, rates), step, layers, backend, rates), "repair": mended,
                 "before": totals(before), "after": totals(sizes(model, backend, rates)), "backend": backend}
@@ -208,6 +208,11 @@ def prune(args, original, model, rule, method):
             if len(gone):
                 removed[path], kept[path] = gone, filters[group.producers[0]]
     return removed, kept
+
+
+def readers(model, removed):
+    """Paths of the layers that read channels of which some went."""
+    return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
 
 
 def matrices(model):

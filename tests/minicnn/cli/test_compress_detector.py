@@ -1,5 +1,6 @@
 """minicnn compress of a detector: the file, the tables, the page, what each option does, and what is refused."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -15,6 +16,7 @@ from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
 from minicnn.compression.ledger import ledger
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
+from minicnn.functional import kernels
 from minicnn.models import BUILDERS
 
 
@@ -131,8 +133,8 @@ def test_what_rpn_and_linear_leave_out(run, net, here):
     assert set(document["surgery"]["split"]) == {"backbone.6"}
 
 
-@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", pytest.param("fasterrcnn_resnet50_fpn", marks=pytest.mark.slow),
-                                  pytest.param("fasterrcnn_resnet50_fpn_v2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn"])
 def test_other_backbones_end_to_end(run, scenes, here, name):
     model = minicnn.build(name, rng=np.random.default_rng(0), **SMALL)
     model.record["class_names"] = ["__background__", "a", "b", "c"]
@@ -141,10 +143,13 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     assert status == 0 and document["after"]["bytes"] <= 0.7 * document["before"]["bytes"]
     small = minicnn.load("small.npz")
     assert ledger(small, small.input_shape)["parameters"] == document["after"]["parameters"]
-    picture = np.random.default_rng(1).random((3, 64, 80), np.float32)
-    found = [minicnn.load("small.npz", backend=backend)([picture])[0] for backend in ("reference", "numpy")]
-    for one, other in zip(*found):
-        assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    pixels, maps = np.random.default_rng(1).standard_normal((1, 3, 64, 96)).astype(np.float32), {}
+    for backend in kernels.BACKENDS:
+        with kernels.use(backend if backend != "numba" or importlib.util.find_spec("numba") else "numpy"):
+            maps[backend] = kernels.run(small.backbone, pixels)
+    for backend, found in maps.items():
+        for one, other in zip(found, maps["reference"]):
+            assert_allclose(one, other, atol=1e-4 * np.abs(other).max(), err_msg=backend)
     assert run("detect", scenes / "JPEGImages" / "000001.jpg", "--weights", "small.npz")[0] == 0
 
 
