@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.compression import budget
-from minicnn.compression.ledger import has_matrix, ledger, times
+from minicnn.compression.ledger import ledger, matrices, times
 from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, prune_group
 from minicnn.compression.ranks import energy_rank, evbmf_rank
 from minicnn.compression.splitting import Split
@@ -94,9 +94,8 @@ def splittable(model, options):
     if asked for, linear layers; neither those too narrow for a rank of ``budget.STEP``, nor parts of a layer that was split before."""
     done = [path for step in model.record["surgery"] for path in step.get("split", ())]
     found = []
-    for path, layer in model.named_layers():
-        if layer.children() or not has_matrix(layer) or not allowed(path, options):
-            continue
+    for path in filter(lambda path: allowed(path, options), matrices(model)):
+        layer = model.get_layer(path)
         if min(layer.weight.shape[:2]) <= budget.STEP or any(path.startswith(f"{one}.") for one in done):
             continue
         if layer.weight.ndim == 2 and options.linear or layer.weight.ndim == 4 and layer.groups == 1 and len(layer.weight) > options.low:
@@ -158,9 +157,8 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     removed, kept, columns = prune_low(model, options, rng)
     paths = splittable(model, options)
     if not paths and not removed:
-        matrices = [path for path, one in model.named_layers() if not one.children() and has_matrix(one)]
         raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or split, expected patterns of "
-                         f"convolutions or linear layers, such as {', '.join(matrices[:3])}. 'minicnn info' lists them.")
+                         f"convolutions or linear layers, such as {', '.join(matrices(model)[:3])}. 'minicnn info' lists them.")
     after = ledger(model, model.input_shape)
     rows = {row["path"]: row for row in after["layers"]}
     layers = []

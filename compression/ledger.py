@@ -37,8 +37,7 @@ def ledger(model, input_shape):
             row["macs"] += macs
         return count
 
-    paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
-    with probed(model, {path: observe(path) for path in paths}):
+    with probed(model, {path: observe(path) for path in matrices(model)}):
         model(np.zeros((1, *input_shape), np.float32))
     rows = list(rows.values())
     return {
@@ -61,6 +60,11 @@ def count(model, kind):
 def times(model, path):
     """How often a layer runs on one picture."""
     return math.prod(often for part, often in getattr(model, "repeats", {}).items() if path.startswith(f"{part}."))
+
+
+def matrices(model):
+    """Paths of the layers that multiply, in the network's order."""
+    return [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
 
 
 def has_matrix(layer):

@@ -16,7 +16,7 @@ from minicnn.cli.detector_training import data_split, tell_problems
 from minicnn.cli.output import check_outputs, emit, percent, provenance, report, source_file, table
 from minicnn.compression.budget import predicted
 from minicnn.compression.hybrid import COSTS, Options, Rule, decompose
-from minicnn.compression.ledger import has_matrix, ledger, times
+from minicnn.compression.ledger import ledger, matrices, times
 from minicnn.compression.observation import observe
 from minicnn.compression.recipe import Options as PruningOptions
 from minicnn.compression.recipe import Target, check_reachable, compress, original_filters
@@ -70,9 +70,10 @@ def run(args, model):
     if step["repaired_from"]:
         with clock("repair"):
             mended = repair(model, seen, kept, {*step["split"], *readers(original, removed)})
+    after = sizes(model, backend, rates)
     document = {"file": args.out, "architecture": model.architecture, "source": source_file(args.file), "surgery": step,
-                "layers": layer_rows(before, sizes(model, backend, rates), step, layers, backend, rates), "repair": mended,
-                "before": totals(before), "after": totals(sizes(model, backend, rates)), "backend": backend}
+                "layers": layer_rows(before, after, step, layers, backend, rates), "repair": mended, "before": totals(before),
+                "after": totals(after), "backend": backend}
     with clock("measuring"):
         for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
             document[name]["milliseconds"] = milliseconds
@@ -213,11 +214,6 @@ def prune(args, original, model, rule, method):
 def readers(model, removed):
     """Paths of the layers that read channels of which some went."""
     return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
-
-
-def matrices(model):
-    """Paths of the layers that multiply."""
-    return [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
 
 
 def sizes(model, backend, rates):

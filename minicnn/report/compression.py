@@ -4,13 +4,12 @@ import html
 from pathlib import Path
 
 from minicnn.files import atomic_write
-from minicnn.report.detection import drawing, points
+from minicnn.report.detection import RULES, drawing, points
 from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 COUNTS = {"bytes": "whole file, bytes as float32, uncompressed", "parameters": "parameters", "convolution_parameters": "of convolutions",
           "linear_parameters": "of linear layers", "macs": "multiplications (MACs)"}
-RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
 CURVE_POINTS = 100          # of a curve; more cannot be seen
 
 
@@ -53,8 +52,8 @@ def write_report(folder, document, pictures):
                  table(("layer", "before, %", "after, %", "ridge"),
                        [(row["path"], points(row["before"]), points(row["after"]), ridge(row["strength"])) for row in document["repair"]])]
     if pictures:
-        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5, before on the left, after on the right.</p>",
-                 f'<div class="charts">{"".join(figures(one, number) for number, one in enumerate(pictures, 1))}</div>']
+        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5 in each picture, before, then after.</p>",
+                 *(f'<div class="charts">{figures(one, number)}</div>' for number, one in enumerate(pictures, 1))]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, compressed", "".join(body)).encode())
