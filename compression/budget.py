@@ -3,12 +3,13 @@
 A layer's offers, from the whole one on, are points of cost and error. Only those on the lower convex hull are taken (an offer above the
 line between two others loses more than a mixture of them), so that each next one of a layer saves at a worse price than the one before.
 Taking the cheapest steps of all layers first is then the best that can be had at each cost that it comes by: the greedy way to the
-multiple-choice knapsack problem.
+multiple-choice knapsack problem. The last step may be one to an offer above the hull, if that is enough and loses less.
 
 Reference: Sinha, Zoltners, The multiple-choice knapsack problem (1979), section 2.
 """
 
 import math
+import operator
 from typing import NamedTuple
 
 from minicnn.errors import InputError
@@ -113,23 +114,23 @@ def call_milliseconds(layer, shape, ranks, backend, rates):
     return alone(inputs, outputs), [alone(inputs, min(one)) + alone(min(one), outputs) for one in ranks]
 
 
-def hull(offers, cost):
-    """Those of a layer's offers on the lower convex hull of cost and error, the dearest, which is the first, first."""
+def hull(offers, price):
+    """Those of a layer's offers on the lower convex hull of price and error, the dearest, which is the first, first; ``price(offer)``."""
     best = []
-    for offer in sorted(offers, key=lambda offer: (-getattr(offer, cost), offer.error)):
-        while len(best) > 1 and price(best[-2], offer, cost) <= price(best[-2], best[-1], cost):
+    for offer in sorted(offers, key=lambda offer: (-price(offer), offer.error)):
+        while len(best) > 1 and slope(best[-2], offer, price) <= slope(best[-2], best[-1], price):
             best.pop()
-        if not best or getattr(offer, cost) < getattr(best[-1], cost):
+        if not best or price(offer) < price(best[-1]):
             best.append(offer)
     return best
 
 
-def price(dear, cheap, cost):
-    """The error that a unit of cost is saved for, from one offer to a cheaper one."""
-    return (cheap.error - dear.error) / (getattr(dear, cost) - getattr(cheap, cost))
+def slope(dear, cheap, price):
+    """The error for which a unit of price is saved, from one offer to a cheaper one."""
+    return (cheap.error - dear.error) / (price(dear) - price(cheap))
 
 
-def choose(offers, cost, share, full, fixed, name):
+def choose(offers, cost, share, full, fixed, name, price=None):
     """The offers that keep a network within a budget at the least error.
 
     Args:
@@ -137,6 +138,7 @@ def choose(offers, cost, share, full, fixed, name):
         cost: "parameters", "macs" or "milliseconds".
         share, full: the most that all may cost, as a share of ``full``; fixed: what the rest of the network costs.
         name: of the cost, for the error's text.
+        price: offer -> what the error is weighed against; None: the cost.
 
     Returns:
         {path: ``Offer``}.
@@ -144,16 +146,20 @@ def choose(offers, cost, share, full, fixed, name):
     Raises:
         InputError: it is out of reach; says the nearest that is not.
     """
-    hulls = {path: hull(some, cost) for path, some in offers.items()}
+    price = price or operator.attrgetter(cost)
+    hulls = {path: hull(some, price) for path, some in offers.items()}
     chosen = {path: some[0] for path, some in hulls.items()}
-    steps = sorted(((price(dear, cheap, cost), number, path, cheap) for path, some in hulls.items()
+    steps = sorted(((slope(dear, cheap, price), number, path, cheap) for path, some in hulls.items()
                     for number, (dear, cheap) in enumerate(zip(some, some[1:]))), key=lambda step: step[:3])
     total = fixed + sum(getattr(offer, cost) for offer in chosen.values())
     for _, _, path, offer in steps:
         if total <= share * full:
             break
-        total -= getattr(chosen[path], cost) - getattr(offer, cost)
+        total -= getattr(chosen[path], cost)
+        if total + getattr(offer, cost) <= share * full:                            # the last step is no longer than needed
+            offer = min((one for one in offers[path] if total + getattr(one, cost) <= share * full), key=lambda one: one.error)
         chosen[path] = offer
+        total += getattr(offer, cost)
     if total > share * full:
         raise InputError(f"got a target of {share:g} of the {name}, expected at least {math.ceil(1000 * total / full) / 1000:g}: what is "
                          "left with every layer that may be split at its narrowest. Choose a larger target, or let more layers be split.")

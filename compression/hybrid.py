@@ -6,20 +6,26 @@ the repair before fine-tuning (``repair``).
 """
 
 import fnmatch
+import operator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from minicnn.compression import budget
+from minicnn.compression.budget import Offer
 from minicnn.compression.ledger import ledger, matrices, times
-from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, prune_group
+from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, lost, prune_group, stand_in
 from minicnn.compression.ranks import energy_rank, evbmf_rank
 from minicnn.compression.splitting import Split
 from minicnn.compression.statistics import cluster_filters
 from minicnn.compression.tucker import leading_vectors, unfold
 from minicnn.errors import InputError
 from minicnn.fast.timing import engine, machine_rates
+from minicnn.progress import Progress
+
+TIME = 0.2             # weight of the time
+WEIGHED = 8             # pictures on which the layers' errors are compared
 
 
 class Rule(NamedTuple):
@@ -45,14 +51,14 @@ class Options(NamedTuple):
 
     low: convolutions of at most so many output channels are pruned by statistics; 0: none, everything is split ("tucker").
     linear: split linear layers too. layers: patterns of paths; only these layers are pruned or split. left_out: patterns of those that
-    are not. kept: at least so large a share of a pruned layer's filters stays.
+    are not. loss: the most that pruning takes from what a layer gives that reads the pruned one, as a share of its squares.
     """
 
     low: int = 128
     linear: bool = True
     layers: tuple = ("*",)
     left_out: tuple = ()
-    kept: float = 0.5
+    loss: float = 0.005
 
 
 def allowed(path, options):
@@ -61,11 +67,13 @@ def allowed(path, options):
         not any(fnmatch.fnmatchcase(path, one) for one in options.left_out)
 
 
-def prune_low(model, options, rng):
+def prune_low(model, options, rng, seen=None):
     """Prune low-dimensional convolutions by statistics, in place.
 
-    Of each group that only convolutions of at most ``options.low`` filters make, the weak cluster goes (``statistics``), in the order of
-    mu^2 + sigma^2, but at least ``options.kept`` of the filters stay, and as many more as make a multiple of 8 (ours).
+    Of each group that only convolutions of at most ``options.low`` filters make, filters of the weak cluster go (``statistics``), in the
+    order of mu^2 + sigma^2, as many as the layers that read them can do without: each loses at most ``options.loss`` of the squares (with
+    a record of pictures, of the variance) of its output, and what is left is a multiple of 8 (ours: the whole cluster may be most of a
+    layer). The readers are rebuilt so that the channels that stay stand in for those that go, see ``pruning.stand_in``.
 
     Returns:
         removed, kept: {producer: indices of filters}; columns: {consumer: input channels, or columns, that are left}.
@@ -77,15 +85,21 @@ def prune_low(model, options, rng):
             continue
         clusters = cluster_filters(weight, rng=rng)
         weak = np.flatnonzero(clusters.labels == clusters.weak)
-        left = max(len(weight) - len(weak), int(np.ceil(options.kept * len(weight))))
-        left = min(-(-left // budget.STEP) * budget.STEP, len(weight))
-        remove = choose(weight, len(weight) - left, "statistics", rng, weak)
-        if len(remove):
-            prune_group(model, group, remove)
-            keep = np.setdiff1d(np.arange(len(weight)), remove)
-            removed.update(dict.fromkeys(group.producers, remove))
-            kept.update(dict.fromkeys(group.producers, keep))
-            columns.update({path: channel_columns(keep, wide) for path, wide in group.consumers})
+        readers = [(model.get_layer(path), wide, None if seen is None else seen.inputs[path]) for path, wide in group.consumers]
+        for left in range(-(-(len(weight) - len(weak)) // budget.STEP) * budget.STEP, len(weight), budget.STEP):
+            remove = choose(weight, len(weight) - left, "statistics", rng, weak)
+            if max(lost(layer, channel_columns(remove, wide), inputs) for layer, wide, inputs in readers) <= options.loss:
+                break
+        else:
+            continue
+        if seen is not None:
+            for layer, wide, inputs in readers:
+                stand_in(layer, channel_columns(remove, wide), inputs)
+        prune_group(model, group, remove)
+        keep = np.setdiff1d(np.arange(len(weight)), remove)
+        removed.update(dict.fromkeys(group.producers, remove))
+        kept.update(dict.fromkeys(group.producers, keep))
+        columns.update({path: channel_columns(keep, wide) for path, wide in group.consumers})
     return removed, kept, columns
 
 
@@ -107,14 +121,14 @@ def splittable(model, options):
 class Layer:
     """What became of a layer that can be split.
 
-    path; split: a ``splitting.Split``; offers: list of ``budget.Offer``, the whole layer first; chosen: one of them; reason: why it was
+    path; split: a ``splitting.Split``; offers: list of ``Offer``, the whole layer first; chosen: one of them; reason: why it was
     left whole, "" if it was not.
     """
 
     path: str
     split: Split
     offers: list
-    chosen: budget.Offer
+    chosen: Offer
     reason: str = ""
 
 
@@ -154,7 +168,7 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     rates = machine_rates(backend) if rates is None else rates
     before = ledger(model, model.input_shape)
     full = milliseconds(model, before, backend, rates) if rule.kind == "time" else None
-    removed, kept, columns = prune_low(model, options, rng)
+    removed, kept, columns = prune_low(model, options, rng, seen)
     paths = splittable(model, options)
     if not paths and not removed:
         raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or split, expected patterns of "
@@ -166,6 +180,8 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
         split = Split(model.get_layer(path), *((None, None) if seen is None else what_it_did(seen, path, columns.get(path))))
         price = split, rows[path], times(model, path), backend, rates
         layers.append(target_layer(path, *price) if rule.kind in COSTS else ruled_layer(path, rule, *price))
+    if rule.kind in COSTS and seen is not None:
+        weigh(model, layers, seen)
     if rule.kind in COSTS:
         fixed = milliseconds(model, after, backend, rates) if rule.kind == "time" else after
         meet(rule, layers, before if full is None else full, fixed)
@@ -186,6 +202,36 @@ def target_layer(path, split, row, often, backend, rates):
     found = budget.offers(split, row, often, backend, rates)
     reason = "the target does not need it" if len(found) > 1 else "no ranks make it smaller and faster"
     return Layer(path, split, found, found[0], reason)
+
+
+def weigh(model, layers, seen):
+    """Turn the errors of layers' outputs into those of the network's answers, so that layers can be compared (ours).
+
+    Each layer in turn is split alone, at ranks halfway down its offers; what its error then does to the answers (``answers``, each one's
+    squared differences over its variance, added up), on the first ``WEIGHED`` pictures, is taken to be as many times its error at any
+    ranks. The same error does more where a rectifier follows that lets little through, and the further back the less it is mended.
+    """
+    def answers():
+        found = []
+        for picture, proposals in zip(seen.pictures[:WEIGHED], seen.proposals):
+            batch = model.scale(picture)
+            maps, heads = model.look(batch.pixels)
+            found.append([np.concatenate([one.ravel() for one in some]) for some in zip(*heads)])
+            found[-1] += [one.ravel() for one in model.judge(model.pool(maps, batch, proposals)[1])]
+        return [np.concatenate(one, dtype=np.float64) for one in zip(*found)]
+    expected = answers()
+    scales = [((one - one.mean()) ** 2).sum() or 1.0 for one in expected]
+    candidates = [layer for layer in layers if len(layer.offers) > 1]
+    with Progress(len(candidates), "weighing errors", "layers") as bar:
+        for layer in candidates:
+            trial = layer.offers[len(layer.offers) // 2]
+            whole = model.get_layer(layer.path)
+            model.replace_layer(layer.path, layer.split.layers(trial.ranks))
+            effect = sum(((one - other) ** 2).sum() / scale for one, other, scale in zip(answers(), expected, scales))
+            model.replace_layer(layer.path, whole)
+            layer.offers = [one._replace(error=one.error * effect / (trial.error or 1.0)) for one in layer.offers]
+            layer.chosen = layer.offers[0]
+            bar.update(1, layer.path)
 
 
 def ruled_layer(path, rule, split, row, often, backend, rates):
@@ -224,6 +270,10 @@ def evbmf(weight, mode):
 def meet(rule, layers, before, after):
     """Choose offers that meet a target.
 
+    Of a target of storage the price of a step is not the storage alone that it saves, but the mean of its shares of the layers'
+    parameters and of their milliseconds (ours): a network is made small to be fast, too, and many ranks that save the same storage
+    differ much in time.
+
     Args:
         layers: list of ``Layer``, changed.
         before, after: the ledger of the network as it came and as pruning left it; of a target of time the milliseconds.
@@ -231,23 +281,26 @@ def meet(rule, layers, before, after):
     cost = COSTS[rule.kind]
     if rule.kind == "storage":
         convolutions = [layer for layer in layers if layer.split.layer.weight.ndim == 4]
-        choose_offers(convolutions, cost, rule.value, before["convolution_parameters"], after["convolution_parameters"], "convolutions")
-        full, left, name = before["bytes"] / 4, after["bytes"] / 4, "file"
+        whole = Offer(None, 0.0, *(sum(getattr(layer.offers[0], name) for layer in layers) for name in Offer._fields[2:]))
+
+        def both(offer):
+            return offer.parameters / whole.parameters + TIME * offer.milliseconds / (whole.milliseconds or 1)
+        choose_offers(convolutions, cost, rule.value, before["convolution_parameters"], after["convolution_parameters"], "convolutions",
+                      both)
+        choose_offers(layers, cost, rule.value, before["bytes"] / 4, after["bytes"] / 4, "file", both)
     elif rule.kind == "time":
-        full, left, name = before, after, "time"
+        choose_offers(layers, cost, rule.value, before, after, "time")
     else:
-        full, left, name = before[cost], after[cost], cost
-    choose_offers(layers, cost, rule.value, full, left, name)
+        choose_offers(layers, cost, rule.value, before[cost], after[cost], cost)
 
 
-def choose_offers(layers, cost, share, full, left, name):
+def choose_offers(layers, cost, share, full, left, name, price=None):
     """``budget.choose`` from each layer's present offer on; full, left: what the network cost at first, and costs with these whole."""
-    offers = {}
-    for layer in layers:
-        cheaper = [one for one in layer.offers if getattr(one, cost) < getattr(layer.chosen, cost)]
-        offers[layer.path] = [layer.chosen, *cheaper]
+    price = price or operator.attrgetter(cost)
+    offers = {layer.path: [layer.chosen, *(one for one in layer.offers if getattr(one, cost) < getattr(layer.chosen, cost)
+                                           and price(one) < price(layer.chosen))] for layer in layers}
     fixed = left - sum(getattr(layer.offers[0], cost) for layer in layers)
-    chosen = budget.choose(offers, cost, share, full, fixed, name)
+    chosen = budget.choose(offers, cost, share, full, fixed, name, price)
     for layer in layers:
         layer.chosen = chosen[layer.path]
         if layer.chosen.ranks:

@@ -1,21 +1,24 @@
 """What the layers of a network read and give on unlabelled pictures: that a smaller network shall give the same, it must be known.
 
-Convolutions are watched on a window of each picture, half as high and wide, at a random place; what runs on proposals on some of those
-that the network makes of the whole picture.
+Of a convolution's output random points of each picture are kept; what runs on proposals is watched on the best of those that the network
+makes of the picture.
 """
 
+import contextlib
 import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from minicnn.compression.ledger import has_matrix
+from minicnn.fast.trace import Untraceable, trace
+from minicnn.functional.kernels import run
 from minicnn.layers import Layer
 from minicnn.probe import probed, standing_in
 from minicnn.progress import Progress
 
 POINTS = 128                # of a layer's output on a picture, at most: pixels of its maps
-PROPOSALS = 48              # that are watched on a picture
-TOGETHER = 8                # windows that are looked at as one batch, at most
+PROPOSALS = 32              # that are watched on a picture, at most
 KEPT = 2**29                # numbers of all layers' outputs that are kept, at most
 LARGEST = np.finfo(np.float16).max
 
@@ -54,19 +57,19 @@ class Inputs:
 class Observation:
     """What a network did on pictures.
 
-    pictures: a list; windows: the pixels (1, 3, h, w) of one of each, see ``look``; proposals: of each (P, 4), see ``pool``;
+    pictures: a list; proposals: of each the best (P, 4), see ``pool``;
     points: {path: for each picture a list, one a call of the layer, of (rows, columns) or (rows,)}; answers: {path: for each picture a
-    list of (P, O)}, the layer's outputs at these points; inputs: {path: ``Inputs``}; heads: paths of what runs on proposals; order: all
-    paths as they are called.
+    list of (P, O)}, the layer's outputs at these points; inputs: {path: ``Inputs``}; heads: paths of what runs on proposals; rectified: of
+    what nothing but a rectifier reads; order: all paths as they are called.
     """
 
     pictures: list
-    windows: list = field(default_factory=list)
     proposals: list = field(default_factory=list)
     points: dict = field(default_factory=dict)
     answers: dict = field(default_factory=dict)
     inputs: dict = field(default_factory=dict)
     heads: tuple = ()
+    rectified: set = field(default_factory=set)
     order: list = field(default_factory=list)
 
     def all_answers(self, path):
@@ -78,57 +81,91 @@ def observe(model, pictures, paths, rng):
     """Let a network look at pictures, and keep what some of its layers did.
 
     Args:
-        model: with ``window``, ``look``, ``pool``, ``judge`` and ``repeats``, as detectors have.
-        pictures: list of what ``window`` takes.
+        model: with ``scale``, ``look``, ``pool``, ``judge`` and ``repeats``, as detectors have.
+        pictures: list of what ``scale`` takes.
         paths: of convolutions and linear layers.
-        rng: a Generator, for windows, proposals and points.
+        rng: a Generator, for points.
 
     Returns:
         An ``Observation``.
     """
     outputs = sum(len(model.get_layer(path).weight) for path in paths)
     count = int(np.clip(KEPT // (outputs * max(len(pictures), 1)), 1, POINTS))
-    seen = Observation(list(pictures), batches([model.window(picture, rng.random(2)) for picture in pictures]),
-                       heads=tuple(path for path in paths if on_proposals(model, path)))
+    seen = Observation(list(pictures), heads=tuple(path for path in paths if on_proposals(model, path)))
     for path in paths:
         seen.points[path], seen.answers[path], seen.inputs[path] = [], [], Inputs()
+    maps_watch = Watch(model, [path for path in paths if path not in seen.heads], model.look)
+    heads_watch = Watch(model, seen.heads, model.judge)
 
-    def watched(paths, count):
-        """Observers that keep so many points of each call of layers, for one thing that is let through."""
-        for path in paths:
+    def note(watch, arrays):
+        for path in watch.paths:
             seen.points[path].append([])
             seen.answers[path].append([])
-        return probed(model, {path: functools.partial(note, path, count) for path in paths})
+        for path, x, y in zip(watch.called, arrays[::2], arrays[1::2]):
+            if path not in seen.order:
+                seen.order.append(path)
+            points = draw(y, count, rng)
+            seen.points[path][-1].append(points)
+            seen.answers[path][-1].append(half(at(y, points)))
+            seen.inputs[path].add(at(x, draw(x, count, rng)), y.ndim == 4)
 
-    def note(path, count, x, y):
-        if path not in seen.order:
-            seen.order.append(path)
-        points = draw(y, count, rng)
-        seen.points[path][-1].append(points)
-        seen.answers[path][-1].append(half(at(y, points)))
-        seen.inputs[path].add(at(x, draw(x, count, rng)), y.ndim == 4)
-
-    with Progress(len(seen.windows) + bool(seen.heads) * len(pictures), "looking at pictures", "looks") as bar:
-        for window in seen.windows:
-            with watched([path for path in paths if path not in seen.heads], count * len(window)):
-                model.look(window)
+    with Progress(len(pictures), "looking at pictures", "pictures") as bar:
+        for picture in pictures:
+            batch = model.scale(picture)
+            (maps, _), arrays = run(maps_watch, batch.pixels)
+            note(maps_watch, arrays)
+            if seen.heads:
+                proposals, pooled = model.pool(maps, batch)
+                seen.proposals.append(proposals[:PROPOSALS])
+                note(heads_watch, run(heads_watch, pooled[:PROPOSALS])[1])
             bar.update(1)
-        for picture in pictures if seen.heads else ():
-            proposals, pooled = model.pool(picture)
-            some = rng.choice(len(proposals), min(PROPOSALS, len(proposals)), replace=False)
-            seen.proposals.append(proposals[some])
-            with watched(seen.heads, count):
-                model.judge(pooled[some])
-            bar.update(1)
+    seen.rectified = rectified(model, model.look, batch.pixels) | (rectified(model, model.judge, pooled) if seen.heads else set())
     return seen
 
 
-def batches(windows):
-    """Windows (1, 3, h, w) -> batches of equal sizes, at least ten if there are as many."""
-    together, groups = max(1, min(len(windows) // 10, TOGETHER)), {}
-    for window in windows:
-        groups.setdefault(window.shape, []).append(window)
-    return [np.concatenate(group[place:place + together]) for group in groups.values() for place in range(0, len(group), together)]
+class Watch(Layer):
+    """What some of a model's layers read and give while something goes through it, as a network, which a plan can hold.
+
+    Args:
+        model; paths: of the layers. through: what lets an input through the model, such as ``model.look``.
+
+    Attributes:
+        called: the paths in the order of the calls, of the last input of a new shape.
+    """
+
+    def __init__(self, model, paths, through):
+        self.paths, self.called, self.watched = paths, [], functools.partial(self.watch, model, through)
+
+    def watch(self, model, through, *inputs):
+        calls = []
+        with probed(model, {path: functools.partial(lambda path, x, y: calls.append((path, x, y)), path) for path in self.paths}):
+            result = through(*inputs)
+        self.called = [path for path, _, _ in calls]
+        return result, [array for _, x, y in calls for array in (x, y)]
+
+    def forward(self, *inputs):
+        """(what ``through`` returns, [what was read and given, call by call])."""
+        return self.watched(*inputs)
+
+    def __call__(self, *inputs):
+        return run(self, *inputs)
+
+
+def rectified(model, through, x):
+    """Paths of the layers whose answers only rectifiers read while ``x`` goes ``through`` a model; none of what cannot be traced."""
+    paths = {id(layer.weight): path for path, layer in model.named_layers() if has_matrix(layer)}
+    try:
+        operations, _ = trace(Watch(model, (), through), [x.shape])
+    except Untraceable:
+        return set()
+    readers = {}
+    for operation in operations:
+        for one in operation.inputs:
+            readers.setdefault(one, set()).add(operation.kind)
+    return {paths[id(one.settings["weight"])] for one, kinds in readers.items()
+            if kinds == {"relu"} and id(one.settings.get("weight")) in paths}
+
+
 
 
 def on_proposals(model, path):
@@ -156,10 +193,37 @@ class Reached(Exception):
     """The layer that is asked for was called as often as it is on a picture."""
 
 
+class Reader(Layer):
+    """What one of a network's layers reads, as a network of its own, which a plan can hold: all that runs before that layer.
+
+    Args:
+        model: has the layer. path: of it. calls: how often it is called. through: what lets an input through the model, such as
+            ``model.look``.
+    """
+
+    def __init__(self, model, path, calls, through):
+        self.stop = functools.partial(stopped, model, path, calls, through)
+
+    def forward(self, *inputs):
+        """A list, one a call."""
+        return self.stop(*inputs)
+
+    def __call__(self, *inputs):
+        return run(self, *inputs)
+
+
+def stopped(model, path, calls, through, *inputs):
+    """What a layer reads, ``calls`` times, while something is let through a network that then goes no further."""
+    trap = Trap(model.get_layer(path), calls)
+    with standing_in(model, {path: trap}), contextlib.suppress(Reached):
+        through(*inputs)
+    return trap.caught
+
+
 class Trap(Layer):
     """Stands in for a layer, keeps what it reads, and stops the network when it was called ``calls`` times."""
 
-    traceable = False
+    traceable = False       # as a part; the ``Reader`` round it is traced
 
     def __init__(self, layer, calls):
         self.layer, self.calls, self.caught = layer, calls, []
@@ -169,14 +233,3 @@ class Trap(Layer):
         if len(self.caught) == self.calls:
             raise Reached
         return self.layer(x)
-
-
-def inputs_of(model, path, calls, let_through):
-    """What a layer reads while something is let through a network: a list, one a call."""
-    trap = Trap(model.get_layer(path), calls)
-    with standing_in(model, {path: trap}):
-        try:
-            let_through()
-        except Reached:
-            pass
-    return trap.caught

@@ -5,6 +5,8 @@ import numpy as np
 from minicnn.compression.criteria import METHODS
 from minicnn.probe import probed
 
+FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of one
+
 
 def group_weight(model, group):
     """All weights that make a channel, side by side: (O, M), M over all producers of the group."""
@@ -81,6 +83,60 @@ def compensate(model, group, remove, images):
         if reader.bias is None:
             reader.bias = np.zeros(len(weight), weight.dtype)
         reader.bias = reader.bias + (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
+
+
+def readers(model, removed):
+    """Paths of the layers that read what ``removed``, {producer: indices}, tells of."""
+    return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
+
+
+def substitutes(channels, remove, inputs):
+    """How far the channels that stay can stand in for those that go: by linear regression of these on those.
+
+    Args:
+        channels: C. remove: indices of R of them. inputs: an ``observation.Inputs`` of the C; None, or without products: nobody can.
+
+    Returns:
+        keep: indices of the K others; slopes: (R, K), x_R ~ mean_R + slopes (x_K - mean_K); rest: (R, R), the covariance of what is left
+        of x_R, the identity if nothing is known of it.
+    """
+    keep = np.setdiff1d(np.arange(channels), remove)
+    if inputs is None or not np.ndim(inputs.products):
+        return keep, np.zeros((len(remove), len(keep))), np.eye(len(remove))
+    covariance = inputs.covariance()
+    mixed, ridge = covariance[np.ix_(remove, keep)], FLOOR * covariance.trace() / channels
+    slopes = np.linalg.solve(covariance[np.ix_(keep, keep)] + (ridge or 1.0) * np.eye(len(keep)), mixed.T).T
+    return keep, slopes, covariance[np.ix_(remove, remove)] - slopes @ mixed.T
+
+
+def lost(reader, remove, inputs):
+    """The share of a reader's output that goes with some of its input channels, after ``stand_in``: of its variance with ``inputs``, else
+    of its squared weights. Exact if the taps of a kernel read independent pixels."""
+    weight = reader.weight.reshape(*reader.weight.shape[:2], -1).astype(np.float64)
+    rest = substitutes(weight.shape[1], remove, inputs)[2]
+    gone = weight[:, remove]
+    gone, whole = np.einsum("oit,ojt->ij", gone, gone), np.einsum("oit,ojt->ij", weight, weight)
+    covariance = np.eye(len(whole)) if inputs is None or not np.ndim(inputs.products) else inputs.covariance()
+    return (gone * rest).sum() / ((whole * covariance).sum() or 1)
+
+
+def stand_in(reader, remove, inputs):
+    """Rebuild a reader of channels that are about to go, so that the others stand in for them, in place.
+
+    A reader computes W x + b. With x_R ~ A x_K + c over the pictures (``substitutes``), W_K + W_R A and b + W_R c give nearly the same
+    without x_R, tap by tap. (Ours, a closed form of the "next layer rebuilt"; ``compensate`` is the case A = 0. Inexact at borders, as
+    there.)
+
+    Args:
+        reader: ``Conv2d`` without groups, or ``Linear``. remove: indices of its inputs. inputs: an ``observation.Inputs`` of it.
+    """
+    keep, slopes, _ = substitutes(reader.weight.shape[1], remove, inputs)
+    weight = reader.weight.astype(np.float64)
+    gone = weight[:, remove]
+    weight[:, keep] += np.moveaxis(np.tensordot(gone, slopes, (1, 0)), -1, 1)
+    shift = gone.reshape(*gone.shape[:2], -1).sum(axis=2) @ (inputs.mean[remove] - slopes @ inputs.mean[keep])
+    reader.bias = ((0 if reader.bias is None else reader.bias) + shift).astype(reader.weight.dtype)
+    reader.weight = weight.astype(reader.weight.dtype)
 
 
 def channel_columns(channels, columns):

@@ -199,6 +199,24 @@ def describe_group(step, originals):
     }
 
 
+def prune_to(model, target, options, *, seed, on_round=None):
+    """Prune in rounds without training between them, in place; see ``compress``.
+
+    Returns:
+        removed, kept: {producer: indices of its filters}, for those that lost some.
+    """
+    counts = {path: len(model.get_layer(path).weight) for group in model.channel_groups() for path in group.producers}
+    filters = original_filters(model, compress(model, target, options, seed=seed, on_round=on_round))
+    removed, kept = {}, {}
+    for group in model.channel_groups():
+        left = filters[group.producers[0]]
+        gone = np.setdiff1d(np.arange(counts[group.producers[0]]), left)
+        if len(gone):
+            removed.update(dict.fromkeys(group.producers, gone))
+            kept.update(dict.fromkeys(group.producers, left))
+    return removed, kept
+
+
 def removed_counts(rounds):
     """How many filters each round removed, {producer's path: number}: what a control needs to do likewise."""
     return [{step["path"]: len(step["removed"]) for step in entry["groups"]} for entry in rounds]

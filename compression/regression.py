@@ -1,97 +1,111 @@
-"""Linear regression from sums alone: the samples, activations of many pictures, are never kept.
+"""Linear regression of what a layer shall give on what it reads, for a layer that a rectifier may follow.
 
 A layer that was made smaller is fitted anew to what the original gave: y ~ W x + b over samples (x, y), each x (D,) what the smaller
-layer reads, each y (O,) what the original's layer answered at the same place.
+layer reads, each y (O,) what the original's layer answered at the same place. Where max(0, .) follows, an answer below zero is as good as
+any other below zero: what counts is
+
+    L(p, y) = (y - p)^2 where y > 0, else max(p, 0)^2,
+
+convex in p and never below (max(y, 0) - max(p, 0))^2. With the last prediction p' as a guide it is bounded by (t - p)^2, t = y where y > 0,
+else min(p', 0), which touches it at p = p': so least squares on the targets t, again and again, never makes L larger.
 
 References: Hoerl, Kennard, Ridge regression (1970), here with the penalty on the change from the weights that there are; Izenman,
 Reduced-rank regression for the multivariate linear model (1975); Zhang, Zou, He, Sun, Accelerating very deep convolutional networks for
-classification and detection (2016), section 3.3, for fitting on the smaller network's own inputs and the original's outputs.
+classification and detection (2016), section 3.2, for a rectifier that follows (there by an auxiliary variable; the bound is ours), and
+3.3, for fitting on the smaller network's own inputs and the original's outputs; Hunter, Lange, A tutorial on MM algorithms (2004).
 """
 
 import numpy as np
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)     # of the ridge, in mean variances of an input; inf: no change
+STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, np.inf)  # of the ridge, in mean variances of an input; inf: the weight stays
+ROUNDS = 5                                  # of targets for a layer that a rectifier follows
 
 
-class Moments:
-    """Sums over samples, in float64.
+class Samples:
+    """Samples, what was read less its mean.
 
     Args:
-        inputs, outputs: D and O.
+        x: (S, D) float32. y: (S, O) float32. rectified: whether max(0, .) follows.
     """
 
-    def __init__(self, inputs, outputs):
-        self.count = 0
-        self.x, self.y = np.zeros(inputs), np.zeros(outputs)
-        self.xx, self.xy, self.yy = np.zeros((inputs, inputs)), np.zeros((inputs, outputs)), np.zeros(outputs)
-
-    def add(self, x, y):
-        """Samples x (S, D) and y (S, O)."""
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        self.count += len(x)
-        self.x += x.sum(axis=0)
-        self.y += y.sum(axis=0)
-        self.xx += x.T @ x
-        self.xy += x.T @ y
-        self.yy += (y ** 2).sum(axis=0)
-
-    def merge(self, other):
-        """Add the sums of other samples."""
-        self.count += other.count
-        for name in ("x", "y", "xx", "xy", "yy"):
-            getattr(self, name)[...] += getattr(other, name)
-
-    def variance(self):
-        """Of the outputs, summed over them."""
-        return self.yy.sum() / self.count - ((self.y / self.count) ** 2).sum()
+    def __init__(self, x, y, rectified):
+        self.mean = x.mean(axis=0, dtype=np.float64)
+        self.x, self.y, self.rectified = x - self.mean.astype(np.float32), y, rectified
 
     def covariance(self):
-        """Of the inputs, (D, D)."""
-        mean = self.x / self.count
-        return self.xx / self.count - np.outer(mean, mean)
+        """Of the inputs, (D, D) float64."""
+        return (self.x.T @ self.x / len(self.x)).astype(np.float64)
+
+    def predict(self, weight, bias):
+        """W x + b (S, O), float32."""
+        return self.x @ weight.T.astype(np.float32) + (bias + weight @ self.mean).astype(np.float32)
+
+    def targets(self, weight, bias):
+        """t (S, O), see the module's text, guided by a weight (O, D) and a bias (O,); y where no rectifier follows."""
+        return np.where(self.y > 0, self.y, np.minimum(self.predict(weight, bias), 0)) if self.rectified else self.y
+
+    def seen(self, y):
+        """What the layers behind see of answers."""
+        return np.maximum(y, 0) if self.rectified else y
 
     def error(self, weight, bias):
-        """The mean over samples of |y - W x - b|^2, for weight (O, D) and bias (O,)."""
-        square = np.einsum("od,od->", weight @ self.xx, weight)             # the sum of |W x|^2
-        mixed = np.einsum("od,do->", weight, self.xy)
-        straight = (bias * (self.count * bias - 2 * self.y + 2 * weight @ self.x)).sum()
-        return max(self.yy.sum() + square - 2 * mixed + straight, 0) / self.count
+        """The squared differences of what is seen of W x + b and of y, over the variance of the latter."""
+        seen = self.seen(self.y)
+        lacking = self.seen(self.predict(weight, bias)) - seen
+        return float((lacking ** 2).sum(dtype=np.float64) / (seen.var(axis=0, dtype=np.float64).sum() * len(seen) or 1.0))
 
 
-def fit(moments, weight, strength):
-    """Ridge regression round a weight.
-
-    Args:
-        moments: ``Moments``. weight: (O, D), what it is pulled to.
-        strength: of the pull, in mean variances of an input; infinity leaves the weight and fits the bias alone.
-
-    Returns:
-        weight, bias: (O, D) and (O,) float64, of least mean |y - W x - b|^2 + strength * variance * |W - weight|^2.
-    """
-    weight = weight.astype(np.float64)
-    mean_x, mean_y = moments.x / moments.count, moments.y / moments.count
-    if np.isfinite(strength):
-        covariance = moments.covariance()
-        mixed = moments.xy / moments.count - np.outer(mean_x, mean_y)
-        pull = strength * covariance.trace() / len(covariance) or 1.0       # of inputs that never vary nothing is learnt
-        residual = mixed - covariance @ weight.T
-        covariance[np.diag_indices_from(covariance)] += pull
-        weight = weight + np.linalg.solve(covariance, residual).T
-    return weight, mean_y - weight @ mean_x
+def ridge(covariance, strength):
+    """The inverse of a covariance (D, D) that is pulled by ``strength`` mean variances; None if that is infinite."""
+    if np.isinf(strength):
+        return None
+    pull = strength * covariance.trace() / len(covariance) or 1.0               # of inputs that never vary nothing is learnt
+    return np.linalg.inv(covariance + pull * np.eye(len(covariance)))
 
 
-def fit_best(moments, held_back, weight, strengths=STRENGTHS, cut=lambda weight, bias: (weight, bias)):
-    """``fit`` with the strength of least error on held-back samples.
+def fit(samples, covariance, inverse, weight, guide):
+    """Ridge regression round a weight, one round.
 
     Args:
-        moments, held_back: ``Moments`` of different pictures. weight: see ``fit``.
-        cut: (weight, bias) -> the same as the layer can have them, such as of lower rank.
+        samples: ``Samples``. covariance: theirs. inverse: its ``ridge``.
+        weight: (O, D), what it is pulled to. guide: (weight, bias) of the last round, for the targets.
 
     Returns:
-        weight, bias: fitted to ``moments`` and cut; strength: the chosen one.
+        weight, bias: (O, D) and (O,) float64, of least mean |t - W x - b|^2 + strength * variance * |W - weight|^2.
     """
-    fits = [(*cut(*fit(moments, weight, strength)), strength) for strength in strengths]
-    return min(fits, key=lambda one: held_back.error(*one[:2]))
+    targets = samples.targets(*guide)
+    mean = targets.mean(axis=0, dtype=np.float64)
+    if inverse is not None:
+        mixed = samples.x.T @ (targets - mean.astype(np.float32)) / len(targets)
+        weight = weight + (inverse @ (mixed - covariance @ weight.T)).T
+    return weight, mean - weight @ samples.mean
+
+
+def fit_best(samples, held_back, weight, bias, cut=lambda weight, covariance: (weight,), strengths=STRENGTHS):
+    """Rounds of ``fit``, with the strength that after the first one has the least error on held-back samples.
+
+    Args:
+        samples, held_back: ``Samples`` of different pictures. weight, bias: (O, D) and (O,), what there is.
+        cut: (weight, covariance) -> factors of the same as the layer can have it, such as of lower rank, the first one rightmost.
+
+    Returns:
+        factors; bias; strength: the chosen one; before, after: errors on the held-back samples.
+    """
+    covariance = samples.covariance()
+
+    def next_round(inverse, guide):
+        factors = cut(fit(samples, covariance, inverse, weight, guide)[0], covariance)
+        product = factors[0] if len(factors) == 1 else factors[1] @ factors[0]
+        return factors, (product, samples.targets(*guide).mean(axis=0, dtype=np.float64) - product @ samples.mean)
+    tried = []
+    for strength in strengths:
+        inverse = ridge(covariance, strength)
+        factors, new = next_round(inverse, (weight, bias))
+        tried.append((held_back.error(*new), strength, inverse, factors, new))
+    _, strength, inverse, factors, new = min(tried, key=lambda one: one[0])
+    for _ in range(ROUNDS - 1 if samples.rectified else 0):
+        factors, new = next_round(inverse, new)
+    return factors, new[1], strength, held_back.error(weight, bias), held_back.error(*new)
 
 
 def reduce_rank(weight, covariance, rank):

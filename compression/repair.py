@@ -2,29 +2,33 @@
 
 In the order in which the layers run, each one reads what the already repaired layers before it make of the pictures, and is fitted by
 least squares to the original's outputs at the same points (``regression``). So a layer also mends, as far as it can, what those before
-it have lost.
+it have lost. Where nothing but a rectifier reads a layer, only what the rectifier lets through counts: of VGG16's last convolution that
+is one output of twenty.
 
 Of a convolution split into three the first stays as HOSVD made it; core and last layer together are one linear map of its outputs, fitted
-whole and then cut to the rank again by reduced-rank regression. Of a linear layer split into two the second is fitted. A layer with more
-than ``WIDEST`` inputs, and a grouped convolution, get a new bias alone.
+whole and cut to the rank again by reduced-rank regression. Of a linear layer split into two the second is fitted. A layer with more than
+``WIDEST`` inputs, and a grouped convolution, get a new bias alone.
+
+Each layer learns from half of the pictures, the next one from the other half: it reads what the layers before it make of pictures that
+they have not learnt from, as it will in use. In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most,
+and, while the box head is fitted, what it reads of ``observation.PROPOSALS`` proposals of each picture.
 
 References: see ``regression``; He, Zhang, Sun, Channel pruning for accelerating very deep neural networks (2017), section 3.1, for the
 layers that read what pruning left. The order and the target, the original's outputs on the smaller network's own inputs, are those of
-Zhang et al. (2016), section 3.3, there with the nonlinearity, here before it (ours: it makes each fit a linear one).
+Zhang et al. (2016), section 3.3.
 """
-
-import functools
 
 import numpy as np
 
-from minicnn.compression.observation import at, half, inputs_of
-from minicnn.compression.regression import STRENGTHS, Moments, fit, fit_best, reduce_rank
+from minicnn.compression.observation import Reader, at, half
+from minicnn.compression.regression import Samples, fit_best, reduce_rank
 from minicnn.errors import InputError
 from minicnn.layers import Sequential
 from minicnn.progress import Progress
 
-WIDEST = 4608               # inputs: 512 channels of 3 x 3; moments of so many take 170 MB
-HELD_BACK = 5               # every fifth batch of pictures chooses the ridge's strength
+WIDEST = 4608               # inputs: 512 channels of 3 x 3; their covariance takes 170 MB
+HELD_BACK = 5               # every fifth of these chooses the ridge's strength
+TURNS = 2                   # a layer learns from every second picture
 LEAST = 10                  # pictures
 
 
@@ -41,8 +45,7 @@ def repair(model, seen, kept, changed):
 
     Returns:
         list of {"path", "strength": the ridge's, None where the bias alone was fitted, or nothing, "before", "after": the mean square of
-        what the layer's outputs lack, over their variance}, on the pictures that were held back, of which the layer has learnt in the
-        end, too.
+        what the layer's outputs lack, behind the rectifier if one follows, over their variance}, on pictures that were held back.
 
     Raises:
         InputError: fewer than ``LEAST`` pictures.
@@ -50,59 +53,62 @@ def repair(model, seen, kept, changed):
     if len(seen.pictures) < LEAST:
         raise InputError(f"got {len(seen.pictures)} pictures to repair from, expected at least {LEAST}. Give more.")
     order = [path for path in seen.order if path in changed]
-    total = sum(len(seen.points[path]) for path in order) + len(seen.proposals)
-    with Progress(total, "repair", "looks") as bar:
-        fitted = [repair_layer(model, path, seen, kept, lambda number: model.look(seen.windows[number]), bar)
-                  for path in order if path not in seen.heads]
-        pooled = []
-        for picture, proposals in zip(seen.pictures, seen.proposals):
-            pooled.append(half(model.pool(picture, proposals)[1]))
+    turns = {path: range(turn % TURNS, len(seen.pictures), TURNS) for turn, path in enumerate(order)}
+    heads = [path for path in order if path in seen.heads]
+    pooled = dict.fromkeys(number for path in heads for number in turns[path])
+
+    def pixels(number):
+        return model.scale(seen.pictures[number]).pixels
+    with Progress(sum(map(len, turns.values())) + len(pooled), "repair", "looks") as bar:
+        fitted = [repair_layer(model, path, seen, kept, model.look, pixels, turns[path], bar) for path in order if path not in heads]
+        for number in pooled:
+            batch = model.scale(seen.pictures[number])
+            pooled[number] = half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
             bar.update(1, "pooling")
-        fitted += [repair_layer(model, path, seen, kept, lambda number: model.judge(pooled[number].astype(np.float32)), bar)
-                   for path in order if path in seen.heads]
+        fitted += [repair_layer(model, path, seen, kept, model.judge, lambda number: pooled[number].astype(np.float32), turns[path], bar)
+                   for path in heads]
     return fitted
 
 
-def repair_layer(model, path, seen, kept, let_through, bar):
-    """Fit one layer; ``let_through(number)`` lets a batch, or proposals, through the network. See ``repair``."""
-    place = model.get_layer(path)
-    head, layers = parts(place)
+def repair_layer(model, path, seen, kept, through, given, numbers, bar):
+    """Fit one layer from the pictures of these numbers; ``through(given(number))`` lets a picture, or its proposals, through the network.
+    See ``repair``."""
+    first, layers = fitted_part(model.get_layer(path))
     outputs, inputs = len(layers[-1].weight), layers[0].weight[0].size
     channels = kept.get(path, slice(None))
     bias_only = inputs > WIDEST or getattr(layers[0], "groups", 1) > 1
-    learnt, held_back = (Moments(outputs if bias_only else inputs, outputs) for _ in range(2))
-    for number, (places, answers) in enumerate(zip(seen.points[path], seen.answers[path])):
-        sums = held_back if number % HELD_BACK == HELD_BACK - 1 else learnt
-        caught = inputs_of(model, path, len(places), functools.partial(let_through, number))
-        for x, points, y in zip(caught, places, answers):
-            sums.add(at(place(x), points) if bias_only else patches(layers[0], x if head is None else head(x), points),
-                     y[:, channels])
+    reader = Reader(model, f"{path}.{first}" if first else path, len(seen.points[path][0]), through)
+    learnt, held_back = [], []
+    for turn, number in enumerate(numbers):
+        rows = held_back if turn % HELD_BACK == HELD_BACK - 1 else learnt
+        for x, points, y in zip(reader(given(number)), seen.points[path][number], seen.answers[path][number]):
+            x = at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)
+            rows.append((x.astype(np.float32), y[:, channels].astype(np.float32)))
         bar.update(1, path)
-    weight, bias, strengths = matrix(layers), vector(layers[-1]), STRENGTHS
+    learnt, held_back = (Samples(*map(np.concatenate, zip(*rows)), path in seen.rectified) for rows in (learnt, held_back))
     if bias_only:                                           # the map from what the layer gives to what it shall, and no other slope
-        weight, bias, strengths, layers = np.eye(outputs), np.zeros(outputs), (np.inf,), layers[-1:]
-    before, energy = held_back.error(weight, bias), held_back.variance() or 1.0
-    *new, strength = fit_best(learnt, held_back, weight, strengths, lambda weight, bias: cut(weight, bias, learnt, layers)[:2])
-    after = held_back.error(*new)
+        factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
+    else:
+        factors, bias, strength, before, after = fit_best(
+            learnt, held_back, matrix(layers), vector(layers[-1]),
+            lambda weight, covariance: (weight,) if len(layers) == 1 else reduce_rank(weight, covariance, len(layers[0].weight))[::-1])
+    row = {"path": path, "strength": strength if np.isfinite(strength) else None, "before": before, "after": min(before, after)}
     if after >= before:                                     # nothing is better than what there is
-        return {"path": path, "strength": None, "before": float(before / energy), "after": float(before / energy)}
-    learnt.merge(held_back)
-    _, bias, factors = cut(*fit(learnt, weight, strength), learnt, layers)
+        return {**row, "strength": None}
     if bias_only:
         bias, factors = vector(layers[-1]) + bias, ()
     for layer, factor in zip(layers, factors):
         assign(layer, weight=factor)
     assign(layers[-1], bias=bias)
-    return {"path": path, "strength": strength if np.isfinite(strength) else None, "before": float(before / energy),
-            "after": float(after / energy)}
+    return row
 
 
-def parts(place):
-    """(the layer that stays, or None; the layers that are fitted) of what stands in a layer's place."""
+def fitted_part(place):
+    """(the first layer's name in the Sequential that stands in a layer's place, or ""; the layers) of what is fitted there."""
     if isinstance(place, Sequential):
-        head, *layers = (layer for _, layer in place.children())
-        return head, layers
-    return None, [place]
+        (name, layer), *rest = place.children()[1:]
+        return name, [layer, *(layer for _, layer in rest)]
+    return "", [place]
 
 
 def matrix(layers):
@@ -118,15 +124,6 @@ def vector(layer):
     return np.zeros(len(layer.weight)) if layer.bias is None else layer.bias.astype(np.float64)
 
 
-def cut(weight, bias, moments, layers):
-    """A fitted map as these layers can have it: weight, bias, and the factors, first layer first."""
-    if len(layers) == 1:
-        return weight, bias, [weight]
-    out, inner = reduce_rank(weight, moments.covariance(), len(layers[0].weight))
-    mean_x, mean_y = moments.x / moments.count, moments.y / moments.count
-    return out @ inner, mean_y - out @ (inner @ mean_x), [inner, out]
-
-
 def assign(layer, **arrays):
     """New arrays for a layer, in its shapes and dtype; a plan may hold the old ones."""
     for name, array in arrays.items():
@@ -140,6 +137,7 @@ def patches(layer, x, points):
         return x[points]
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = layer.kernel_size, layer.stride, layer.padding, layer.dilation
     numbers, rows, columns = (place[:, None, None] for place in points)
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    taps = padded[numbers, :, rows * sh + (np.arange(kh) * dh)[:, None], columns * sw + np.arange(kw) * dw]      # (P, KH, KW, C)
+    rows, columns = rows * sh - ph + (np.arange(kh) * dh)[:, None], columns * sw - pw + np.arange(kw) * dw
+    (h, w), inside = x.shape[2:], (rows >= 0) & (rows < x.shape[2]) & (columns >= 0) & (columns < x.shape[3])
+    taps = x[numbers, :, rows.clip(0, h - 1), columns.clip(0, w - 1)] * inside[..., None]                         # (P, KH, KW, C)
     return np.moveaxis(taps, -1, 1).reshape(len(numbers), -1)

@@ -16,7 +16,7 @@ from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head
 from minicnn.detection.roi_pool import MultiScaleRoIPool
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
-from minicnn.detection.transform import SIZE_DIVISIBLE, Transform
+from minicnn.detection.transform import Transform
 from minicnn.functional.kernels import on_own_backend, run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
 from minicnn.models.chain import group, units, walk
@@ -107,36 +107,27 @@ class FasterRCNN(Layer):
             groups += [*inside.groups, group(self, inside.producers, inside.followers, [one.reader for one in outside])]
         return [*maps.groups, group(self, maps.producers, maps.followers, readers), *groups]
 
-    # what compression asks of a model besides ``channel_groups``: to let pictures through, for who watches its layers
+    # what compression asks of a model besides ``channel_groups``: to let a picture through in parts, for who watches its layers
 
-    def window(self, picture, place):
-        """The pixels (1, 3, h, w), normalised, of a window half as high and wide as a picture.
-
-        Args:
-            picture: what ``as_input`` takes. place: (down, across) from 0 to 1, so far from the upper left corner.
-        """
-        pixels = self.transform([as_input(picture)]).pixels
-        sides = [max(side // 2 // SIZE_DIVISIBLE, 1) * SIZE_DIVISIBLE for side in pixels.shape[2:]]
-        top, left = (int(share * (whole - side + 1)) for share, whole, side in zip(place, pixels.shape[2:], sides))
-        return pixels[:, :, top:top + sides[0], left:left + sides[1]].copy()
+    def scale(self, picture):
+        """A ``Batch`` of one picture, see ``as_input``."""
+        return self.transform([as_input(picture)])
 
     def look(self, pixels):
-        """Let pixels (1, 3, H, W) through the backbone and the RPN's head."""
-        for x in run(self.backbone, pixels):
-            run(self.rpn.head, x)
+        """The backbone's maps of a batch's pixels, and (logits, deltas) of the RPN's head on each."""
+        maps = run(self.backbone, pixels)
+        return maps, [run(self.rpn.head, x) for x in maps]
 
-    def pool(self, picture, proposals=None):
+    def pool(self, maps, batch, proposals=None):
         """(proposals, pooled): what the box head reads, (R, C, P, P), of proposals (R, 4) in pixels of the resized picture, as another
         network made them, or None: its own."""
-        batch = self.transform([as_input(picture)])
-        maps = run(self.backbone, batch.pixels)
         if proposals is None:
             proposals = self.rpn(maps, batch)[0]
         return proposals, self.roi_heads.box_roi_pool(maps[:self.pooled_maps], [proposals], batch.sizes)
 
     def judge(self, pooled):
-        """Let what ``pool`` gave through the box head."""
-        run(self.roi_heads.box_predictor, run(self.roi_heads.box_head, pooled))
+        """The box head's scores and deltas of what ``pool`` gave."""
+        return run(self.roi_heads.box_predictor, run(self.roi_heads.box_head, pooled))
 
     def detect(self, pictures):
         """Find the objects in a picture, or in each of a list, which then goes through as one batch.

@@ -18,8 +18,9 @@ from minicnn.compression.budget import predicted
 from minicnn.compression.hybrid import COSTS, Options, Rule, decompose
 from minicnn.compression.ledger import ledger, matrices, times
 from minicnn.compression.observation import observe
+from minicnn.compression.pruning import readers
 from minicnn.compression.recipe import Options as PruningOptions
-from minicnn.compression.recipe import Target, check_reachable, compress, original_filters
+from minicnn.compression.recipe import Target, prune_to
 from minicnn.compression.repair import LEAST, repair
 from minicnn.data import load_annotated
 from minicnn.data.pictures import as_input, as_picture, import_pillow, pictures_in
@@ -63,7 +64,7 @@ def run(args, model):
                                 rates=rates)
             removed, kept, layers = surgery.removed, surgery.kept, surgery.layers
         else:
-            removed, kept = prune(args, original, model, rule, method)
+            removed, kept = prune(args, model, rule, method)
     step = {"method": method, "removed": {path: numbers.tolist() for path, numbers in removed.items()},
             "split": {layer.path: list(map(int, layer.chosen.ranks)) for layer in layers if layer.chosen.ranks},
             "repaired_from": len(pictures) if args.repair != 0 else 0}
@@ -191,29 +192,15 @@ def read_pictures(args, rng):
     return pictures, problems
 
 
-def prune(args, original, model, rule, method):
+def prune(args, model, rule, method):
     """Prune in rounds, without training between them: the removed and the kept filters of each producer that lost some."""
     kind = {"storage": "bytes"}.get(rule.kind, rule.kind)
     target = Target(kind, rule.value * ledger(model, model.input_shape)[kind])
     options = PruningOptions(method, args.linear != "no", args.minimum or PruningOptions().minimum, args.clusters, compensate=False)
-    check_reachable(model, target, options, None)
 
     def tell(model, rounds):
         print(f"round {len(rounds)}: {rounds[-1]['parameters']:,} parameters", file=sys.stderr)
-    rounds = compress(model, target, options, seed=args.seed, on_round=tell)
-    filters = original_filters(model, rounds)
-    removed, kept = {}, {}
-    for group in model.channel_groups():
-        for path in group.producers:
-            gone = np.setdiff1d(np.arange(len(original.get_layer(path).weight)), filters[group.producers[0]])
-            if len(gone):
-                removed[path], kept[path] = gone, filters[group.producers[0]]
-    return removed, kept
-
-
-def readers(model, removed):
-    """Paths of the layers that read channels of which some went."""
-    return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
+    return prune_to(model, target, options, seed=args.seed, on_round=tell)
 
 
 def sizes(model, backend, rates):

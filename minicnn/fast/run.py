@@ -107,10 +107,10 @@ def observed(observer):
 
 
 def run(network, *inputs):
-    """``network.forward(*inputs)``, by a plan where there can be one: float32 inputs, as many of each, and a network in evaluation mode
-    that can be traced."""
+    """``network.forward(*inputs)``, by a plan where there can be one: float32 arrays, as many inputs of each, and a network in evaluation
+    mode that can be traced."""
     layers = [layer for _, layer in network.named_layers()]
-    if any(layer.training or not layer.traceable for layer in layers) or \
+    if any(layer.training or not layer.traceable for layer in layers) or not all(isinstance(x, np.ndarray) for x in inputs) or \
             any(x.dtype != np.float32 or x.ndim not in (2, 4) or not x.size or len(x) != len(inputs[0]) for x in inputs):
         return network.forward(*inputs)
     parts = [value for layer in layers for name, value in vars(layer).items() if name not in PASSING]

@@ -1,6 +1,7 @@
 """Offers against the ledger, hulls and choices against all there are."""
 
 import itertools
+import operator
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def random_offers(rng, count=6):
 @pytest.mark.parametrize("seed", range(10))
 def test_the_hull_lies_below_all_offers(seed):
     some = random_offers(generator(seed))
-    found = hull(some, "parameters")
+    found = hull(some, operator.attrgetter("parameters"))
     assert found[0] is some[0] and found[-1].parameters == min(one.parameters for one in some)
     slopes = [(b.error - a.error) / (a.parameters - b.parameters) for a, b in itertools.pairwise(found)]
     assert slopes == sorted(slopes)
@@ -95,17 +96,36 @@ def test_the_hull_lies_below_all_offers(seed):
 def test_no_other_choice_of_that_cost_loses_less(seed):
     rng = generator(seed)
     all_offers = {name: random_offers(rng) for name in "abc"}
+    hulls = {name: hull(some, operator.attrgetter("parameters")) for name, some in all_offers.items()}
+
+    def totals(choice):
+        return [sum(getattr(one, name) for one in choice) for name in ("parameters", "error")]
     for share in (0.9, 0.6, 0.4):
         try:
-            chosen = choose(all_offers, "parameters", share, 300, 0, "parameters")
+            cost, error = totals(choose(hulls, "parameters", share, 300, 0, "parameters").values())
         except InputError:
             assert sum(min(one.parameters for one in some) for some in all_offers.values()) > share * 300
             continue
-        cost, error = (sum(getattr(one, name) for one in chosen.values()) for name in ("parameters", "error"))
         assert cost <= share * 300
         for other in itertools.product(*all_offers.values()):
-            if sum(one.parameters for one in other) <= cost:
-                assert sum(one.error for one in other) >= error - 1e-12
+            if totals(other)[0] <= cost:
+                assert totals(other)[1] >= error - 1e-12
+        finer = totals(choose(all_offers, "parameters", share, 300, 0, "parameters").values())       # the last step
+        assert finer[0] <= share * 300 and finer[1] <= error
+
+
+def test_the_last_step_is_no_longer_than_needed():
+    some = [Offer(None, 0.0, 100, 0, 0.0), Offer((16, 16), 0.4, 80, 0, 0.0), Offer((8, 8), 0.5, 50, 0, 0.0)]
+    assert [one.parameters for one in hull(some, operator.attrgetter("parameters"))] == [100, 50]
+    assert choose({"a": some}, "parameters", 0.85, 100, 0, "file")["a"].parameters == 80
+    assert choose({"a": some}, "parameters", 0.79, 100, 0, "file")["a"].parameters == 50
+
+
+def test_steps_go_by_their_price():
+    offers = {"slow": [Offer(None, 0.0, 100, 0, 90.0), Offer((8, 8), 0.2, 50, 0, 10.0)],
+              "fast": [Offer(None, 0.0, 100, 0, 2.0), Offer((8, 8), 0.1, 50, 0, 1.0)]}
+    assert choose(offers, "parameters", 0.75, 200, 0, "file")["slow"].ranks is None
+    assert choose(offers, "parameters", 0.75, 200, 0, "file", operator.attrgetter("milliseconds"))["fast"].ranks is None
 
 
 def test_out_of_reach_says_what_is_not():

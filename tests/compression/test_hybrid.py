@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from watched import HEADS, MAPS, RATES, SMALL, generator, pictures
 
 import minicnn
-from minicnn.compression.hybrid import Options, Rule, decompose, prune_low, splittable
+from minicnn.compression.budget import Offer
+from minicnn.compression.hybrid import Layer, Options, Rule, decompose, prune_low, splittable, weigh
 from minicnn.compression.ledger import ledger
 from minicnn.compression.observation import observe
 from minicnn.compression.splitting import Split
@@ -38,7 +39,7 @@ def test_low_dimensional_layers_lose_weak_filters_to_a_multiple_of_eight():
     weak = cluster_filters(layer.weight, rng=generator())
     assert_array_equal(np.flatnonzero(weak.labels == weak.weak), np.arange(10))
     before = copy.deepcopy(model)
-    removed, kept, columns = prune_low(model, Options(low=16, layers=("backbone.3",), kept=0.25), generator())
+    removed, kept, columns = prune_low(model, Options(low=16, layers=("backbone.3",), loss=0.6), generator())
     assert list(removed) == list(kept) == ["backbone.3"]
     assert set(removed["backbone.3"]) <= set(range(10)) and len(kept["backbone.3"]) == 8
     assert_array_equal(np.sort(np.concatenate([removed["backbone.3"], kept["backbone.3"]])), np.arange(16))
@@ -47,12 +48,26 @@ def test_low_dimensional_layers_lose_weak_filters_to_a_multiple_of_eight():
 
 
 @pytest.mark.parametrize("options, expected", [
-    (Options(low=16, layers=("backbone.3",), kept=0.9), 16), (Options(low=8), 16), (Options(low=16, left_out=("backbone.*",)), 16),
-    (Options(low=16, kept=0.5), 8)], ids=["kept", "wide", "left out", "half"])
+    (Options(low=16, layers=("backbone.3",), loss=0.1), 16), (Options(low=8), 16), (Options(low=16, left_out=("backbone.*",)), 16),
+    (Options(low=16, loss=0.6), 8)], ids=["loss", "wide", "left out", "much"])
 def test_what_bounds_pruning(options, expected):
     model = network()
     prune_low(model, options, generator())
     assert len(model.get_layer("backbone.3").weight) == expected
+
+
+def test_with_pictures_the_other_channels_stand_in():
+    model = network()
+    seen = observe(model, pictures(), MAPS + HEADS, generator())
+    before, options = copy.deepcopy(model), Options(low=16, layers=("backbone.3",))
+    removed, kept, _ = prune_low(model, options, generator(), seen)
+    assert removed                                                      # weak filters say little that the others do not
+    cut_off = copy.deepcopy(before)
+    prune_low(cut_off, options._replace(loss=1.0), generator())
+    batch = model.scale(pictures(1, seed=5)[0])
+    expected, *found = (network.look(batch.pixels)[0][0] for network in (before, model, cut_off))
+    errors = [((one - expected) ** 2).sum() / ((expected - expected.mean()) ** 2).sum() for one in found]
+    assert errors[0] < 0.02 and errors[0] < 0.5 * errors[1]
 
 
 def test_what_can_be_split():
@@ -85,6 +100,26 @@ def test_targets_are_met_and_hardly_more(kind, key, share, watched):
         assert bool(layer.chosen.ranks) == (not layer.reason)
         here = model.get_layer(layer.path)
         assert len(here.children()) == ((3 if layer.split.tucker else 2) if layer.chosen.ranks else 0)
+
+
+def test_errors_are_told_by_what_they_do_to_the_answers():
+    model = network()
+    model.get_layer("rpn.head.cls_logits").weight[...] = 0               # nothing hears what the RPN's convolution says
+    model.get_layer("rpn.head.bbox_pred").weight[...] = 0
+    seen = observe(model, pictures(), MAPS + HEADS, generator())
+    arrays = {name: array.copy() for name, array in model.named_arrays()}
+    layers = []
+    for path in ("backbone.6", "rpn.head.conv.0.0"):
+        split = Split(model.get_layer(path), seen.inputs[path], seen.all_answers(path))
+        narrower = [Offer((rank, rank), split.error((rank, rank)), 2, 2, 2.0) for rank in (12, 8)]
+        layers.append(Layer(path, split, [Offer(None, 0.0, 4, 4, 4.0), *narrower], None))
+    before = [one.error for one in layers[0].offers]
+    weigh(model, layers, seen)
+    heard, deaf = ([one.error for one in layer.offers] for layer in layers)
+    assert deaf == [0, 0, 0] and heard[0] == 0 and 0 < heard[1] < heard[2]
+    assert heard[1] / heard[2] == pytest.approx(before[1] / before[2])
+    for name, array in model.named_arrays():
+        assert_array_equal(array, arrays[name])
 
 
 def test_a_target_of_time_is_met_as_predicted():

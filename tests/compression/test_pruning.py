@@ -7,9 +7,10 @@ import pytest
 from checks import EXACT, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, prune_group
+from minicnn.compression.observation import Inputs
+from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, lost, prune_group, stand_in
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
 from minicnn.models.chain import Chain, ChannelGroup
 
@@ -324,3 +325,31 @@ def test_random_choice_comes_from_the_generator():
     a, b, c = (choose(weight, 10, "random", generator(seed)) for seed in (0, 0, 1))
     assert_array_equal(a, b)
     assert len(set(a)) == 10 and sorted(a) == list(a) and list(a) != list(c)
+
+
+@pytest.mark.parametrize("reader", [Conv2d(6, 4, 1, bias=False, rng=generator()), Linear(6, 4, rng=generator())], ids=["conv", "linear"])
+def test_others_stand_in_for_what_depends_on_them(reader):
+    reader, rng = copy.deepcopy(reader), generator(1)
+    rows = rng.standard_normal((500, 6)) + 2
+    rows[:, 4], rows[:, 1] = 3 * rows[:, 0] - rows[:, 2] + 1, 5
+    inputs = Inputs()
+    inputs.add(rows, True)
+    x = rows.astype(np.float32).reshape(-1, 6, *(1, 1) * (reader.weight.ndim == 4))
+    before = reader(x)
+    assert lost(reader, [1, 4], inputs) < 1e-4 < 0.01 < lost(reader, [3], inputs)
+    stand_in(reader, [1, 4], inputs)
+    reader.weight[:, [1, 4]] = 0
+    assert_allclose(reader(x), before, atol=1e-3 * np.abs(before).max())
+
+
+def test_what_goes_with_channels_is_told_by_the_weights_alone_where_nothing_is_known():
+    reader = Conv2d(6, 4, 3, rng=generator())
+    gone = (reader.weight[:, [2, 5]].astype(np.float64) ** 2).sum() / (reader.weight.astype(np.float64) ** 2).sum()
+    inputs = Inputs()
+    inputs.add(generator().standard_normal((50, 6)), False)              # means alone
+    assert lost(reader, [2, 5], None) == pytest.approx(gone)
+    assert lost(reader, [2, 5], inputs) == pytest.approx(gone)
+    filters, bias = reader.weight.astype(np.float64), reader.bias.astype(np.float64)
+    stand_in(reader, [2, 5], inputs)
+    assert_allclose(reader.weight, filters)
+    assert_allclose(reader.bias, bias + filters[:, [2, 5]].sum(axis=(2, 3)) @ inputs.mean[[2, 5]], rtol=1e-5)

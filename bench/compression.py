@@ -1,0 +1,285 @@
+"""How much of its accuracy does a detector lose when it is compressed without training, and how much faster does it get?
+
+The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 pictures of VOC's val list right after surgery and after repair with 300 unlabelled pictures of
+trainval; ``tucker`` also after surgery with errors told by the weights alone. val is what all choices of the methods were made on; test is not touched. Then the README's command is run whole, for its time
+and memory; all networks take turns at one picture on both backends; and HOSVD is timed beside TensorLy's. Rows and networks are kept in a
+folder, so that an interrupted bench goes on:
+
+    python bench/compression.py --runs ../runs/compression
+"""
+
+import argparse
+import json
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine says about kernels; gone before anything loads a BLAS
+    os.environ.pop(_name, None)
+
+import numpy as np  # noqa: E402
+from record import ROOT, commit, record, table  # noqa: E402
+
+import minicnn  # noqa: E402
+from minicnn.checkpoint.convert import convert  # noqa: E402
+from minicnn.cli.detector_evaluation import look_at  # noqa: E402
+from minicnn.compression.hybrid import Options, Rule, decompose  # noqa: E402
+from minicnn.compression.ledger import ledger, matrices  # noqa: E402
+from minicnn.compression.observation import observe  # noqa: E402
+from minicnn.compression.pruning import readers  # noqa: E402
+from minicnn.compression.recipe import Options as PruningOptions  # noqa: E402
+from minicnn.compression.recipe import Target, prune_to  # noqa: E402
+from minicnn.compression.repair import repair  # noqa: E402
+from minicnn.compression.tucker import reconstruct, tucker2  # noqa: E402
+from minicnn.data import load_annotated  # noqa: E402
+from minicnn.data.pictures import as_input, as_picture  # noqa: E402
+from minicnn.detection.evaluate import evaluate  # noqa: E402
+from minicnn.fast.measure import measure  # noqa: E402
+from minicnn.functional.kernels import use  # noqa: E402
+
+SHARED = ROOT.parent / "shared"
+WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "voc"
+METHODS, SHARES = ("hybrid", "tucker", "statistics", "l1", "random"), (0.46, 0.25)
+BY_WEIGHTS = "tucker, errors of the weights"
+PICTURES, SEED = 300, 0
+RULES = {"voc07": "VOC07"}
+MUST_POINTS, GOAL_POINTS = 3.0, 1.0
+MUST_WHOLE, MUST_CONVOLUTIONS = 1.4, 1.25
+MUST_MINUTES, MUST_MIB = 15, 3072
+MUST_TENSORLY = 5
+COMMIT = commit()       # of the code that runs: at the start, since the files may change while it does
+
+
+def kept(folder, name, make):
+    """The row of that name, made unless its file is there."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        row = {**make(), "commit": COMMIT}
+        path.with_suffix(".partial").write_text(json.dumps(row))
+        path.with_suffix(".partial").rename(path)
+        print(f"{name}: {row}"[:300], file=sys.stderr)
+    return json.loads(path.read_text())
+
+
+def original(folder):
+    """The detector, converted once."""
+    path = folder / "voc.npz"
+    if not path.exists():
+        minicnn.save(path, convert(WEIGHTS, config=WEIGHTS.with_suffix(".json")))
+    return minicnn.load(path)
+
+
+def seen(folder):
+    """What the detector did on pictures, looked at once; and how long that took."""
+    path = folder / "seen.pickle"
+    if not path.exists():
+        model, rng = original(folder), np.random.default_rng(SEED)
+        paths = [picture.path for picture in load_annotated(DATA, "trainval").pictures]
+        pictures = [as_picture(paths[place]) for place in rng.permutation(len(paths))[:PICTURES]]
+        start = time.perf_counter()
+        found = observe(model, pictures, matrices(model), rng)
+        path.write_bytes(pickle.dumps((found, time.perf_counter() - start)))
+    return pickle.loads(path.read_bytes())
+
+
+def mean_ap(model):
+    """On val, every rule."""
+    data = load_annotated(DATA, "val", model.record["class_names"])
+    pictures, found, _, problems = look_at("val", model, data)
+    if problems:
+        sys.exit("\n".join(problems))
+    return {**evaluate(pictures, found).document["mAP"], "pictures": len(pictures.pictures)}
+
+
+def sizes(model):
+    return {name: value for name, value in ledger(model, model.input_shape).items() if name != "layers"}
+
+
+def cut(folder, method, share):
+    """Right after surgery: a row; the network beside it."""
+    model, rng = original(folder), np.random.default_rng(SEED)
+    watched = None if method == BY_WEIGHTS else seen(folder)[0]
+    start = time.perf_counter()
+    if method in ("hybrid", "tucker", BY_WEIGHTS):
+        surgery = decompose(model, Rule("storage", share), Options(low=Options().low if method == "hybrid" else 0), rng=rng, seen=watched)
+        removed, filters, ranks = surgery.removed, surgery.kept, surgery.ranks()
+    else:
+        target = Target("bytes", share * ledger(model, model.input_shape)["bytes"])
+        removed, filters = prune_to(model, target, PruningOptions(method, compensate=False), seed=SEED)
+        ranks = {}
+    seconds = time.perf_counter() - start
+    minicnn.save(folder / f"{method} {share} cut.npz", model)
+    return {"method": method, "share": share, "seconds": seconds, "ledger": sizes(model), "mAP": mean_ap(model),
+            "ranks": {path: list(map(int, one)) for path, one in ranks.items()},
+            "filters": {path: one.tolist() for path, one in filters.items()}}
+
+
+def mend(folder, row):
+    """The same after repair."""
+    model, (watched, _) = minicnn.load(folder / f"{row['method']} {row['share']} cut.npz"), seen(folder)
+    filters = {path: np.array(one) for path, one in row["filters"].items()}
+    start = time.perf_counter()
+    layers = repair(model, watched, filters, {*row["ranks"], *readers(original(folder), filters)})
+    seconds = time.perf_counter() - start
+    minicnn.save(folder / f"{row['method']} {row['share']}.npz", model)
+    return {"seconds": seconds, "layers": layers, "mAP": mean_ap(model)}
+
+
+def whole_command(folder):
+    """The README's command: minutes, peak memory, what is left."""
+    original(folder)
+    command = ["compress", "voc.npz", "--method", "hybrid", "--target-storage", "0.46", "--data", DATA, "--split", "trainval", "--repair",
+               str(PICTURES), "--out", "small.npz", "--report", "report", "--json", "small.json"]
+    start = time.perf_counter()
+    process = subprocess.Popen([Path(sys.executable).with_name("minicnn"), *map(str, command)], cwd=folder)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"minicnn compress ended with {os.waitstatus_to_exitcode(status)}")
+    document = json.loads((folder / "small.json").read_text())
+    return {"minutes": (time.perf_counter() - start) / 60, "peak_mib": usage.ru_maxrss / 1024, "seconds": document["seconds"],
+            "left": {name: document["after"][name] / document["before"][name] for name in ("bytes", "convolution_parameters")}}
+
+
+def stages(model, picture):
+    """Milliseconds of one detection: all, the convolutions' steps, the box head's, and what lies between."""
+    _, (total,), steps, _ = measure(model, lambda: model([picture]), 1)
+    found = {"all": total, "convolutions": 0.0, "box head": 0.0}
+    for step in steps:
+        found["box head" if step["path"].startswith("roi_heads") else "convolutions"] += step["ms"]
+    return {**found, "rest": total - found["convolutions"] - found["box head"]}
+
+
+def times(folder, runs):
+    """{backend: {network: {stage: milliseconds of each run}}}, the networks in turn."""
+    names = ["original", *(f"{method} {share}" for share in SHARES for method in METHODS)]
+    picture, found = as_input(as_picture(load_annotated(DATA, "val").pictures[0].path)), {}
+    for backend in ("numba", "numpy"):
+        with use(backend):
+            networks = {name: original(folder) if name == "original" else minicnn.load(folder / f"{name}.npz") for name in names}
+            rows = found[backend] = {name: {} for name in names}
+            for turn in range(runs + 1):                                # the first one makes plans
+                for name, model in networks.items():
+                    for stage, milliseconds in stages(model, picture).items() if turn else ((None, model([picture])),):
+                        if stage:
+                            rows[name].setdefault(stage, []).append(milliseconds)
+    return {"milliseconds": found, "picture": list(picture.shape[1:])}
+
+
+def hosvd(runs):
+    """Seconds of HOSVD of 512 x 512 x 3 x 3 at half the ranks, ours and TensorLy's in turn, once they are equal."""
+    import tensorly
+    from tensorly.decomposition import partial_tucker
+    weight = np.random.default_rng(SEED).standard_normal((512, 512, 3, 3))
+
+    def theirs():
+        (core, factors), _ = partial_tucker(tensorly.tensor(weight), rank=[256, 256], modes=[0, 1], init="svd", n_iter_max=0)
+        return core, *factors
+    calls = {"minicnn": lambda: tucker2(weight, (256, 256)), "tensorly": theirs}
+    ours, other = (reconstruct(*call()) for call in calls.values())
+    if np.abs(ours - other).max() > 1e-6 * np.abs(other).max():
+        sys.exit("HOSVD differs from TensorLy's")
+    seconds = {name: [] for name in calls}
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {"seconds": seconds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", required=True, type=Path, help="folder to keep rows and networks in")
+    parser.add_argument("--times", type=int, default=9, help="timed detections of each network (default: %(default)s)")
+    args = parser.parse_args()
+    folder = args.runs
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = kept(folder, "original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))})
+    rows = []
+    for share in SHARES:
+        for method in METHODS:
+            row = kept(folder, f"{method} {share} cut", lambda method=method, share=share: cut(folder, method, share))
+            row["repair"] = kept(folder, f"{method} {share} repaired", lambda row=row: mend(folder, row))
+            rows.append(row)
+    by_weights = kept(folder, f"{BY_WEIGHTS} {SHARES[0]} cut", lambda: cut(folder, BY_WEIGHTS, SHARES[0]))
+    command = kept(folder, "command", lambda: whole_command(folder))
+    clocks = kept(folder, "times", lambda: times(folder, args.times))
+    tucker = kept(folder, "hosvd", lambda: hosvd(5))
+    looked = seen(folder)[1]
+    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
+                "rows_made_on": sorted({one["commit"] for row in rows for one in (row, row["repair"])}), "original": whole,
+                "seconds_looking": looked, "rows": rows, "by_weights": by_weights, "command": command, "times": clocks, "hosvd": tucker}
+    record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
+    failures = missed(document)
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+def faster(document, backend, name, stage):
+    """Median and quartiles of how many times faster a network is than the original, turn by turn."""
+    rows = document["times"]["milliseconds"][backend]
+    ratios = [a / b for a, b in zip(rows["original"][stage], rows[name][stage])]
+    return (statistics.median(ratios), *statistics.quantiles(ratios, n=4)[::2])
+
+
+def missed(document):
+    """What of the musts is not met, in words."""
+    row, whole = document["rows"][0], document["original"]
+    left = {name: row["ledger"][name] / whole["ledger"][name] for name in ("bytes", "convolution_parameters")}
+    lost = 100 * (whole["mAP"]["voc07"] - row["repair"]["mAP"]["voc07"])
+    seconds = {name: statistics.median(some) for name, some in document["hosvd"]["seconds"].items()}
+    found = {
+        f"{name} left": (value, "at most", 0.46) for name, value in left.items()}
+    found |= {
+        "points lost": (lost, "at most", MUST_POINTS),
+        "whole detector, times faster": (faster(document, "numba", "hybrid 0.46", "all")[0], "at least", MUST_WHOLE),
+        "convolutions, times faster": (faster(document, "numba", "hybrid 0.46", "convolutions")[0], "at least", MUST_CONVOLUTIONS),
+        "minutes of the command": (document["command"]["minutes"], "at most", MUST_MINUTES),
+        "MiB of the command": (document["command"]["peak_mib"], "at most", MUST_MIB),
+        "HOSVD, times faster than TensorLy": (seconds["tensorly"] / seconds["minicnn"], "at least", MUST_TENSORLY),
+    }
+    return [f"{name}: {value:.2f}, must be {word} {bound}" for name, (value, word, bound) in found.items()
+            if (value > bound if word == "at most" else value < bound)]
+
+
+def markdown(document):
+    """The README's tables."""
+    whole, clocks, command = document["original"], document["times"]["milliseconds"], document["command"]
+
+    def points(mean):
+        return f"{100 * mean['voc07']:.1f}"
+
+    def speed(backend, name):
+        milliseconds = statistics.median(clocks[backend][name]["all"])
+        return f"{milliseconds:.0f}" + ("" if name == "original" else f" ({faster(document, backend, name, 'all')[0]:.2f} ×)")
+    rows = [("original", "", f"{whole['ledger']['bytes'] / 1e6:.0f} MB", "", points(whole["mAP"]), "",
+             *(speed(backend, "original") for backend in clocks))]
+    for row in document["rows"]:
+        name = f"{row['method']} {row['share']}"
+        rows.append((row["method"], f"{100 * (1 - row['share']):.0f} %", *(
+            f"{100 * row['ledger'][key] / whole['ledger'][key]:.0f} %" for key in ("bytes", "convolution_parameters")), points(row["mAP"]),
+            points(row["repair"]["mAP"]), *(speed(backend, name) if name in clocks[backend] else "" for backend in clocks)))
+    rows.insert(3, (BY_WEIGHTS, "54 %", *(
+        f"{100 * document['by_weights']['ledger'][key] / whole['ledger'][key]:.0f} %" for key in ("bytes", "convolution_parameters")),
+        points(document["by_weights"]["mAP"]), "", *[""] * len(clocks)))
+    stages = [(stage, *(f"{statistics.median(clocks[backend][name][stage]):.0f}" for backend in clocks for name in
+                        ("original", "hybrid 0.46")), f"{faster(document, 'numba', 'hybrid 0.46', stage)[0]:.2f} × "
+               "({1:.2f} to {2:.2f})".format(*faster(document, "numba", "hybrid 0.46", stage)))
+              for stage in clocks["numba"]["original"]]
+    seconds = {name: statistics.median(some) for name, some in document["hosvd"]["seconds"].items()}
+    return "\n".join([
+        table(("method", "off the file", "file left", "convolutions left", "VOC07 cut", "repaired", "ms, Numba", "ms, NumPy"), rows), "",
+        table(("milliseconds of hybrid at 54 %", "Numba, before", "after", "NumPy, before", "after", "faster by Numba (quartiles)"),
+              stages), "",
+        f"Mean AP in points on {whole['mAP']['pictures']} pictures of VOC's val list, right after surgery and after repair with "
+        f"{document['pictures']} unlabelled pictures; no training. The command took {command['minutes']:.1f} minutes and at most "
+        f"{command['peak_mib']:,.0f} MiB. HOSVD of 512 × 512 × 3 × 3 takes {seconds['minicnn']:.2f} s, TensorLy's "
+        f"{seconds['tensorly']:.2f} s."])
+
+
+if __name__ == "__main__":
+    main()
