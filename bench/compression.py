@@ -1,9 +1,10 @@
 """How much of its accuracy does a detector lose when it is compressed without training, and how much faster does it get?
 
-The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 pictures of VOC's val list right after surgery and after repair with 300 unlabelled pictures of
-trainval; ``tucker`` also after surgery with errors told by the weights alone. val is what all choices of the methods were made on; test is not touched. Then the README's command is run whole, for its time
-and memory; all networks take turns at one picture on both backends; and HOSVD is timed beside TensorLy's. Rows and networks are kept in a
-folder, so that an interrupted bench goes on:
+The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 pictures of
+VOC's val list right after surgery and after repair with 300 unlabelled pictures of trainval; ``tucker`` also after surgery with errors
+told by the weights alone. val is what all choices of the methods were made on; test is not touched. Then the README's command is run
+whole, for its time and memory; all networks take turns at one picture on both backends; and HOSVD is timed beside TensorLy's. Rows and
+networks are kept in a folder, so that an interrupted bench goes on:
 
     python bench/compression.py --runs ../runs/compression
 """
@@ -69,7 +70,7 @@ def original(folder):
     """The detector, converted once."""
     path = folder / "voc.npz"
     if not path.exists():
-        minicnn.save(path, convert(WEIGHTS, config=WEIGHTS.with_suffix(".json")))
+        minicnn.save(path, convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0])
     return minicnn.load(path)
 
 
