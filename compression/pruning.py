@@ -109,7 +109,7 @@ def substitutes(channels, remove, inputs):
     return keep, slopes, covariance[np.ix_(remove, remove)] - slopes @ mixed.T
 
 
-def lost(reader, remove, inputs):
+def lost_share(reader, remove, inputs):
     """The share of a reader's output that goes with some of its input channels, after ``stand_in``: of its variance with ``inputs``, else
     of its squared weights. Exact if the taps of a kernel read independent pixels."""
     weight = reader.weight.reshape(*reader.weight.shape[:2], -1).astype(np.float64)

@@ -228,7 +228,8 @@ def layer_rows(before, after, step, layers, backend, rates):
         if path in by_path:
             layer = by_path[path]
             split = layer.split
-            row.update(reason=layer.reason, error=layer.chosen.error, out_values=split.out_values.tolist())
+            error = split.error(layer.chosen.ranks) if layer.chosen.ranks else 0.0
+            row.update(reason=layer.reason, error=error, out_values=split.out_values.tolist())
             if split.tucker:
                 row.update(into_values=split.into_values.tolist(),
                            break_even=break_even(split.layer, (1, split.channels[0], *old["inputs"][0][1:]), backend, rates))

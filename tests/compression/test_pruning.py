@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.compression.observation import Inputs
-from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, lost, prune_group, stand_in
+from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
 from minicnn.models.chain import Chain, ChannelGroup
 
@@ -336,7 +336,7 @@ def test_others_stand_in_for_what_depends_on_them(reader):
     inputs.add(rows, True)
     x = rows.astype(np.float32).reshape(-1, 6, *(1, 1) * (reader.weight.ndim == 4))
     before = reader(x)
-    assert lost(reader, [1, 4], inputs) < 1e-4 < 0.01 < lost(reader, [3], inputs)
+    assert lost_share(reader, [1, 4], inputs) < 1e-4 < 0.01 < lost_share(reader, [3], inputs)
     stand_in(reader, [1, 4], inputs)
     reader.weight[:, [1, 4]] = 0
     assert_allclose(reader(x), before, atol=1e-3 * np.abs(before).max())
@@ -347,8 +347,8 @@ def test_what_goes_with_channels_is_told_by_the_weights_alone_where_nothing_is_k
     gone = (reader.weight[:, [2, 5]].astype(np.float64) ** 2).sum() / (reader.weight.astype(np.float64) ** 2).sum()
     inputs = Inputs()
     inputs.add(generator().standard_normal((50, 6)), False)              # means alone
-    assert lost(reader, [2, 5], None) == pytest.approx(gone)
-    assert lost(reader, [2, 5], inputs) == pytest.approx(gone)
+    assert lost_share(reader, [2, 5], None) == pytest.approx(gone)
+    assert lost_share(reader, [2, 5], inputs) == pytest.approx(gone)
     filters, bias = reader.weight.astype(np.float64), reader.bias.astype(np.float64)
     stand_in(reader, [2, 5], inputs)
     assert_allclose(reader.weight, filters)
