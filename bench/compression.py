@@ -258,7 +258,8 @@ def markdown(document):
     def speed(row, backend):
         clocks = document["times"][str(row["share"])]["milliseconds"][backend][row["method"]]["all"]
         return f"{statistics.median(clocks):.0f} ({faster(document, row['share'], backend, row['method'], 'all')[0]:.2f} ×)"
-    rows = [("original", "", "", points(whole["mAP"]), "", *(f"{statistics.median(some['original']['all']):.0f}" for some in first.values()))]
+    rows = [("original", "", "", points(whole["mAP"]), "",
+             *(f"{statistics.median(some['original']['all']):.0f}" for some in first.values()))]
     rows += [(*about(row), points(row["repair"]["mAP"]), *(speed(row, backend) for backend in first)) for row in document["rows"]]
     rows.insert(3, (*about(document["by_weights"]), "", *[""] * len(first)))
     stages = []
