@@ -9,7 +9,9 @@ from watched import HEADS, MAPS, generator, pictures
 
 from minicnn.compression import observation
 from minicnn.compression.ledger import has_matrix
-from minicnn.compression.observation import Reader, at, draw, half, observe, rectified
+from minicnn.compression.observation import Reader, Watch, at, draw, half, observe, rectified
+from minicnn.fast import run as fast_run
+from minicnn.fast.plan import compile
 from minicnn.functional.kernels import use
 from minicnn.probe import probed
 
@@ -73,6 +75,15 @@ def test_one_seed_one_observation(model):
     one, other = (observe(model, pictures(), ["backbone.3"], generator(5)) for _ in range(2))
     assert_array_equal(one.all_answers("backbone.3"), other.all_answers("backbone.3"))
     assert one.proposals == [] and one.heads == ()
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_looking_plans_once_for_a_shape(model, monkeypatch, backend):
+    planned = []
+    monkeypatch.setattr(fast_run, "compile", lambda network, *args: planned.append(type(network)) or compile(network, *args))
+    with use(backend):
+        observe(model, pictures(), MAPS + HEADS, generator())
+    assert planned.count(Watch) == 2                                     # the way to the maps, and the box head
 
 
 def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
