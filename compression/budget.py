@@ -3,7 +3,8 @@
 A layer's offers, from the whole one on, are points of cost and error. Only those on the lower convex hull are taken (an offer above the
 line between two others loses more than a mixture of them), so that each next one of a layer saves at a worse price than the one before.
 Taking the cheapest steps of all layers first is then the best that can be had at each cost that it comes by: the greedy way to the
-multiple-choice knapsack problem. The last step may be one to an offer above the hull, if that is enough and loses less.
+multiple-choice knapsack problem. The last step may be longer than needed, since a layer that is split at all must be narrow enough to be
+faster; what it leaves over goes back to all layers, to offers above the hull too (ours).
 
 Reference: Sinha, Zoltners, The multiple-choice knapsack problem (1979), section 2.
 """
@@ -155,12 +156,30 @@ def choose(offers, cost, share, full, fixed, name, price=None):
     for _, _, path, offer in steps:
         if total <= share * full:
             break
-        total -= getattr(chosen[path], cost)
-        if total + getattr(offer, cost) <= share * full:                            # the last step is no longer than needed
-            offer = min((one for one in offers[path] if total + getattr(one, cost) <= share * full), key=lambda one: one.error)
+        total -= getattr(chosen[path], cost) - getattr(offer, cost)
         chosen[path] = offer
-        total += getattr(offer, cost)
     if total > share * full:
         raise InputError(f"got a target of {share:g} of the {name}, expected at least {math.ceil(1000 * total / full) / 1000:g}: what is "
                          "left with every layer that may be split at its narrowest. Choose a larger target, or let more layers be split.")
+    give_back(chosen, offers, cost, share * full - total, price)
     return chosen
+
+
+def give_back(chosen, offers, cost, room, price):
+    """Spend what a long last step left over: offers of less error, that which gains most for its price first, while they fit.
+
+    Args:
+        chosen: {path: ``Offer``}, changed. room: what may be spent. offers, cost, price: see ``choose``.
+    """
+    def gain(now, one):
+        more = price(one) - price(now)
+        return (now.error - one.error) / more if more > 0 else math.inf
+
+    while True:
+        fitting = [(gain(now, one), path, one) for path, now in chosen.items() for one in offers[path]
+                   if one.error < now.error and getattr(one, cost) - getattr(now, cost) <= room]
+        if not fitting:
+            return
+        _, path, one = max(fitting, key=lambda choice: choice[0])
+        room -= getattr(one, cost) - getattr(chosen[path], cost)
+        chosen[path] = one
