@@ -2,9 +2,9 @@
 
 The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 pictures of
 VOC's val list right after surgery and after repair with 300 unlabelled pictures of trainval; ``tucker`` also after surgery with errors
-told by the weights alone. val is what all choices of the methods were made on; test is not touched. Then the README's command is run
-whole, for its time and memory; all networks take turns at one picture on both backends; and HOSVD is timed beside TensorLy's. Rows and
-networks are kept in a folder, so that an interrupted bench goes on:
+told by the weights alone. val is what all choices of the methods were made on; test is not touched. Each network takes turns with the
+original at one picture, on both backends. The README's command is run whole, for its time and memory, and HOSVD is timed beside
+TensorLy's. Rows are kept in ``bench/results/compression`` and networks in a folder, so that an interrupted bench goes on:
 
     python bench/compression.py --runs ../runs/compression
 """
@@ -13,17 +13,20 @@ import argparse
 import json
 import os
 import pickle
+import pkgutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+__path__ = pkgutil.extend_path([], "compression")       # this folder stands first on its programs' path: Python 3.14's own package
+
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine says about kernels; gone before anything loads a BLAS
     os.environ.pop(_name, None)
 
 import numpy as np  # noqa: E402
-from record import ROOT, commit, record, table  # noqa: E402
+from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
 from minicnn.checkpoint.convert import convert  # noqa: E402
@@ -44,6 +47,7 @@ from minicnn.functional.kernels import use  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "voc"
+ROWS = RESULTS / "compression"
 METHODS, SHARES = ("hybrid", "tucker", "statistics", "l1", "random"), (0.46, 0.25)
 BY_WEIGHTS = "tucker, errors of the weights"
 PICTURES, SEED = 300, 0
@@ -54,14 +58,13 @@ MUST_TENSORLY = 5
 COMMIT = commit()       # of the code that runs: at the start, since the files may change while it does
 
 
-def kept(folder, name, make):
+def kept(name, make):
     """The row of that name, made unless its file is there."""
-    path = folder / f"{name}.json"
+    path = ROWS / f"{name.replace(' ', '_')}.json"
     if not path.exists():
-        row = {**make(), "commit": COMMIT}
-        path.with_suffix(".partial").write_text(json.dumps(row))
-        path.with_suffix(".partial").rename(path)
-        print(f"{name}: {row}"[:300], file=sys.stderr)
+        ROWS.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**make(), "commit": COMMIT}, indent=1) + "\n")
+        print(f"{path.relative_to(ROOT)} written", file=sys.stderr)
     return json.loads(path.read_text())
 
 
@@ -153,18 +156,18 @@ def stages(model, picture):
     return {**found, "rest": total - found["convolutions"] - found["box head"]}
 
 
-def times(folder, share, runs):
-    """{backend: {network: {stage: milliseconds of each run}}}, the original and the networks of one share in turn."""
+def times(folder, row, runs):
+    """{backend: {"before" and "after": {stage: milliseconds of each run}}}, both networks in turn."""
     picture, found = as_input(as_picture(load_annotated(DATA, "val").pictures[0].path)), {}
     for backend in ("numba", "numpy"):
         with use(backend):
-            networks = {"original": original(folder), **{method: minicnn.load(folder / f"{method} {share}.npz") for method in METHODS}}
-            rows = found[backend] = {name: {} for name in networks}
+            networks = {"before": original(folder), "after": minicnn.load(folder / f"{row['method']} {row['share']}.npz")}
+            found[backend] = {name: {} for name in networks}
             for turn in range(runs + 1):
                 for name, model in networks.items():
                     for stage, milliseconds in stages(model, picture).items():
                         if turn:                                        # the first one warms up
-                            rows[name].setdefault(stage, []).append(milliseconds)
+                            found[backend][name].setdefault(stage, []).append(milliseconds)
     return {"milliseconds": found, "picture": list(picture.shape[1:])}
 
 
@@ -192,35 +195,34 @@ def hosvd(runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", required=True, type=Path, help="folder to keep rows and networks in")
+    parser.add_argument("--runs", required=True, type=Path, help="folder to keep networks in")
     parser.add_argument("--times", type=int, default=9, help="timed detections of each network (default: %(default)s)")
     args = parser.parse_args()
     folder = args.runs
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
-                "original": kept(folder, "original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))}),
-                "seconds_looking": seen(folder)[1], "rows": [], "times": {},
-                "hosvd": kept(folder, "hosvd", lambda: hosvd(5))}
+    rows = []
     for share in SHARES:
         for method in METHODS:
-            row = kept(folder, f"{method} {share} cut", lambda method=method, share=share: cut(folder, method, share))
-            row["repair"] = kept(folder, f"{method} {share} repaired", lambda row=row: mend(folder, row))
-            document["rows"].append(row)
-        document["times"][str(share)] = kept(folder, f"times {share}", lambda share=share: times(folder, share, args.times))
-        if share == SHARES[0]:
-            document["command"] = kept(folder, "command", lambda: whole_command(folder))
-            document["by_weights"] = kept(folder, f"{BY_WEIGHTS} {share} cut", lambda share=share: cut(folder, BY_WEIGHTS, share))
-        document["rows_made_on"] = sorted({one["commit"] for row in document["rows"] for one in (row, row["repair"])})
-        record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
+            row = kept(f"{method} {share} cut", lambda method=method, share=share: cut(folder, method, share))
+            row["repair"] = kept(f"{method} {share} repaired", lambda row=row: mend(folder, row))
+            row["times"] = kept(f"{method} {share} times", lambda row=row: times(folder, row, args.times))
+            rows.append(row)
+    first = SHARES[0]
+    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
+                "rows_made_on": sorted({one["commit"] for row in rows for one in (row, row["repair"], row["times"])}),
+                "original": kept("original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))}),
+                "rows": rows, "by_weights": kept(f"{BY_WEIGHTS} {first} cut", lambda: cut(folder, BY_WEIGHTS, first)),
+                "command": kept("command", lambda: whole_command(folder)), "hosvd": kept("hosvd", lambda: hosvd(5))}
+    record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
     failures = missed(document)
     if failures:
         sys.exit("\n".join(failures))
 
 
-def faster(document, share, backend, method, stage):
+def faster(row, backend, stage):
     """Median and quartiles of how many times faster a network is than the original, turn by turn."""
-    rows = document["times"][str(share)]["milliseconds"][backend]
-    ratios = [a / b for a, b in zip(rows["original"][stage], rows[method][stage])]
+    before, after = (row["times"]["milliseconds"][backend][name][stage] for name in ("before", "after"))
+    ratios = [a / b for a, b in zip(before, after)]
     return statistics.median(ratios), *statistics.quantiles(ratios, n=4)[::2]
 
 
@@ -234,8 +236,8 @@ def missed(document):
         f"{name} left": (value, "at most", 0.46) for name, value in left.items()}
     found |= {
         "points lost": (lost, "at most", MUST_POINTS),
-        "whole detector, times faster": (faster(document, SHARES[0], "numba", "hybrid", "all")[0], "at least", MUST_WHOLE),
-        "convolutions, times faster": (faster(document, SHARES[0], "numba", "hybrid", "convolutions")[0], "at least", MUST_CONVOLUTIONS),
+        "whole detector, times faster": (faster(row, "numba", "all")[0], "at least", MUST_WHOLE),
+        "convolutions, times faster": (faster(row, "numba", "convolutions")[0], "at least", MUST_CONVOLUTIONS),
         "minutes of the command": (document["command"]["minutes"], "at most", MUST_MINUTES),
         "MiB of the command": (document["command"]["peak_mib"], "at most", MUST_MIB),
         "HOSVD, times faster than TensorLy": (seconds["tensorly"] / seconds["minicnn"], "at least", MUST_TENSORLY),
@@ -246,7 +248,8 @@ def missed(document):
 
 def markdown(document):
     """The README's tables."""
-    whole, command, first = document["original"], document["command"], document["times"][str(SHARES[0])]["milliseconds"]
+    whole, command, hybrid = document["original"], document["command"], document["rows"][0]
+    backends = hybrid["times"]["milliseconds"]
 
     def points(mean):
         return f"{100 * mean['voc07']:.1f}"
@@ -255,18 +258,18 @@ def markdown(document):
         off = [f"{100 * (1 - row['ledger'][name] / whole['ledger'][name]):.1f} %" for name in ("bytes", "convolution_parameters")]
         return row["method"], *off, points(row["mAP"])
 
-    def speed(row, backend):
-        clocks = document["times"][str(row["share"])]["milliseconds"][backend][row["method"]]["all"]
-        return f"{statistics.median(clocks):.0f} ({faster(document, row['share'], backend, row['method'], 'all')[0]:.2f} ×)"
-    rows = [("original", "", "", points(whole["mAP"]), "",
-             *(f"{statistics.median(some['original']['all']):.0f}" for some in first.values()))]
-    rows += [(*about(row), points(row["repair"]["mAP"]), *(speed(row, backend) for backend in first)) for row in document["rows"]]
-    rows.insert(3, (*about(document["by_weights"]), "", *[""] * len(first)))
+    def middle(row, backend, name, stage):
+        return f"{statistics.median(row['times']['milliseconds'][backend][name][stage]):.0f}"
+    rows = [("original", "", "", points(whole["mAP"]), "", *(middle(hybrid, backend, "before", "all") for backend in backends))]
+    rows += [(*about(row), points(row["repair"]["mAP"]), *(
+        f"{middle(row, backend, 'after', 'all')} ({faster(row, backend, 'all')[0]:.2f} ×)" for backend in backends))
+             for row in document["rows"]]
+    rows.insert(3, (*about(document["by_weights"]), "", *[""] * len(backends)))
     stages = []
-    for stage in first["numba"]["original"]:
-        median, low, high = faster(document, SHARES[0], "numba", "hybrid", stage)
-        stages.append((stage, *(f"{statistics.median(first[backend][name][stage]):.0f}" for backend in first
-                                for name in ("original", "hybrid")), f"{median:.2f} × ({low:.2f} to {high:.2f})"))
+    for stage in backends["numba"]["before"]:
+        median, low, high = faster(hybrid, "numba", stage)
+        stages.append((stage, *(middle(hybrid, backend, name, stage) for backend in backends for name in ("before", "after")),
+                       f"{median:.2f} × ({low:.2f} to {high:.2f})"))
     seconds = {name: statistics.median(some) for name, some in document["hosvd"]["seconds"].items()}
     lost = 100 * (whole["mAP"]["voc07"] - document["rows"][0]["repair"]["mAP"]["voc07"])
     return "\n".join([

@@ -9,7 +9,7 @@ Of a convolution split into three the first stays as HOSVD made it; core and las
 whole and cut to the rank again by reduced-rank regression. Of a linear layer split into two the second is fitted. A layer with more than
 ``WIDEST`` inputs, and a grouped convolution, get a new bias alone.
 
-Each layer learns from a third of the pictures, the next one from another third: it reads what the layer before it makes of pictures that
+Each layer learns from half of the pictures, the next one from the other half: it reads what the layer before it makes of pictures that
 that one has not learnt from, as it will in use. In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most,
 and, while the box head is fitted, what it reads of ``observation.PROPOSALS`` proposals of each picture.
 
@@ -28,7 +28,7 @@ from minicnn.progress import Progress
 
 WIDEST = 4608               # inputs: 512 channels of 3 x 3; their covariance takes 170 MB
 HELD_BACK = 5               # every fifth of these chooses the ridge's strength
-TURNS = 3                   # a layer learns from every third picture
+TURNS = 2                   # a layer learns from every second picture
 LEAST = 10                  # pictures
 
 

@@ -99,14 +99,19 @@ def python(code, *path):
     return result.stdout.strip()
 
 
-def test_the_standard_librarys_compression_stays_importable(tmp_path):
-    """As on Python 3.14, whose gzip, bz2 and lzma import compression._common: here by a stand-in behind us on the path."""
+@pytest.fixture
+def package(tmp_path):
+    """As on Python 3.14, whose gzip, bz2 and lzma import compression._common: here a stand-in, to be behind us on the path."""
     package = tmp_path / "compression"
     for folder in (package / "_common", package / "zstd"):
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text("HERE = True\n")
     (package / "__init__.py").write_text("")
     (package / "_common" / "_streams.py").write_text("class BaseStream: pass\n")
+    return tmp_path
+
+
+def test_the_standard_librarys_compression_stays_importable(package):
     assert python("""
 import compression
 assert compression.__file__.startswith(sys.path[0] or __import__("os").getcwd()), compression.__file__     # ours comes first
@@ -118,7 +123,17 @@ assert gzip.decompress(gzip.compress(b"x")) == b"x"
 import minicnn.compression.pruning, minicnn.compression.recipe
 assert minicnn.compression is not compression and minicnn.compression.pruning.prune_group
 print("fine")
-""", tmp_path) == "fine"
+""", package) == "fine"
+
+
+def test_it_does_so_for_the_programs_of_bench(package):
+    assert python("""
+sys.path.insert(0, "bench")
+import compression
+from compression._common import _streams
+assert compression.__file__.endswith("bench/compression.py") and compression.markdown and _streams.BaseStream
+print("fine")
+""", package) == "fine"
 
 
 def test_the_installed_names_are_minicnn_and_below():
