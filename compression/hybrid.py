@@ -25,7 +25,7 @@ from minicnn.fast.timing import engine, machine_rates
 from minicnn.progress import Progress
 
 TIME = 0.1              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
-PROPOSING = 0.1         # what an error of the RPN's answers counts, one of the box head's being 1
+PROPOSING = 0.2         # what an error of the RPN's answers counts, one of the box head's being 1
 WEIGHED = 8             # pictures on which the layers' errors are compared
 
 

@@ -166,8 +166,6 @@ def rectified(model, through, x):
             if kinds == {"relu"} and id(one.settings.get("weight")) in paths}
 
 
-
-
 def on_proposals(model, path):
     """Whether a layer runs on proposals."""
     return any(path.startswith(f"{part}.") for part in model.repeats)
@@ -199,10 +197,12 @@ class Reader(Layer):
     Args:
         model: has the layer. path: of it. calls: how often it is called. through: what lets an input through the model, such as
             ``model.look``.
+        start: path of a layer before it, or None. With one a second input is what that layer reads, in place of what comes from the
+            first input; a plan then leaves out all that is needed for nothing.
     """
 
-    def __init__(self, model, path, calls, through):
-        self.stop = functools.partial(stopped, model, path, calls, through)
+    def __init__(self, model, path, calls, through, start=None):
+        self.stop = functools.partial(stopped, model, path, calls, through, start)
 
     def forward(self, *inputs):
         """A list, one a call."""
@@ -211,13 +211,34 @@ class Reader(Layer):
     def __call__(self, *inputs):
         return run(self, *inputs)
 
+    def starts_there(self, *shapes):
+        """Whether all comes from the second input."""
+        try:
+            operations, _ = trace(self, shapes)
+        except Untraceable:
+            return False
+        return not any(operations[0] in one.inputs for one in operations)
 
-def stopped(model, path, calls, through, *inputs):
+
+def stopped(model, path, calls, through, start, x, held=None):
     """What a layer reads, ``calls`` times, while something is let through a network that then goes no further."""
     trap = Trap(model.get_layer(path), calls)
-    with standing_in(model, {path: trap}), contextlib.suppress(Reached):
-        through(*inputs)
+    others = {} if start is None else {start: Start(model.get_layer(start), held)}
+    with standing_in(model, {path: trap, **others}), contextlib.suppress(Reached):
+        through(x)
     return trap.caught
+
+
+class Start(Layer):
+    """Stands in for a layer that is called once, and reads what it is given here instead."""
+
+    traceable = False       # as a part, like ``Trap``
+
+    def __init__(self, layer, held):
+        self.layer, self.held = layer, held
+
+    def __call__(self, x):
+        return self.layer(self.held)
 
 
 class Trap(Layer):

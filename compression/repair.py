@@ -11,7 +11,8 @@ whole and cut to the rank again by reduced-rank regression. Of a linear layer sp
 
 Each layer learns from half of the pictures, the next one from the other half: it reads what the layer before it makes of pictures that
 that one has not learnt from, as it will in use. In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most,
-and, while the box head is fitted, what it reads of ``observation.PROPOSALS`` proposals of each picture.
+what one layer reads of all pictures if that is no more than ``HELD`` numbers, and, while the box head is fitted, what it reads of
+``observation.PROPOSALS`` proposals of a picture.
 
 References: see ``regression``; He, Zhang, Sun, Channel pruning for accelerating very deep neural networks (2017), section 3.1, for the
 layers that read what pruning left. The order and the target, the original's outputs on the smaller network's own inputs, are those of
@@ -29,6 +30,7 @@ from minicnn.progress import Progress
 WIDEST = 4608               # inputs: 512 channels of 3 x 3; their covariance takes 170 MB
 HELD_BACK = 5               # every fifth of these chooses the ridge's strength
 TURNS = 2                   # a layer learns from every second picture
+HELD = 2**27                # numbers of what a layer reads that are kept, at most
 LEAST = 10                  # pictures
 
 
@@ -55,36 +57,70 @@ def repair(model, seen, kept, changed):
     order = [path for path in seen.order if path in changed]
     turns = {path: range(turn % TURNS, len(seen.pictures), TURNS) for turn, path in enumerate(order)}
     heads = [path for path in order if path in seen.heads]
-    pooled = dict.fromkeys(number for path in heads for number in turns[path])
-
-    def pixels(number):
-        return model.scale(seen.pictures[number]).pixels
-    with Progress(sum(map(len, turns.values())) + len(pooled), "repair", "looks") as bar:
-        fitted = [repair_layer(model, path, seen, kept, model.look, pixels, turns[path], bar) for path in order if path not in heads]
+    fitted, pooled = [], dict.fromkeys(number for path in heads for number in turns[path])
+    with Progress(len(order) + bool(heads), "repair", "layers") as bar:
+        way = Way(model, model.look, lambda number: model.scale(seen.pictures[number]).pixels, len(seen.pictures))
+        for path in order[:len(order) - len(heads)]:
+            fitted.append(repair_layer(model, path, seen, kept, way, turns[path]))
+            bar.update(1, path)
         for number in pooled:
             batch = model.scale(seen.pictures[number])
             pooled[number] = half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
-            bar.update(1, "pooling")
-        fitted += [repair_layer(model, path, seen, kept, model.judge, lambda number: pooled[number].astype(np.float32), turns[path], bar)
-                   for path in heads]
+        bar.update(bool(heads), "pooling")
+        way = Way(model, model.judge, lambda number: pooled[number].astype(np.float32))
+        for path in heads:
+            fitted.append(repair_layer(model, path, seen, kept, way, turns[path]))
+            bar.update(1, path)
     return fitted
 
 
-def repair_layer(model, path, seen, kept, through, given, numbers, bar):
-    """Fit one layer from the pictures of these numbers; ``through(given(number))`` lets a picture, or its proposals, through the network.
-    See ``repair``."""
+class Way:
+    """How pictures get through the smaller network to one layer after another.
+
+    What a layer reads is kept where that is little for all pictures; if all that a later one reads comes from it, they start there.
+
+    Args:
+        model; through: see ``observation.Reader``. given: number -> what goes in of a picture.
+        count: of pictures, which are 0, 1, ...; None: nothing is kept.
+    """
+
+    def __init__(self, model, through, given, count=None):
+        self.model, self.through, self.given, self.count, self.start, self.held = model, through, given, count, None, []
+
+    def to(self, path, calls):
+        """number -> what the layer at a path reads of a picture: a list, one a call."""
+        read = self.reading(path, calls)
+        if self.count is None or calls > 1 or read(0)[0].size * self.count > HELD:
+            return read
+        held = self.held or [None] * self.count
+        for number in range(self.count):
+            held[number] = half(read(number)[0])
+        self.start, self.held = path, held
+        return lambda number: [held[number].astype(np.float32)]
+
+    def reading(self, path, calls):
+        """The same without keeping it."""
+        if self.start is not None:
+            reader, first = Reader(self.model, path, calls, self.through, self.start), self.given(0)
+            if reader.starts_there(first.shape, self.held[0].shape):
+                return lambda number: reader(first, self.held[number].astype(np.float32))
+        reader = Reader(self.model, path, calls, self.through)
+        return lambda number: reader(self.given(number))
+
+
+def repair_layer(model, path, seen, kept, way, numbers):
+    """Fit one layer from the pictures of these numbers; see ``repair``."""
     first, layers = fitted_part(model.get_layer(path))
     outputs, inputs = len(layers[-1].weight), layers[0].weight[0].size
     channels = kept.get(path, slice(None))
     bias_only = inputs > WIDEST or getattr(layers[0], "groups", 1) > 1
-    reader = Reader(model, f"{path}.{first}" if first else path, len(seen.points[path][0]), through)
+    read = way.to(f"{path}.{first}" if first else path, len(seen.points[path][0]))
     learnt, held_back = [], []
     for turn, number in enumerate(numbers):
         rows = held_back if turn % HELD_BACK == HELD_BACK - 1 else learnt
-        for x, points, y in zip(reader(given(number)), seen.points[path][number], seen.answers[path][number]):
+        for x, points, y in zip(read(number), seen.points[path][number], seen.answers[path][number]):
             x = at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)
             rows.append((x.astype(np.float32), y[:, channels].astype(np.float32)))
-        bar.update(1, path)
     learnt, held_back = (Samples(*map(np.concatenate, zip(*rows)), path in seen.rectified) for rows in (learnt, held_back))
     if bias_only:                                           # the map from what the layer gives to what it shall, and no other slope
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minicnn.fast import choose
-from minicnn.fast.trace import Untraceable, trace
+from minicnn.fast.trace import Untraceable, parts, trace
 from minicnn.functional import kernels
 
 EIGHT = 8               # channels of a vector
@@ -179,11 +179,6 @@ def compile(network, shapes, backend=None, weights=None):
 def delivered(result, give):
     """What a network returns, with ``give(part)`` in the places of its parts."""
     return type(result)(delivered(part, give) for part in result) if isinstance(result, (list, tuple)) else give(result)
-
-
-def parts(result):
-    """Every part of what a network returns."""
-    return [one for part in result for one in parts(part)] if isinstance(result, (list, tuple)) else [result]
 
 
 def fuse(operations, result, backend):

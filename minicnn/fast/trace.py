@@ -112,7 +112,7 @@ def trace(network, shapes):
         network: a Layer; shapes: of its inputs.
 
     Returns:
-        operations: list of ``Operation``, in the order they were asked for, the inputs first;
+        operations: list of ``Operation`` that the result needs, in the order they were asked for, all inputs first;
         result: what the network returned, operations in the places of arrays.
 
     Raises:
@@ -127,7 +127,22 @@ def trace(network, shapes):
         raise Untraceable(str(error)) from error
     finally:
         kernels._chosen.reset(token)
-    return operations, replaced(result)
+    result = replaced(result)
+    return needed(operations, result), result
+
+
+def needed(operations, result):
+    """The inputs, and of the other operations those that the result comes from."""
+    found = set(parts(result))
+    for operation in reversed(operations):
+        if operation in found:
+            found.update(operation.inputs)
+    return [operation for operation in operations if operation.kind == "input" or operation in found]
+
+
+def parts(result):
+    """Every part of what a network returns."""
+    return [one for part in result for one in parts(part)] if isinstance(result, (list, tuple)) else [result]
 
 
 def replaced(result):

@@ -13,6 +13,7 @@ from minicnn.compression.observation import Reader, Watch, at, draw, half, obser
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
 from minicnn.functional.kernels import use
+from minicnn.layers import Conv2d, Layer
 from minicnn.probe import probed
 
 
@@ -105,6 +106,37 @@ def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
     assert len(found) == len(expected) == 1
     assert_allclose(found[0], expected[0], atol=1e-4 * np.abs(expected[0]).max())
     assert model.get_layer(path).kind == "Conv2d"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_reader_starts_at_a_layer_before(model, seen, backend):
+    with use(backend):
+        pixels = model.scale(seen.pictures[0]).pixels
+        held, = Reader(model, "backbone.3", 1, model.look)(pixels)
+        reader = Reader(model, "rpn.head.cls_logits", 1, model.look, "backbone.3")
+        expected, = Reader(model, "rpn.head.cls_logits", 1, model.look)(pixels)
+        found, = reader(np.zeros_like(pixels), held)
+        assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+        assert reader.starts_there(pixels.shape, held.shape)
+
+
+def test_where_something_goes_past_a_layer_nothing_starts_there():
+    model = BasicBlock()
+    through = model.__call__
+    x = generator().standard_normal((1, 4, 6, 6)).astype(np.float32)
+    assert not Reader(model, "last", 1, through, "inside").starts_there(x.shape, x.shape)
+    assert Reader(model, "inside", 1, through, "first").starts_there(x.shape, x.shape)
+
+
+class BasicBlock(Layer):
+    """x + a convolution of it, between two others."""
+
+    def __init__(self):
+        self.first, self.inside, self.last = (Conv2d(4, 4, 3, padding=1, rng=generator()) for _ in range(3))
+
+    def __call__(self, x):
+        x = self.first(x)
+        return self.last(x + self.inside(x))
 
 
 def test_of_several_calls_all_inputs(model, seen):
