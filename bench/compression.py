@@ -200,20 +200,19 @@ def main():
     args = parser.parse_args()
     folder = args.runs
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    first = SHARES[0]
+    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
+                "original": kept("original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))}),
+                "hosvd": kept("hosvd", lambda: hosvd(5)), "command": kept("command", lambda: whole_command(folder)),
+                "by_weights": kept(f"{BY_WEIGHTS} {first} cut", lambda: cut(folder, BY_WEIGHTS, first)), "rows": [], "rows_made_on": []}
     for share in SHARES:
         for method in METHODS:
             row = kept(f"{method} {share} cut", lambda method=method, share=share: cut(folder, method, share))
             row["repair"] = kept(f"{method} {share} repaired", lambda row=row: mend(folder, row))
             row["times"] = kept(f"{method} {share} times", lambda row=row: times(folder, row, args.times))
-            rows.append(row)
-    first = SHARES[0]
-    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
-                "rows_made_on": sorted({one["commit"] for row in rows for one in (row, row["repair"], row["times"])}),
-                "original": kept("original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))}),
-                "rows": rows, "by_weights": kept(f"{BY_WEIGHTS} {first} cut", lambda: cut(folder, BY_WEIGHTS, first)),
-                "command": kept("command", lambda: whole_command(folder)), "hosvd": kept("hosvd", lambda: hosvd(5))}
-    record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
+            document["rows"].append(row)
+            document["rows_made_on"] = sorted({*document["rows_made_on"], *(one["commit"] for one in (row, row["repair"], row["times"]))})
+            record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
     failures = missed(document)
     if failures:
         sys.exit("\n".join(failures))
@@ -264,7 +263,7 @@ def markdown(document):
     rows += [(*about(row), points(row["repair"]["mAP"]), *(
         f"{middle(row, backend, 'after', 'all')} ({faster(row, backend, 'all')[0]:.2f} ×)" for backend in backends))
              for row in document["rows"]]
-    rows.insert(3, (*about(document["by_weights"]), "", *[""] * len(backends)))
+    rows.append((*about(document["by_weights"]), "", *[""] * len(backends)))
     stages = []
     for stage in backends["numba"]["before"]:
         median, low, high = faster(hybrid, "numba", stage)
