@@ -30,6 +30,7 @@ from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
 from minicnn.checkpoint.convert import convert  # noqa: E402
+from minicnn.cli.bench import REST, STAGES  # noqa: E402
 from minicnn.cli.detector_evaluation import look_at  # noqa: E402
 from minicnn.compression.hybrid import Options, Rule, decompose  # noqa: E402
 from minicnn.compression.ledger import ledger, matrices  # noqa: E402
@@ -149,11 +150,11 @@ def whole_command(folder):
 
 def stages(model, picture):
     """Milliseconds of one detection: all, the convolutions' steps, the box head's, and what lies between."""
-    _, (total,), steps, _ = measure(model, lambda: model([picture]), 1)
+    _, (total,), steps, between = measure(model, lambda: model([picture]), 1, list(STAGES))
     found = {"all": total, "convolutions": 0.0, "box head": 0.0}
     for step in steps:
         found["box head" if step["path"].startswith("roi_heads") else "convolutions"] += step["ms"]
-    return {**found, "rest": total - found["convolutions"] - found["box head"]}
+    return {**found, **{{**STAGES, "": REST}[path]: milliseconds for path, milliseconds in between.items()}}
 
 
 def times(folder, row, runs):

@@ -134,14 +134,8 @@ class Watch(Layer):
     """
 
     def __init__(self, model, paths, through):
-        self.paths, self.called, self.watched = paths, [], functools.partial(self.watch, model, through)
-
-    def watch(self, model, through, *inputs):
-        calls = []
-        with probed(model, {path: functools.partial(lambda path, x, y: calls.append((path, x, y)), path) for path in self.paths}):
-            result = through(*inputs)
-        self.called[:] = [path for path, _, _ in calls]         # in place: to a plan another list would be another network
-        return result, [array for _, x, y in calls for array in (x, y)]
+        self.paths, self.called = paths, []
+        self.watched = functools.partial(watched, model, paths, through, self.called)
 
     def forward(self, *inputs):
         """(what ``through`` returns, [what was read and given, call by call])."""
@@ -149,6 +143,15 @@ class Watch(Layer):
 
     def __call__(self, *inputs):
         return run(self, *inputs)
+
+
+def watched(model, paths, through, called, *inputs):
+    """See ``Watch``; fills ``called``."""
+    calls = []
+    with probed(model, {path: functools.partial(lambda path, x, y: calls.append((path, x, y)), path) for path in paths}):
+        result = through(*inputs)
+    called[:] = [path for path, _, _ in calls]
+    return result, [array for _, x, y in calls for array in (x, y)]
 
 
 def rectified(model, through, x):

@@ -25,12 +25,13 @@ class Samples:
     """Samples, what was read less its mean.
 
     Args:
-        x: (S, D) float32. y: (S, O) float32. rectified: whether max(0, .) follows.
+        x: (S, D) float32, from which the mean is taken in place. y: (S, O) float32. rectified: whether max(0, .) follows.
     """
 
     def __init__(self, x, y, rectified):
         self.mean = x.mean(axis=0, dtype=np.float64)
-        self.x, self.y, self.rectified = x - self.mean.astype(np.float32), y, rectified
+        self.x, self.y, self.rectified = x, y, rectified
+        x -= self.mean.astype(np.float32)
 
     def covariance(self):
         """Of the inputs, (D, D) float64."""

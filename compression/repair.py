@@ -121,7 +121,7 @@ def repair_layer(model, path, seen, kept, way, numbers):
         for x, points, y in zip(read(number), seen.points[path][number], seen.answers[path][number]):
             x = at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)
             rows.append((x.astype(np.float32), y[:, channels].astype(np.float32)))
-    learnt, held_back = (Samples(*map(np.concatenate, zip(*rows)), path in seen.rectified) for rows in (learnt, held_back))
+    learnt, held_back = (Samples(*joined(rows), path in seen.rectified) for rows in (learnt, held_back))
     if bias_only:                                           # the map from what the layer gives to what it shall, and no other slope
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
     else:
@@ -137,6 +137,17 @@ def repair_layer(model, path, seen, kept, way, numbers):
         assign(layer, weight=factor)
     assign(layers[-1], bias=bias)
     return row
+
+
+def joined(rows):
+    """A list of (x, y), emptied -> x and y of all rows; a part is let go when it is copied, so that they are not in memory twice."""
+    x, y = (np.empty((sum(len(row[side]) for row in rows), rows[0][side].shape[1]), np.float32) for side in range(2))
+    end = len(x)
+    while rows:
+        some_x, some_y = rows.pop()
+        x[end - len(some_x):end], y[end - len(some_x):end] = some_x, some_y
+        end -= len(some_x)
+    return x, y
 
 
 def fitted_part(place):

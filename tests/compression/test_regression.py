@@ -83,7 +83,8 @@ def test_inputs_that_never_vary_keep_their_weights():
 
 def test_large_means_do_not_drown_the_covariance():
     x = generator().standard_normal((1000, 2)).astype(np.float32) + 1000
-    assert_allclose(Samples(x, x, False).covariance(), np.cov(x.T.astype(np.float64), bias=True), atol=1e-3)
+    expected = np.cov(x.T.astype(np.float64), bias=True)
+    assert_allclose(Samples(x, x, False).covariance(), expected, atol=1e-3)
 
 
 def test_each_round_of_targets_lessens_what_a_rectifier_sees():
