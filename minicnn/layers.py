@@ -339,6 +339,36 @@ class Linear(Layer):
         return self(x), pullback
 
 
+class BlockLinear(Layer):
+    """The same linear map of each block of ``in_features`` inputs, see ``functional.linear_blocks``; weight is (out_features,
+    in_features), float32. Without rng it is zeros.
+
+    torch's ``Unflatten(1, (-1, in_features))``, ``Linear(in_features, out_features, bias=False)``, ``Flatten()``.
+    """
+
+    parameter_names = ("weight",)
+    argument_names = ("in_features", "out_features")
+    bias = None
+
+    def __init__(self, in_features, out_features, *, rng=None):
+        self.weight, _ = initial((out_features, in_features), False, rng)
+
+    in_features, out_features = Linear.in_features, Linear.out_features
+
+    def keep_channels(self, index):
+        """A channel is a block, and has nothing here of its own."""
+
+    def __call__(self, x):
+        return F.linear_blocks(x, self.weight)
+
+    def vjp(self, x, input_gradient=True):
+        def pullback(grad_y):
+            grad_x, weight = F.linear_blocks_backward(grad_y, x, self.weight, input_gradient)
+            self.add_gradients(weight=weight)
+            return grad_x
+        return self(x), pullback
+
+
 def initial(shape, bias, rng):
     """torch's default for convolutions and linear layers (kaiming_uniform_ with a = sqrt(5)), or zeros without rng."""
     if rng is None:
@@ -547,7 +577,7 @@ class Hardswish(Activation):
 
 
 KINDS = {cls.__name__: cls for cls in (
-    Conv2d, Linear, BatchNorm2d, FrozenBatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout, ReLU, Sigmoid,
+    Conv2d, Linear, BlockLinear, BatchNorm2d, FrozenBatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Flatten, Dropout, ReLU, Sigmoid,
     Hardsigmoid, Hardswish)}
 
 

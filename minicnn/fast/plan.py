@@ -369,6 +369,11 @@ class Compiler:
         self.step(self.names.get(id(s["weight"]), "linear"), "product", "linear", [self.read(x)], self.output(operation), packed=packed,
                   bias=bias, activation=operation.activation, multiplications=operation.shape[0] * s["weight"].size, flat=True)
 
+    def linear_blocks(self, operation):
+        weight = operation.settings["weight"]
+        self.step(self.names.get(id(weight), "blocks"), "product", "mix", [self.read(operation.inputs[0])], self.output(operation),
+                  weight=weight, multiplications=math.prod(operation.shape) * weight.shape[1])
+
     def batch_norm(self, operation):
         s = operation.settings
         scale, shift = (widened(part, eights(len(part))) for part in (s["scale"], s["shift"]))

@@ -5,6 +5,8 @@ Layers and composites need not know of it: they call ``minicnn.functional``, who
 and add, multiply, slice, transpose and reshape what they get.
 """
 
+import math
+
 from minicnn.functional import kernels
 from minicnn.functional.conv import Geometry, pair
 from minicnn.functional.pool import Windows
@@ -166,6 +168,15 @@ def linear(x, weight, bias=None):
     return x.record("linear", (x.shape[0], weight.shape[0]), weight=weight, bias=bias)
 
 
+def linear_blocks(x, weight):
+    """Of flattened maps (N, C, H, W), the pixels of which are the blocks: as an operation on the maps, with a result (N, C, O, 1)."""
+    maps = x.operation.inputs[0] if x.operation.kind == "flatten" else None
+    if maps is None or math.prod(maps.shape[2:]) != weight.shape[1]:
+        raise Untraceable("blocks that are not the pixels of a map")
+    n, c = maps.shape[:2]
+    return Symbol(maps, x.operations).record("linear_blocks", (n, c, len(weight), 1), weight=weight).reshape(n, c * len(weight))
+
+
 def batch_norm(x, running_mean, running_var, weight, bias, eps=1e-5):
     return x.record("batch_norm", x.shape, mean=running_mean, var=running_var, weight=weight, bias=bias, eps=eps)
 
@@ -205,6 +216,6 @@ def unknown(name):
 TWINS = {
     **{name: unknown(name) for name in kernels.TABLE},
     **{name: elementwise(name) for name in ("relu", "hardswish", "hardsigmoid")},
-    "conv2d": conv2d, "linear": linear, "batch_norm": batch_norm, "max_pool2d": max_pool2d, "adaptive_avg_pool2d": adaptive_avg_pool2d,
-    "interpolate": interpolate, "run": lambda network, *inputs: network.forward(*inputs),
+    "conv2d": conv2d, "linear": linear, "linear_blocks": linear_blocks, "batch_norm": batch_norm, "max_pool2d": max_pool2d,
+    "adaptive_avg_pool2d": adaptive_avg_pool2d, "interpolate": interpolate, "run": lambda network, *inputs: network.forward(*inputs),
 }

@@ -12,6 +12,7 @@ from minicnn.layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm2d,
+    BlockLinear,
     Conv2d,
     Dropout,
     Flatten,
@@ -238,6 +239,7 @@ def test_a_missing_bias_gets_no_gradient():
 # Every kind: (its positional arguments, the input's shape).
 EACH = {
     Conv2d: ((2, 4, (3, 1), 2, (1, 0), 1, 2), (3, 2, 8, 7)), Linear: ((6, 4), (3, 6)),
+    BlockLinear: ((3, 4), (3, 6)),
     BatchNorm2d: ((2, 1e-3, 0.2), (3, 2, 4, 5)), FrozenBatchNorm2d: ((2, 0.0), (3, 2, 4, 5)),
     MaxPool2d: ((3, 2, 1, True), (3, 2, 8, 7)), AvgPool2d: (((2, 3), None, (1, 0), True, False), (3, 2, 8, 7)),
     AdaptiveAvgPool2d: (((2, 3),), (3, 2, 8, 7)), Flatten: ((), (3, 2, 4, 5)), Dropout: ((0.25,), (3, 2, 4, 5)),
@@ -268,6 +270,7 @@ def test_each_kind_computes_its_function():
 
     expect(Conv2d, lambda x, own: F.conv2d(x, own.weight, own.bias, stride=2, padding=(1, 0), groups=2))
     expect(Linear, lambda x, own: F.linear(x, own.weight, own.bias))
+    expect(BlockLinear, lambda x, own: F.linear_blocks(x, own.weight))
     expect(BatchNorm2d, lambda x, own: F.batch_norm(x, own.running_mean, own.running_var, own.weight, own.bias, 1e-3))
     expect(FrozenBatchNorm2d, lambda x, own: F.batch_norm(x, own.running_mean, own.running_var, own.weight, own.bias, 0.0))
     expect(MaxPool2d, lambda x, own: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)[0])

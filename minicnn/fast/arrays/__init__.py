@@ -5,11 +5,11 @@ from minicnn.fast.arrays import regions, training
 from minicnn.fast.arrays.depthwise import depthwise
 from minicnn.fast.arrays.elementwise import activate, add, add_nearest, affine, scale
 from minicnn.fast.arrays.pooling import max_pool, mean, pad
-from minicnn.fast.arrays.product import convolve, linear, pack
+from minicnn.fast.arrays.product import convolve, linear, mix, pack
 from minicnn.fast.arrays.winograd import filters, winograd, winograd_scratch
 from minicnn.fast.run import run
 
 TWINS = {"run": run, **memory.TWINS, **regions.TWINS, **training.TWINS}
 
-__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "pack",
-           "pad", "scale", "winograd", "winograd_scratch"]
+__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
+           "pack", "pad", "scale", "winograd", "winograd_scratch"]

@@ -54,6 +54,12 @@ def linear(x, packed, bias, y, extra=None, activation=None):
     share(work, strips, workers)
 
 
+def mix(x, weight, y):
+    """y (N, O, 1, C) = weight (O, H W) times the pixels of x (N, H, W, C): O mixtures of each channel's pixels."""
+    n, h, w, c = x.shape
+    np.matmul(weight, x.reshape(n, h * w, c), out=y[:, :, 0])
+
+
 def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activation=None):
     """Convolution by im2col: the patch under each output pixel becomes a row of a matrix, some rows of pixels at a time.
 

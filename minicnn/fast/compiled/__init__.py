@@ -3,6 +3,7 @@
 import functools
 
 from minicnn.fast import memory
+from minicnn.fast.arrays.product import mix
 from minicnn.fast.compiled import regions, resize, training
 from minicnn.fast.compiled.compiling import announced
 from minicnn.fast.compiled.depthwise import depthwise
@@ -26,5 +27,5 @@ def alone(twin):
 TWINS = {"run": run, **memory.TWINS, **{name: alone(twin) for name, twin in {**regions.TWINS, **resize.TWINS, **training.TWINS}.items()}}
 TWINS = {name: announced(twin) for name, twin in TWINS.items()}
 
-__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "pack",
-           "pad", "scale", "winograd", "winograd_scratch"]
+__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
+           "pack", "pad", "scale", "winograd", "winograd_scratch"]

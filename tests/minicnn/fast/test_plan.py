@@ -19,6 +19,7 @@ from minicnn.functional import kernels
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     BatchNorm2d,
+    BlockLinear,
     Flatten,
     Hardsigmoid,
     Hardswish,
@@ -127,6 +128,8 @@ def test_a_pyramids_resized_sums_are_one_step_each(sizes, channels):
     "squeeze and excitation": (gated(37, 13), draw(3, 37, 5, 8)),
     "box head": (Sequential([Flatten(), Linear(13 * 12, 37, rng=np.random.default_rng(0)), ReLU(),
                              Linear(37, 3, rng=np.random.default_rng(1))]), draw(5, 13, 3, 4)),
+    "mixed pixels": (Sequential([block(3, 13), Flatten(), BlockLinear(12, 5, rng=np.random.default_rng(0)),
+                                 Linear(13 * 5, 7, rng=np.random.default_rng(0)), ReLU()]), draw(5, 3, 6, 5)),
     "mean and linear": (Sequential([block(3, 13), AdaptiveAvgPool2d(1), Flatten(), Linear(13, 5, rng=np.random.default_rng(0))]),
                         draw(2, 3, 9, 7)),
     "linear layers alone": (Sequential([Linear(13, 37, rng=np.random.default_rng(0)), Hardswish(),

@@ -199,6 +199,14 @@ def test_mean_of_pixels(steps, shape):
     assert_close(y, x.mean(axis=(1, 2), keepdims=True, dtype=np.float64), 1e-5)            # of up to 12 000 pixels
 
 
+@pytest.mark.parametrize("shape, outputs", [((1, 1, 1, 8), 1), ((3, 7, 7, 24), 20), ((2, 3, 5, 8), 15)])
+def test_mixed_pixels(steps, shape, outputs):
+    (n, h, w, c), weight = shape, draw(outputs, shape[1] * shape[2], seed=1)
+    x, y = draw(*shape), garbage(n, outputs, 1, c)
+    steps.mix(x, weight, y)
+    assert_close(y[:, :, 0], np.einsum("op,npc->noc", weight.astype(np.float64), x.reshape(n, h * w, c)), TOLERANCE)
+
+
 # number by number
 
 SHAPES = [(1, 1, 1, 8), (2, 5, 13, 24), (1, 80, 70, 40)]

@@ -1,11 +1,11 @@
-"""linear against its definition, and its gradients against differences."""
+"""linear and linear_blocks against their definitions, and their gradients against differences."""
 
 import numpy as np
 import pytest
 from checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_array_equal
 
-from minicnn.functional import linear, linear_backward
+from minicnn.functional import linear, linear_backward, linear_blocks, linear_blocks_backward
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -61,3 +61,23 @@ def test_no_rows():
 def test_bad_shapes_are_named(shape):
     with pytest.raises(ValueError, match=r"linear: got x \(.*\) and weight \(9, 3072\); expected x \(N, 3072\). Flatten"):
         linear(np.zeros(shape), np.zeros((9, 3072)))
+
+
+@pytest.mark.parametrize("n, blocks, i, o", [(1, 1, 5, 3), (3, 4, 5, 2), (2, 3, 1, 4), (0, 3, 4, 2)])
+def test_blocks_are_read_alike(n, blocks, i, o):
+    x, weight, _ = draw(n, blocks * i, o)
+    weight = weight[:, :i]
+    expected = np.concatenate([linear(x[:, c * i:(c + 1) * i], weight) for c in range(blocks)], axis=1)
+    assert_close(linear_blocks(x, weight), expected, EXACT)
+    if n:
+        check_gradients(linear_blocks, linear_blocks_backward, x, weight)
+        check_arrays(lambda x, weight, grad_y: (linear_blocks(x, weight), *linear_blocks_backward(grad_y, x, weight)), x, weight, expected)
+    grad_x, grad_weight = linear_blocks_backward(expected, x, weight, input_gradient=False)
+    assert grad_x is None
+    assert_array_equal(grad_weight, linear_blocks_backward(expected, x, weight)[1])
+
+
+@pytest.mark.parametrize("shape", [(100, 50), (49,), (2, 3, 7, 7)])
+def test_bad_blocks_are_named(shape):
+    with pytest.raises(ValueError, match=r"linear_blocks: got x \(.*\) and weight \(9, 49\); expected x \(N, a multiple of 49\). Flatten"):
+        linear_blocks(np.zeros(shape), np.zeros((9, 49)))

@@ -1,6 +1,9 @@
 """Which channels of a chain belong together."""
 
-from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
+import numpy as np
+
+from minicnn.compression.pruning import prune_group
+from minicnn.layers import BatchNorm2d, BlockLinear, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
 from minicnn.models.chain import Chain, ChannelGroup
 
 
@@ -34,3 +37,11 @@ def test_groups_are_those_of_the_layers_as_they_now_are():
     model.replace_layer("conv", Conv2d(1, 4, 3))
     model.replace_layer("fc", Linear(16, 3))
     assert model.channel_groups() == [ChannelGroup(("conv",), (), (("fc", 4),))]
+
+
+def test_channels_pass_where_their_pixels_are_mixed():
+    model = Chain((1, 4, 4), {"conv": Conv2d(1, 2, 1), "flatten": Flatten(), "fc": Sequential([BlockLinear(16, 5), Linear(10, 3)])})
+    (only,) = model.channel_groups()
+    assert only == ChannelGroup(("conv",), ("fc.0",), (("fc.1", 5),))
+    prune_group(model, only, [0])
+    assert model(np.zeros((2, 1, 4, 4), np.float32)).shape == (2, 3) and model.get_layer("fc.1").in_features == 5
