@@ -55,14 +55,16 @@ def offers(split, row, times=1, backend=None, rates=None):
 
 def priced(split, row, ranks, times=1, backend=None, rates=None):
     """An ``Offer`` of the whole layer, and one for each pair of ``ranks``; see ``offers``."""
-    whole, chains = predicted(split.layer, row, ranks, times, backend, rates)
+    whole, chains = predicted(split.layer, row, ranks, times, backend, rates, split.pixels)
     return [Offer(None, 0.0, row["parameters"], row["macs"], whole),
             *(Offer(one, split.error(one), *sizes(split, row, one, times), ms) for one, ms in zip(ranks, chains))]
 
 
 def descent(split):
-    """Pairs of ranks from the full ones down to ``STEP``."""
+    """Pairs of ranks from the full ones down to ``STEP``; of pixels, which no plan fills up, down to 1."""
     channels = split.channels
+    if split.pixels > 1:
+        return [(rank, rank) for rank in range(split.pixels - 1, 0, -1)]
     ranks = [channel // STEP * STEP for channel in channels]
     if min(ranks) == 0:
         return []
@@ -86,6 +88,9 @@ def sizes(split, row, ranks, times=1):
     """(parameters, macs) of the layer at these ranks, as the ledger counts them."""
     (c, o), (r_in, r_out) = split.channels, ranks
     bias = 0 if split.layer.bias is None else o
+    if split.pixels > 1:
+        maps, rank = split.layer.weight.shape[1] // c, min(ranks)
+        return c * rank + maps * rank * o + bias, row["macs"] // (c * o) * rank * (c + o)
     if not split.tucker:
         narrow = min(ranks) * (c + o)                                           # the stride is the first layer's
         return narrow + bias, row["macs"] // (c * o) * narrow
@@ -94,25 +99,30 @@ def sizes(split, row, ranks, times=1):
     return c * r_in + taps * r_in * r_out + r_out * o + bias, before * c * r_in + after * (taps * r_in * r_out + r_out * o)
 
 
-def predicted(layer, row, ranks, times=1, backend=None, rates=None):
-    """Milliseconds of a layer and of its splits at ``ranks``, one picture, summed over its calls; of a grouped convolution 0."""
+def predicted(layer, row, ranks, times=1, backend=None, rates=None, pixels=1):
+    """Milliseconds of a layer and of its splits at ``ranks``, one picture, summed over its calls; of a grouped convolution 0.
+    pixels: see ``splitting.Split``."""
     total, chains = 0.0, [0.0] * len(ranks)
     for shape in row["inputs"] if getattr(layer, "groups", 1) == 1 else ():
-        whole, parts = call_milliseconds(layer, (times, *shape), ranks, backend, rates)
+        whole, parts = call_milliseconds(layer, (times, *shape), ranks, backend, rates, pixels)
         total += whole
         chains = [a + b for a, b in zip(chains, parts)]
     return total, chains
 
 
-def call_milliseconds(layer, shape, ranks, backend, rates):
+def call_milliseconds(layer, shape, ranks, backend, rates, pixels):
     """The same for one call with an input of ``shape``."""
     if layer.weight.ndim == 4 and layer.weight[0, 0].size > 1:
         return chain_milliseconds(layer, shape, ranks, backend, rates)
-    rows, (outputs, inputs) = math.prod((shape[0], *shape[2:])), layer.weight.shape[:2]
+    outputs, inputs = layer.weight.shape[:2]
+    rows = math.prod(shape) // inputs
 
-    def alone(inputs, outputs):                     # a linear layer is a 1 x 1 convolution over rows
+    def alone(inputs, outputs, rows=rows):          # a linear layer is a 1 x 1 convolution over rows
         return chain_milliseconds(Conv2d(inputs, outputs, 1), (1, inputs, rows, 1), [], backend, rates)[0]
-    return alone(inputs, outputs), [alone(inputs, min(one)) + alone(min(one), outputs) for one in ranks]
+    maps = inputs // pixels                         # that are flattened in a row
+    splits = [alone(pixels, min(one), rows * maps) + alone(maps * min(one), outputs) if pixels > 1 else
+              alone(inputs, min(one)) + alone(min(one), outputs) for one in ranks]
+    return alone(inputs, outputs), splits
 
 
 def hull(offers, price):

@@ -15,7 +15,7 @@ import numpy as np
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer
 from minicnn.compression.ledger import ledger, matrices, times
-from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, lost_share, prune_group, stand_in
+from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, lost_share, map_pixels, prune_group, stand_in
 from minicnn.compression.ranks import energy_rank, evbmf_rank
 from minicnn.compression.splitting import Split
 from minicnn.compression.statistics import cluster_filters
@@ -24,8 +24,8 @@ from minicnn.errors import InputError
 from minicnn.fast.timing import engine, machine_rates
 from minicnn.progress import Progress
 
-TIME = 0.1              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
-PROPOSING = 0.2         # what an error of the RPN's answers counts, one of the box head's being 1
+TIME = 0.2              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
+PROPOSING = 0.05        # what an error of the RPN's answers counts, one of the box head's being 1
 WEIGHED = 8             # pictures on which the layers' errors are compared
 
 
@@ -59,7 +59,7 @@ class Options(NamedTuple):
     linear: bool = True
     layers: tuple = ("*",)
     left_out: tuple = ()
-    loss: float = 0.002
+    loss: float = 0.005
 
 
 def allowed(path, options):
@@ -151,7 +151,8 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     """Prune the low-dimensional layers and split the others, in place.
 
     Every layer is offered whole and at those ranks at which it is smaller and, as the engine predicts for this machine, faster
-    (``budget.offers``); a layer without such ranks stays whole. Only ranks that are given are taken as they are.
+    (``budget.offers``); a layer without such ranks stays whole. Only ranks that are given are taken as they are. Under a target a linear
+    layer that reads flattened maps is split along their pixels (``splitting.Split``), by ranks and the other rules by SVD.
 
     Args:
         model: with ``channel_groups``, ``input_shape`` and ``repeats``.
@@ -176,9 +177,10 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
                          f"convolutions or linear layers, such as {', '.join(matrices(model)[:3])}. 'minicnn info' lists them.")
     after = ledger(model, model.input_shape)
     rows = {row["path"]: row for row in after["layers"]}
-    layers = []
+    layers, pixels = [], map_pixels(model) if rule.kind in COSTS else {}
     for path in paths:
-        split = Split(model.get_layer(path), *((None, None) if seen is None else what_it_did(seen, path, columns.get(path))))
+        did = (None, None) if seen is None else what_it_did(seen, path, columns.get(path))
+        split = Split(model.get_layer(path), *did, pixels.get(path, 1))
         price = split, rows[path], times(model, path), backend, rates
         layers.append(target_layer(path, *price) if rule.kind in COSTS else ruled_layer(path, rule, *price))
     if rule.kind in COSTS and seen is not None:

@@ -30,7 +30,7 @@ def ledger(model, input_shape):
         weight = layer.weight.shape
 
         def count(x, y):
-            macs = times(model, path) * math.prod(weight) * math.prod(y.shape[2:])  # each weight is used once an output pixel
+            macs = times(model, path) * math.prod(weight[1:]) * math.prod(y.shape[1:])
             row = rows.setdefault(path, {"path": path, "kind": layer.kind, "weight": list(weight), "inputs": [],
                                          "output": list(y.shape[1:]), "parameters": parameters, "macs": 0, "bytes": 4 * parameters})
             row["inputs"].append(list(x.shape[1:]))                    # a layer may be used several times

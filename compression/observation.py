@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minicnn.compression.ledger import has_matrix
+from minicnn.compression.pruning import map_pixels
 from minicnn.fast.trace import Untraceable, trace
 from minicnn.functional.kernels import run
 from minicnn.layers import Layer
@@ -25,31 +26,38 @@ LARGEST = np.finfo(np.float16).max
 
 @dataclass
 class Inputs:
-    """Moments of what a layer reads, channel by channel: count, sum (C,), and of convolutions the sum of products (C, C)."""
+    """Moments of what a layer reads: count, sum (C,), and a sum of products: of the channels of a convolution (C, C), of the pixels of a
+    linear layer that reads flattened maps (P, P), those of all channels added."""
 
     count: int = 0
     sum: np.ndarray = 0
     products: np.ndarray = 0
 
     @property
+    def by_channel(self):
+        """Whether ``covariance`` is that of what ``mean`` is of."""
+        return np.shape(self.products) == (len(self.sum),) * 2
+
+    @property
     def mean(self):
         return self.sum / self.count
 
     def covariance(self):
-        """(C, C)."""
-        return self.products / self.count - np.outer(self.mean, self.mean)
+        """(C, C), or (P, P)."""
+        mean = self.mean.reshape(-1, len(self.products))
+        return self.products / self.count - mean.T @ mean
 
-    def add(self, rows, products):
-        """Samples (P, C); products: whether theirs are wanted."""
+    def add(self, rows, width):
+        """Samples (S, C); width: the products are those of so many neighbours, C or P; 1: none are wanted."""
         self.count += len(rows)
         self.sum = self.sum + rows.sum(axis=0, dtype=np.float64)
-        if products:
-            rows = rows.astype(np.float64)
+        if width > 1:
+            rows = rows.reshape(-1, width).astype(np.float64)
             self.products = self.products + rows.T @ rows
 
     def of(self, channels):
-        """The same of some channels."""
-        products = self.products[np.ix_(channels, channels)] if np.ndim(self.products) else self.products
+        """The same of some channels; products of pixels stay those of all."""
+        products = self.products[np.ix_(channels, channels)] if self.by_channel else self.products
         return Inputs(self.count, self.sum[channels], products)
 
 
@@ -81,7 +89,7 @@ def observe(model, pictures, paths, rng):
     """Let a network look at pictures, and keep what some of its layers did.
 
     Args:
-        model: with ``scale``, ``look``, ``pool``, ``judge`` and ``repeats``, as detectors have.
+        model: with ``scale``, ``look``, ``pool``, ``judge``, ``repeats`` and ``channel_groups``, as detectors have.
         pictures: list of what ``scale`` takes.
         paths: of convolutions and linear layers.
         rng: a Generator, for points.
@@ -91,6 +99,7 @@ def observe(model, pictures, paths, rng):
     """
     outputs = sum(len(model.get_layer(path).weight) for path in paths)
     count = int(np.clip(KEPT // (outputs * max(len(pictures), 1)), 1, POINTS))
+    pixels = map_pixels(model)
     seen = Observation(list(pictures), heads=tuple(path for path in paths if on_proposals(model, path)))
     for path in paths:
         seen.points[path], seen.answers[path], seen.inputs[path] = [], [], Inputs()
@@ -107,7 +116,7 @@ def observe(model, pictures, paths, rng):
             points = draw(y, count, rng)
             seen.points[path][-1].append(points)
             seen.answers[path][-1].append(half(at(y, points)))
-            seen.inputs[path].add(at(x, draw(x, count, rng)), y.ndim == 4)
+            seen.inputs[path].add(at(x, draw(x, count, rng)), x.shape[1] if y.ndim == 4 else pixels.get(path, 1))
 
     with Progress(len(pictures), "looking at pictures", "pictures") as bar:
         for picture in pictures:

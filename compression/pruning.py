@@ -90,18 +90,25 @@ def readers(model, removed):
     return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
 
 
+def map_pixels(model):
+    """{path: how many pixels a map has} of the linear layers that read flattened maps of more than one."""
+    return {path: columns for group in model.channel_groups() for path, columns in group.consumers
+            if columns > 1 and model.get_layer(path).weight.ndim == 2}
+
+
 def substitutes(channels, remove, inputs):
     """How far the channels that stay can stand in for those that go: by linear regression of these on those.
 
     Args:
-        channels: C. remove: indices of R of them. inputs: an ``observation.Inputs`` of the C; None, or without products: nobody can.
+        channels: C. remove: indices of R of them. inputs: an ``observation.Inputs`` of the C; None, or without products of these: nobody
+            can.
 
     Returns:
         keep: indices of the K others; slopes: (R, K), x_R ~ mean_R + slopes (x_K - mean_K); rest: (R, R), the covariance of what is left
         of x_R, the identity if nothing is known of it.
     """
     keep = np.setdiff1d(np.arange(channels), remove)
-    if inputs is None or not np.ndim(inputs.products):
+    if inputs is None or not inputs.by_channel:
         return keep, np.zeros((len(remove), len(keep))), np.eye(len(remove))
     covariance = inputs.covariance()
     mixed, ridge = covariance[np.ix_(remove, keep)], FLOOR * covariance.trace() / channels
@@ -116,7 +123,7 @@ def lost_share(reader, remove, inputs):
     rest = substitutes(weight.shape[1], remove, inputs)[2]
     gone = weight[:, remove]
     gone, whole = np.einsum("oit,ojt->ij", gone, gone), np.einsum("oit,ojt->ij", weight, weight)
-    covariance = np.eye(len(whole)) if inputs is None or not np.ndim(inputs.products) else inputs.covariance()
+    covariance = np.eye(len(whole)) if inputs is None or not inputs.by_channel else inputs.covariance()
     return (gone * rest).sum() / ((whole * covariance).sum() or 1)
 
 

@@ -56,19 +56,18 @@ class Samples:
         return float((lacking ** 2).sum(dtype=np.float64) / (seen.var(axis=0, dtype=np.float64).sum() * len(seen) or 1.0))
 
 
-def ridge(covariance, strength):
-    """The inverse of a covariance (D, D) that is pulled by ``strength`` mean variances; None if that is infinite."""
-    if np.isinf(strength):
-        return None
-    pull = strength * covariance.trace() / len(covariance) or 1.0               # of inputs that never vary nothing is learnt
-    return np.linalg.inv(covariance + pull * np.eye(len(covariance)))
+def pulled(covariance, strength):
+    """A covariance (D, D) with ``strength`` mean variances added to each; with 1 if there are none, for nothing is learnt from them."""
+    covariance = covariance.copy()
+    np.fill_diagonal(covariance, covariance.diagonal() + (strength * covariance.trace() / len(covariance) or 1.0))
+    return covariance
 
 
-def fit(samples, covariance, inverse, weight, guide):
+def fit(samples, covariance, strength, weight, guide):
     """Ridge regression round a weight, one round.
 
     Args:
-        samples: ``Samples``. covariance: theirs. inverse: its ``ridge``.
+        samples: ``Samples``. covariance: theirs. strength: see ``pulled``; infinite: the weight stays.
         weight: (O, D), what it is pulled to. guide: (weight, bias) of the last round, for the targets.
 
     Returns:
@@ -76,9 +75,9 @@ def fit(samples, covariance, inverse, weight, guide):
     """
     targets = samples.targets(*guide)
     mean = targets.mean(axis=0, dtype=np.float64)
-    if inverse is not None:
+    if np.isfinite(strength):
         mixed = samples.x.T @ (targets - mean.astype(np.float32)) / len(targets)
-        weight = weight + (inverse @ (mixed - covariance @ weight.T)).T
+        weight = weight + np.linalg.solve(pulled(covariance, strength), mixed - covariance @ weight.T).T
     return weight, mean - weight @ samples.mean
 
 
@@ -94,18 +93,17 @@ def fit_best(samples, held_back, weight, bias, cut=lambda weight, covariance: (w
     """
     covariance = samples.covariance()
 
-    def next_round(inverse, guide):
-        factors = cut(fit(samples, covariance, inverse, weight, guide)[0], covariance)
+    def next_round(strength, guide):
+        factors = cut(fit(samples, covariance, strength, weight, guide)[0], covariance)
         product = factors[0] if len(factors) == 1 else factors[1] @ factors[0]
         return factors, (product, samples.targets(*guide).mean(axis=0, dtype=np.float64) - product @ samples.mean)
     tried = []
     for strength in strengths:
-        inverse = ridge(covariance, strength)
-        factors, new = next_round(inverse, (weight, bias))
-        tried.append((held_back.error(*new), strength, inverse, factors, new))
-    _, strength, inverse, factors, new = min(tried, key=lambda one: one[0])
+        factors, new = next_round(strength, (weight, bias))
+        tried.append((held_back.error(*new), strength, factors, new))
+    _, strength, factors, new = min(tried, key=lambda one: one[0])
     for _ in range(ROUNDS - 1 if samples.rectified else 0):
-        factors, new = next_round(inverse, new)
+        factors, new = next_round(strength, new)
     return factors, new[1], strength, held_back.error(weight, bias), held_back.error(*new)
 
 

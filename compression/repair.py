@@ -9,15 +9,16 @@ Of a convolution split into three the first stays as HOSVD made it; core and las
 whole and cut to the rank again by reduced-rank regression. Of a linear layer split into two the second is fitted. A layer with more than
 ``WIDEST`` inputs, and a grouped convolution, get a new bias alone.
 
-Each layer learns from half of the pictures, the next one from the other half: it reads what the layer before it makes of pictures that
-that one has not learnt from, as it will in use. In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most,
-what one layer reads of all pictures if that is no more than ``HELD`` numbers, and, while the box head is fitted, what it reads of
-``observation.PROPOSALS`` proposals of a picture.
+In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most, what one layer reads of all pictures if that is
+no more than ``HELD`` numbers, and, where several layers of the box head are fitted, what it reads of ``observation.PROPOSALS`` proposals
+of a picture.
 
 References: see ``regression``; He, Zhang, Sun, Channel pruning for accelerating very deep neural networks (2017), section 3.1, for the
 layers that read what pruning left. The order and the target, the original's outputs on the smaller network's own inputs, are those of
 Zhang et al. (2016), section 3.3.
 """
+
+import functools
 
 import numpy as np
 
@@ -28,8 +29,7 @@ from minicnn.layers import Sequential
 from minicnn.progress import Progress
 
 WIDEST = 4608               # inputs: 512 channels of 3 x 3; their covariance takes 170 MB
-HELD_BACK = 5               # every fifth of these chooses the ridge's strength
-TURNS = 2                   # a layer learns from every second picture
+HELD_BACK = 5               # every fifth picture chooses the ridge's strength
 HELD = 2**27                # numbers of what a layer reads that are kept, at most
 LEAST = 10                  # pictures
 
@@ -55,23 +55,22 @@ def repair(model, seen, kept, changed):
     if len(seen.pictures) < LEAST:
         raise InputError(f"got {len(seen.pictures)} pictures to repair from, expected at least {LEAST}. Give more.")
     order = [path for path in seen.order if path in changed]
-    turns = {path: range(turn % TURNS, len(seen.pictures), TURNS) for turn, path in enumerate(order)}
     heads = [path for path in order if path in seen.heads]
-    fitted, pooled = [], dict.fromkeys(number for path in heads for number in turns[path])
-    with Progress(len(order) + bool(heads), "repair", "layers") as bar:
-        way = Way(model, model.look, lambda number: model.scale(seen.pictures[number]).pixels, len(seen.pictures))
-        for path in order[:len(order) - len(heads)]:
-            fitted.append(repair_layer(model, path, seen, kept, way, turns[path]))
-            bar.update(1, path)
-        for number in pooled:
-            batch = model.scale(seen.pictures[number])
-            pooled[number] = half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
-        bar.update(bool(heads), "pooling")
-        way = Way(model, model.judge, lambda number: pooled[number].astype(np.float32))
-        for path in heads:
-            fitted.append(repair_layer(model, path, seen, kept, way, turns[path]))
-            bar.update(1, path)
-    return fitted
+
+    def pixels(number):
+        return model.scale(seen.pictures[number]).pixels
+
+    def pooled(number):
+        batch = model.scale(seen.pictures[number])
+        return half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
+
+    with Progress(len(order), "repair", "layers") as bar:
+        def fitted(paths, way):
+            for path in paths:
+                yield repair_layer(model, path, seen, kept, way)
+                bar.update(1, path)
+        rows = [*fitted(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.pictures)))]
+        return rows + [*fitted(heads, Way(model, model.judge, functools.cache(pooled) if len(heads) > 1 else pooled))]
 
 
 class Way:
@@ -80,7 +79,7 @@ class Way:
     What a layer reads is kept where that is little for all pictures; if all that a later one reads comes from it, they start there.
 
     Args:
-        model; through: see ``observation.Reader``. given: number -> what goes in of a picture.
+        model; through: see ``observation.Reader``. given: number -> what goes in of a picture, of any precision.
         count: of pictures, which are 0, 1, ...; None: nothing is kept.
     """
 
@@ -101,27 +100,21 @@ class Way:
     def reading(self, path, calls):
         """The same without keeping it."""
         if self.start is not None:
-            reader, first = Reader(self.model, path, calls, self.through, self.start), self.given(0)
+            reader, first = Reader(self.model, path, calls, self.through, self.start), self.given(0).astype(np.float32, copy=False)
             if reader.starts_there(first.shape, self.held[0].shape):
                 return lambda number: reader(first, self.held[number].astype(np.float32))
         reader = Reader(self.model, path, calls, self.through)
-        return lambda number: reader(self.given(number))
+        return lambda number: reader(self.given(number).astype(np.float32, copy=False))
 
 
-def repair_layer(model, path, seen, kept, way, numbers):
-    """Fit one layer from the pictures of these numbers; see ``repair``."""
+def repair_layer(model, path, seen, kept, way):
+    """Fit one layer; see ``repair``."""
     first, layers = fitted_part(model.get_layer(path))
     outputs, inputs = len(layers[-1].weight), layers[0].weight[0].size
     channels = kept.get(path, slice(None))
     bias_only = inputs > WIDEST or getattr(layers[0], "groups", 1) > 1
-    read = way.to(f"{path}.{first}" if first else path, len(seen.points[path][0]))
-    learnt, held_back = [], []
-    for turn, number in enumerate(numbers):
-        rows = held_back if turn % HELD_BACK == HELD_BACK - 1 else learnt
-        for x, points, y in zip(read(number), seen.points[path][number], seen.answers[path][number]):
-            x = at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)
-            rows.append((x.astype(np.float32), y[:, channels].astype(np.float32)))
-    learnt, held_back = (Samples(*joined(rows), path in seen.rectified) for rows in (learnt, held_back))
+    learnt, held_back = sampled(path, f"{path}.{first}" if first else path, seen, channels, way, outputs if bias_only else inputs,
+                                lambda x, points: at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points))
     if bias_only:                                           # the map from what the layer gives to what it shall, and no other slope
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
     else:
@@ -139,15 +132,22 @@ def repair_layer(model, path, seen, kept, way, numbers):
     return row
 
 
-def joined(rows):
-    """A list of (x, y), emptied -> x and y of all rows; a part is let go when it is copied, so that they are not in memory twice."""
-    x, y = (np.empty((sum(len(row[side]) for row in rows), rows[0][side].shape[1]), np.float32) for side in range(2))
-    end = len(x)
-    while rows:
-        some_x, some_y = rows.pop()
-        x[end - len(some_x):end], y[end - len(some_x):end] = some_x, some_y
-        end -= len(some_x)
-    return x, y
+def sampled(path, reader, seen, channels, way, width, taken):
+    """Two ``Samples``, to learn from and to hold back: x, ``taken`` (P, width) of what the layer at the path ``reader`` reads and of
+    points; y, the original's answers there. Filled in place, picture by picture, so that they are not in memory twice."""
+    read, samples = way.to(reader, len(seen.points[path][0])), []
+    pictures = range(len(seen.pictures))
+    for numbers in ([one for one in pictures if (one % HELD_BACK == HELD_BACK - 1) == back] for back in (False, True)):
+        answers = [rows for one in numbers for rows in seen.answers[path][one]]
+        x = np.empty((sum(map(len, answers)), width), np.float32)
+        y = np.concatenate([rows[:, channels] for rows in answers], dtype=np.float32)
+        end = 0
+        for one in numbers:
+            for maps, points in zip(read(one), seen.points[path][one]):
+                start, end = end, end + len(points[0])
+                x[start:end] = taken(maps, points)
+        samples.append(Samples(x, y, path in seen.rectified))
+    return samples
 
 
 def fitted_part(place):

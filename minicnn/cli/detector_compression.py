@@ -229,10 +229,10 @@ def layer_rows(before, after, step, layers, backend, rates):
             layer = by_path[path]
             split = layer.split
             error = split.error(layer.chosen.ranks) if layer.chosen.ranks else 0.0
-            row.update(reason=layer.reason, error=error, out_values=split.out_values.tolist())
+            row.update(reason=layer.reason, error=error, pixels=split.pixels,
+                       **{name: getattr(split, name).tolist() for name in ("into_values", "out_values") if hasattr(split, name)})
             if split.tucker:
-                row.update(into_values=split.into_values.tolist(),
-                           break_even=break_even(split.layer, (1, split.channels[0], *old["inputs"][0][1:]), backend, rates))
+                row["break_even"] = break_even(split.layer, (1, split.channels[0], *old["inputs"][0][1:]), backend, rates)
         rows.append(row)
     return rows
 
@@ -261,7 +261,8 @@ def both(original, model, picture):
 def how(row):
     """A word on what became of a layer."""
     if row["ranks"]:
-        return f"{'SVD' if 'into_values' not in row else 'Tucker'} {' '.join(map(str, row['ranks'][:1 + ('into_values' in row)]))}"
+        ranks = row["ranks"]
+        return f"pixels {ranks[0]}" if row["pixels"] > 1 else "Tucker {} {}".format(*ranks) if "into_values" in row else f"SVD {ranks[0]}"
     return f"{row['weight'][0] - row['removed']} of {row['weight'][0]}" if row["removed"] else "whole"
 
 

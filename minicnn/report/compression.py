@@ -92,6 +92,8 @@ def layers_table(rows):
 def what(row):
     """What became of a layer, in words."""
     if row["ranks"]:
+        if row["pixels"] > 1:
+            return f"{row['pixels']} pixels of a map mixed to {row['ranks'][0]}"
         return f"Tucker, ranks {row['ranks'][0]} and {row['ranks'][1]}" if "into_values" in row else f"SVD, rank {row['ranks'][1]}"
     if row["removed"]:
         return f"{row['weight'][0] - row['removed']} of {row['weight'][0]} filters"
@@ -102,11 +104,12 @@ def values_charts(rows):
     """A chart of each layer that could be split: both sides' tails over the rank."""
     parts = []
     for row in rows:
-        if "out_values" not in row:
+        if "pixels" not in row:
             continue
-        series = []
-        for name, color, values, rank in (("input", COLORS[0], row.get("into_values"), row["ranks"] and row["ranks"][0]),
-                                          ("output", COLORS[1], row["out_values"], row["ranks"] and row["ranks"][1])):
+        series, into = [], "pixels" if row["pixels"] > 1 else "input"
+        for name, color, key, rank in ((into, COLORS[0], "into_values", row["ranks"] and row["ranks"][0]),
+                                       ("output", COLORS[1], "out_values", row["ranks"] and row["ranks"][1])):
+            values = row.get(key)
             if values:
                 lost = tails(values)
                 some = sorted({0, len(values), *range(0, len(values), max(1, len(values) // CURVE_POINTS)), *([rank] if rank else [])})

@@ -12,7 +12,7 @@ from minicnn.compression.budget import Offer, choose, descent, hull, offers, pre
 from minicnn.compression.ledger import ledger
 from minicnn.compression.splitting import Split
 from minicnn.errors import InputError
-from minicnn.layers import Conv2d, Flatten, Linear
+from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
 from minicnn.models.chain import Chain
 
 
@@ -23,14 +23,19 @@ def network():
 
 
 @pytest.mark.parametrize("path, ranks", [("a", (8, 16)), ("b", (16, 16)), ("c", (24, 24))])
-def test_sizes_are_what_the_ledger_then_counts(path, ranks):
+def test_sizes_are_what_the_ledger_then_counts(path, ranks, pixels=1):
     model = network()
     before = {row["path"]: row for row in ledger(model, model.input_shape)["layers"]}
-    split = Split(model.get_layer(path))
+    split = Split(model.get_layer(path), pixels=pixels)
     expected = sizes(split, before[path], ranks)
     model.replace_layer(path, split.layers(ranks))
     parts = [row for row in ledger(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
     assert (sum(row["parameters"] for row in parts), sum(row["macs"] for row in parts)) == expected
+
+
+def test_sizes_of_mixed_pixels():
+    test_sizes_are_what_the_ledger_then_counts("c", (7, 7), 36)
+    assert descent(Split(network().get_layer("c"), pixels=36)) == [(rank, rank) for rank in range(35, 0, -1)]
 
 
 @pytest.mark.parametrize("path", ["a", "b", "c"])
@@ -74,6 +79,14 @@ def test_linear_layers_are_priced_by_rows():
     whole, one = priced(Split(Linear(64, 64, rng=generator())), row, [(16, 16)], 300, "numpy", {**RATES, "steps": 0})
     assert one.milliseconds == pytest.approx(whole.milliseconds / 2)
     assert one.parameters == 2 * 64 * 16 + 64 and one.macs == 300 * 2 * 64 * 16
+
+
+def test_mixed_pixels_are_priced_map_by_map():
+    layer, free = Linear(24 * 36, 40, rng=generator()), {**RATES, "steps": 0}
+    whole, (mixed,) = predicted(layer, {"inputs": [[24 * 36]]}, [(9, 9)], 300, "numpy", free, 36)
+    parts = [predicted(part, {"inputs": [[size]]}, [], 300, "numpy", free)[0]
+             for part, size in ((BlockLinear(36, 9), 24 * 36), (Linear(24 * 9, 40), 24 * 9))]
+    assert mixed == pytest.approx(sum(parts)) and parts[1] == pytest.approx(whole / 4)
 
 
 def random_offers(rng, count=6):

@@ -95,7 +95,7 @@ def test_targets_are_met_and_hardly_more(kind, key, share, watched):
     if kind == "storage":
         assert after["convolution_parameters"] <= share * before["convolution_parameters"]
     ranks = surgery.ranks()
-    assert ranks and all(rank % 8 == 0 for one in ranks.values() for rank in one)
+    assert ranks and all(rank % 8 == 0 or path == HEADS[0] for path, one in ranks.items() for rank in one)      # that one mixes pixels
     for layer in surgery.layers:
         assert bool(layer.chosen.ranks) == (not layer.reason)
         here = model.get_layer(layer.path)

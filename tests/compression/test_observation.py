@@ -69,7 +69,10 @@ def test_inputs_are_counted_channel_by_channel(seen):
     inputs = seen.inputs["backbone.3"]
     assert inputs.count == 4 * observation.POINTS and inputs.mean.shape == (8,) and inputs.covariance().shape == (8, 8)
     assert (np.linalg.eigvalsh(inputs.covariance()) > -1e-9).all()
-    assert seen.inputs[HEADS[0]].mean.shape == (144,) and np.ndim(seen.inputs[HEADS[0]].products) == 0
+    pooled, vectors = (seen.inputs[path] for path in HEADS[:2])
+    assert pooled.mean.shape == (144,) and not pooled.by_channel and np.ndim(vectors.products) == 0
+    pixels = len(pooled.products)
+    assert 144 % pixels == 0 and pixels > 1 and (np.linalg.eigvalsh(pooled.covariance()) > -1e-9).all()
 
 
 def test_one_seed_one_observation(model):

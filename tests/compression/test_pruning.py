@@ -333,7 +333,7 @@ def test_others_stand_in_for_what_depends_on_them(reader):
     rows = rng.standard_normal((500, 6)) + 2
     rows[:, 4], rows[:, 1] = 3 * rows[:, 0] - rows[:, 2] + 1, 5
     inputs = Inputs()
-    inputs.add(rows, True)
+    inputs.add(rows, 6)
     x = rows.astype(np.float32).reshape(-1, 6, *(1, 1) * (reader.weight.ndim == 4))
     before = reader(x)
     assert lost_share(reader, [1, 4], inputs) < 1e-4 < 0.01 < lost_share(reader, [3], inputs)

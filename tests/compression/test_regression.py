@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from minicnn.compression.regression import Samples, fit, fit_best, reduce_rank, ridge
+from minicnn.compression.regression import Samples, fit, fit_best, reduce_rank
 
 
 def generator(seed=0):
@@ -22,7 +22,7 @@ def samples(count=200, inputs=6, outputs=4, noise=0.1, seed=0, rectified=False):
 
 def fitted(some, weight, strength, guide=None):
     covariance = some.covariance()
-    return fit(some, covariance, ridge(covariance, strength), weight, guide or (weight, np.zeros(len(weight))))
+    return fit(some, covariance, strength, weight, guide or (weight, np.zeros(len(weight))))
 
 
 def loss(some, weight, bias):

@@ -23,7 +23,7 @@ def record(layer, count=20, correlated=True, seed=1):
         x = (np.einsum("ij,njhw->nihw", mix, rng.standard_normal((count, channels, 9, 9))) + 1).astype(np.float32)
         rows, y = np.moveaxis(x, 1, -1).reshape(-1, channels), np.moveaxis(layer(x), 1, -1).reshape(-1, len(layer.weight))
     inputs = Inputs()
-    inputs.add(rows, layer.weight.ndim == 4)
+    inputs.add(rows, channels if layer.weight.ndim == 4 else 1)
     return x, inputs, y
 
 
@@ -39,6 +39,33 @@ def test_at_full_ranks_it_computes_the_same(layer, recorded):
     expected, found = layer(x), split.layers((12, 10) if split.tucker else (10, 10))(x)
     assert split.error((12, 10)) <= 1e-9
     assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def smooth_maps(count=400, channels=6, seed=7):
+    """Flattened maps (N, C 16), of which neighbours are alike."""
+    rng = generator(seed)
+    waves = np.cos(np.pi * np.outer(np.arange(4) + 0.5, np.arange(4)) / 4) * [1, 0.5, 0.1, 0.02]
+    maps = np.einsum("ncab,ya,xb->ncyx", rng.standard_normal((count, channels, 4, 4)), waves, waves) + 0.5
+    return maps.reshape(count, -1).astype(np.float32)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_pixels(bias):
+    """At all of them the same is computed; at fewer what smooth maps lose is little, foretold, and nothing of the mean."""
+    layer, x = Linear(6 * 16, 10, bias, rng=generator(8)), smooth_maps()
+    y, inputs = layer(x), Inputs()
+    inputs.add(x, 16)
+    assert not inputs.by_channel and inputs.of(np.arange(16)).products is inputs.products
+    for split in (Split(layer, pixels=16), Split(layer, inputs, y, 16)):
+        assert split.error((16, 16)) <= 1e-9 and split.channels == (16, 10)
+        assert_allclose(split.layers((16, 16))(x), y, atol=1e-5 * np.abs(y).max())
+    found = split.layers((6, 6))
+    assert [one.weight.shape for _, one in found.children()] == [(6, 16), (10, 36)]
+    lost = ((found(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    assert 1e-4 < lost < 2 * split.error((6, 6)) < 0.1
+    assert_allclose(found(x).mean(axis=0), y.mean(axis=0), atol=1e-5)
+    by_weights = ((Split(layer, pixels=16).layers((6, 6))(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    assert lost < 0.5 * by_weights
 
 
 def test_without_a_record_it_is_hosvd():
@@ -90,7 +117,7 @@ def test_channels_that_never_vary_do_no_harm():
     x, _, _ = record(layer)
     x[:, 3] = 0
     inputs = Inputs()
-    inputs.add(np.moveaxis(x, 1, -1).reshape(-1, 12), True)
+    inputs.add(np.moveaxis(x, 1, -1).reshape(-1, 12), 12)
     y = layer(x)
     split = Split(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
     assert np.isfinite(split.layers((11, 10))(x)).all()
