@@ -79,6 +79,13 @@ def pair(ours, torchs):
     return ours, torchs
 
 
+class TorchBlockLinear(torch.nn.Linear):
+    """What ``layers.BlockLinear`` says it is."""
+
+    def forward(self, x):
+        return super().forward(x.unflatten(1, (-1, self.in_features))).flatten(1)
+
+
 def lenet():
     rng, nn = np.random.default_rng(0), torch.nn
     return pair(
@@ -87,13 +94,14 @@ def lenet():
                 layers.Conv2d(1, 6, 5, padding=2, rng=rng), layers.BatchNorm2d(6), layers.ReLU(), layers.MaxPool2d(2),
                 layers.Conv2d(6, 16, 5, rng=rng), layers.Hardswish(), layers.AvgPool2d(2)]),
             "classifier": layers.Sequential([
-                layers.Flatten(), layers.Linear(400, 84, rng=rng), layers.Sigmoid(), layers.Linear(84, 10, rng=rng)])}),
+                layers.Flatten(), layers.BlockLinear(25, 9, rng=rng), layers.Linear(144, 84, rng=rng), layers.Sigmoid(),
+                layers.Linear(84, 10, rng=rng)])}),
         nn.Sequential(OrderedDict({
             "features": nn.Sequential(
                 nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
                 nn.Conv2d(6, 16, 5), nn.Hardswish(), nn.AvgPool2d(2)),
             "classifier": nn.Sequential(
-                nn.Flatten(), nn.Linear(400, 84), nn.Sigmoid(), nn.Linear(84, 10))})))
+                nn.Flatten(), TorchBlockLinear(25, 9, bias=False), nn.Linear(144, 84), nn.Sigmoid(), nn.Linear(84, 10))})))
 
 
 def test_lenet_trained_beside_torch():
