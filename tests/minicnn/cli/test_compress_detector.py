@@ -74,6 +74,17 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
     assert " split " in told and "repaired from 12 pictures" in told
 
 
+@pytest.mark.parametrize("method", ["hybrid", "statistics"])
+def test_the_original_keeps_its_numbers(run, scenes, net, here, monkeypatch, method):
+    """It shares its arrays with the one that is made smaller."""
+    twins, twin = [], detector_compression.twin
+    monkeypatch.setattr(detector_compression, "twin", lambda model: twins.append(twin(model)) or twins[-1])
+    assert squeeze(run, "--method", method, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8)[0] == 0
+    (original,), (arrays, _) = twins, read_archive("net.npz")
+    for name, array in original.named_arrays():
+        assert_array_equal(array, arrays[name])
+
+
 def test_the_tables_fit_a_terminal_and_the_page_has_all(run, scenes, net, here):
     status, out, _ = run("compress", net, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8, "--out", "small.npz",
                          "--validation", "test", "--report", "page")
