@@ -41,8 +41,8 @@ def write_report(folder, document, pictures):
     ]
     if any("out_values" in row for row in document["layers"]):
         body += ["<h2>Singular values</h2>",
-                 "<p>The share of the squared output that is lost if only the first so many directions of the input (or of the output) "
-                 "stay. The dot is where it was cut.</p>",
+                 "<p>The share of the squared output that is lost if only the first so many directions of the input (or its pixels, or "
+                 "the output) stay. The dot is where it was cut.</p>",
                  f"<p>{key_line([(COLORS[0], '●', 'input'), (COLORS[1], '●', 'output')])}</p>", values_charts(document["layers"])]
     if document["repair"]:
         body += ["<h2>Repair</h2>",
