@@ -87,7 +87,7 @@ def descent(split):
 def sizes(split, row, ranks, times=1):
     """(parameters, macs) of the layer at these ranks, as the ledger counts them."""
     (c, o), (r_in, r_out) = split.channels, ranks
-    bias = 0 if split.layer.bias is None else o
+    bias = 0 if split.layer.bias is None and split.inputs is None else o        # with a record the mean of what is lost becomes one
     if split.pixels > 1:
         maps, rank = split.layer.weight.shape[1] // c, min(ranks)
         return c * rank + maps * rank * o + bias, row["macs"] // (c * o) * rank * (c + o)
