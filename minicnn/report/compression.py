@@ -39,7 +39,7 @@ def write_report(folder, document, pictures):
         "lose.</p>",
         layers_table(document["layers"]),
     ]
-    if any("out_values" in row for row in document["layers"]):
+    if any("pixels" in row for row in document["layers"]):
         body += ["<h2>Singular values</h2>",
                  "<p>The share of the squared output that is lost if only the first so many directions of the input (or its pixels, or "
                  "the output) stay. The dot is where it was cut.</p>",

@@ -10,6 +10,7 @@ from watched import RATES, generator
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer, choose, descent, hull, offers, predicted, priced, sizes
 from minicnn.compression.ledger import ledger
+from minicnn.compression.observation import Inputs
 from minicnn.compression.splitting import Split
 from minicnn.errors import InputError
 from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
@@ -31,6 +32,14 @@ def test_sizes_are_what_the_ledger_then_counts(path, ranks, pixels=1):
     model.replace_layer(path, split.layers(ranks))
     parts = [row for row in ledger(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
     assert (sum(row["parameters"] for row in parts), sum(row["macs"] for row in parts)) == expected
+
+
+def test_with_a_record_sizes_count_the_bias_that_it_gives():
+    model, inputs = network(), Inputs()
+    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == "b")
+    inputs.add(generator(1).standard_normal((50, 32)), 32)
+    split = Split(model.get_layer("b"), inputs, generator(2).standard_normal((50, 24)))
+    assert sizes(split, row, (16, 16))[0] == sum(array.size for _, array in split.layers((16, 16)).named_parameters()) == 16 * 56 + 24
 
 
 def test_sizes_of_mixed_pixels():

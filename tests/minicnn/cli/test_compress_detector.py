@@ -96,6 +96,12 @@ def test_the_tables_fit_a_terminal_and_the_page_has_all(run, scenes, net, here):
     assert text.count("<figcaption>before: ") == text.count("<figcaption>after: ") == 4 and text.count("<image ") == 8
 
 
+def test_the_page_has_a_chart_where_only_pixels_are_mixed(run, scenes, net, here):
+    assert run("compress", net, "--layers", "*fc6", "--target-parameters", 0.9, "--out", "small.npz", "--report", "page")[0] == 0
+    page = (here / "page" / "report.html").read_text()
+    assert page.count("9 pixels of a map mixed to") == 2 and "<h2>Singular values</h2>" in page       # in the table, under the chart
+
+
 def test_without_data_nothing_is_repaired_and_it_says_so(run, net, here):
     status, document, err = squeeze(run, "--method", "tucker", "--ranks", "energy:0.9", "--layers", "backbone.[36]")
     assert status == 0 and "no --data, so ranks are chosen by the weights alone, and nothing is repaired" in err
