@@ -34,7 +34,7 @@ HELD = 2**27                # numbers of what a layer reads that are kept, at mo
 LEAST = 10                  # pictures
 
 
-def repair(model, seen, kept, changed):
+def repair(model, seen, kept, changed, rows=(), on_layer=None):
     """Fit the layers that surgery changed, in place.
 
     Others keep their weights (ours): fitted to proposals that are mostly background, the layers that score them would answer like it.
@@ -44,6 +44,8 @@ def repair(model, seen, kept, changed):
         seen: the original's ``observation.Observation``.
         kept: {path: the output channels that pruning left}, of layers that lost some.
         changed: paths of the layers that were split, or read channels of which some went.
+        rows: what was returned of the layers that are fitted already, to go on from there; with the same bytes in the end.
+        on_layer: called with all rows after each layer; or None.
 
     Returns:
         list of {"path", "strength": the ridge's, None where the bias alone was fitted, or nothing, "before", "after": the mean square of
@@ -64,13 +66,22 @@ def repair(model, seen, kept, changed):
         batch = model.scale(seen.pictures[number])
         return half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
 
+    rows = list(rows)
+    done = {row["path"] for row in rows}
+
+    def fit(paths, way):
+        for path in paths:
+            if path in done:
+                way.to(fitted_part(model, path)[0], calls_of(seen, path))       # what it keeps for the layers behind it
+            else:
+                rows.append(repair_layer(model, path, seen, kept, way))
+                if on_layer:
+                    on_layer(rows)
+            bar.update(1, path)
     with Progress(len(order), "repair", "layers") as bar:
-        def fitted(paths, way):
-            for path in paths:
-                yield repair_layer(model, path, seen, kept, way)
-                bar.update(1, path)
-        rows = [*fitted(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.pictures)))]
-        return rows + [*fitted(heads, Way(model, model.judge, functools.cache(pooled) if len(heads) > 1 else pooled))]
+        fit(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.pictures)))
+        fit(heads, Way(model, model.judge, functools.cache(pooled) if len(heads) > 1 else pooled))
+    return rows
 
 
 class Way:
@@ -109,11 +120,11 @@ class Way:
 
 def repair_layer(model, path, seen, kept, way):
     """Fit one layer; see ``repair``."""
-    first, layers = fitted_part(model.get_layer(path))
+    reader, layers = fitted_part(model, path)
     outputs, inputs = len(layers[-1].weight), layers[0].weight[0].size
     channels = kept.get(path, slice(None))
     bias_only = inputs > WIDEST or getattr(layers[0], "groups", 1) > 1
-    learnt, held_back = sampled(path, f"{path}.{first}" if first else path, seen, channels, way, outputs if bias_only else inputs,
+    learnt, held_back = sampled(path, reader, seen, channels, way, outputs if bias_only else inputs,
                                 lambda x, points: at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points))
     if bias_only:                                           # the map from what the layer gives to what it shall, and no other slope
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
@@ -135,7 +146,7 @@ def repair_layer(model, path, seen, kept, way):
 def sampled(path, reader, seen, channels, way, width, taken):
     """Two ``Samples``, to learn from and to hold back: x, ``taken`` (P, width) of what the layer at the path ``reader`` reads and of
     points; y, the original's answers there. Filled in place, picture by picture, so that they are not in memory twice."""
-    read, samples = way.to(reader, len(seen.points[path][0])), []
+    read, samples = way.to(reader, calls_of(seen, path)), []
     pictures = range(len(seen.pictures))
     for numbers in ([one for one in pictures if (one % HELD_BACK == HELD_BACK - 1) == back] for back in (False, True)):
         answers = [rows for one in numbers for rows in seen.answers[path][one]]
@@ -150,12 +161,18 @@ def sampled(path, reader, seen, channels, way, width, taken):
     return samples
 
 
-def fitted_part(place):
-    """(the first layer's name in the Sequential that stands in a layer's place, or ""; the layers) of what is fitted there."""
+def calls_of(seen, path):
+    """How often a layer is called on a picture."""
+    return len(seen.points[path][0])
+
+
+def fitted_part(model, path):
+    """(path of the first, layers) of what is fitted at a layer's path: all but the first of a Sequential that stands in its place."""
+    place = model.get_layer(path)
     if isinstance(place, Sequential):
-        (name, layer), *rest = place.children()[1:]
-        return name, [layer, *(layer for _, layer in rest)]
-    return "", [place]
+        names, layers = zip(*place.children()[1:])
+        return f"{path}.{names[0]}", list(layers)
+    return path, [place]
 
 
 def matrix(layers):

@@ -1,11 +1,13 @@
 """Make a network smaller.
 
-A classifier: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met. After each round a checkpoint is
-written beside the output; it is removed when the output is written. Accuracies of the rounds are of the validation pictures; the test
-pictures are only looked at before and after.
+A classifier: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met. Accuracies of the rounds are of
+the validation pictures; the test pictures are only looked at before and after.
 
 A detector: prune low-dimensional convolutions, split the others and the linear layers in two or three, and fit what is left to what the
 network did on unlabelled pictures; 'minicnn finetune' goes on from there.
+
+After each round, and after each layer that is fitted, a checkpoint is written beside the output; it is removed when the output is
+written.
 """
 
 import argparse
@@ -15,7 +17,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import minicnn
-from minicnn.archive import describe, read_archive, restore, write_archive
 from minicnn.cli import detector_compression
 from minicnn.cli.detector_training import ANNOTATED_HELP
 from minicnn.cli.output import (
@@ -31,9 +32,11 @@ from minicnn.cli.output import (
     load_network,
     percent,
     provenance,
+    read_checkpoint,
     recipe,
     source_file,
     table,
+    write_checkpoint,
 )
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.ledger import ledger
@@ -49,7 +52,7 @@ EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --ou
 COMPENSATION = 1000     # pictures over which the means of removed channels are taken
 EPOCHS = 4              # of fine-tuning in each round
 CLASSIFIERS_DATA = "digits"
-CLASSIFIERS = {"like": None, "compensate": True, "resume": False}           # options of one kind of network alone, and their defaults
+CLASSIFIERS = {"like": None, "compensate": True}           # options of one kind of network alone, and their defaults
 DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": "output", "validation": None,
              "ranks": None, "target_time": None}
 
@@ -83,6 +86,7 @@ def add_arguments(verb):
     verb.add_argument("--minimum", type=at_least(1, int), metavar="N",
                       help=f"filters that a layer keeps at least (default: {Options().minimum})")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
+    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
     verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
     add_json(verb)
 
@@ -91,8 +95,6 @@ def add_arguments(verb):
                              help="remove as many filters of each layer and round as were removed from this network")
     classifiers.add_argument("--compensate", action=argparse.BooleanOptionalAction,
                              help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
-    classifiers.add_argument("--resume", action="store_true", default=None,
-                             help="go on from the checkpoint that an interrupted run left")
     add_recipe(classifiers, Recipe, prefix="finetune-", epochs=EPOCHS)
 
     detectors = verb.add_argument_group("of detectors")
@@ -148,7 +150,7 @@ def run(args):
 
     def keep(model, rounds):
         print_state(f"round {len(rounds)}", rounds[-1])
-        write_archive(checkpoint, dict(model.named_arrays()), {**describe(model), "compression": settings, "rounds": rounds})
+        write_checkpoint(checkpoint, model, settings, rounds)
 
     rounds = compress(model, target, options, seed=args.seed, images=images[:COMPENSATION], finetune=finetune, evaluate=validate,
                       counts=counts, rounds=rounds, on_round=keep)
@@ -218,15 +220,6 @@ def read_counts(file, model):
             raise InputError(f"got {file}, from which {total} filters of {path} were removed, expected fewer than the "
                              f"{channels.get(path, 0)} of the network to compress. Give one of the same form to --like.")
     return counts
-
-
-def read_checkpoint(path, settings):
-    """The model and the rounds of an interrupted run with the same settings."""
-    arrays, description = read_archive(path)
-    if description.get("compression") != settings:
-        raise InputError(f"got the checkpoint {path} of another compression, expected one with these options. Give the same "
-                         "options, or leave out --resume to begin anew.")
-    return restore(arrays, description), description["rounds"]
 
 
 def measure(model, test):

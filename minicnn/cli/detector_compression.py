@@ -13,9 +13,20 @@ import minicnn
 from minicnn.cli.bench import fitted
 from minicnn.cli.detector_evaluation import look_at, points
 from minicnn.cli.detector_training import data_split, tell_problems
-from minicnn.cli.output import check_outputs, emit, percent, provenance, report, source_file, table
+from minicnn.cli.output import (
+    check_outputs,
+    checkpoint_path,
+    emit,
+    percent,
+    provenance,
+    read_checkpoint,
+    report,
+    source_file,
+    table,
+    write_checkpoint,
+)
 from minicnn.compression.budget import predicted
-from minicnn.compression.hybrid import COSTS, Options, Rule, decompose
+from minicnn.compression.hybrid import COSTS, Options, Rule, Surgery, decompose
 from minicnn.compression.ledger import ledger, matrices, times
 from minicnn.compression.observation import observe
 from minicnn.compression.pruning import readers
@@ -30,6 +41,7 @@ from minicnn.fast.timing import break_even, engine, machine_rates
 from minicnn.files import make_folder
 from minicnn.progress import Progress
 from minicnn.report.compression import write_report
+from minicnn.training import jsonable
 
 SPLITTING = ("hybrid", "tucker")
 OBSERVED = 100          # pictures that errors are told by where nothing is repaired
@@ -45,7 +57,13 @@ def run(args, model):
     """Compress a detector, save it, say so."""
     check_outputs(args, args.out)
     method, rng = args.method or SPLITTING[0], np.random.default_rng(args.seed)
-    rule, options = read_rule(args, method, model), read_options(args, method)
+    rule, options, checkpoint = read_rule(args, method, model), read_options(args, method), checkpoint_path(args.out)
+    settings = jsonable({"source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(), **{
+        name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "data", "split", "repair", "errors")}})
+    resumed = None
+    if args.resume and Path(checkpoint).exists():
+        resumed = read_checkpoint(checkpoint, settings)
+        print(f"resuming after repair of {len(resumed[1]['repair'])} layers from {checkpoint}", file=sys.stderr)
     pictures, problems = read_pictures(args, rng)
     validation = load_annotated(args.data, args.validation, model.record["class_names"]) if args.validation else None
     if args.report:
@@ -54,26 +72,33 @@ def run(args, model):
     backend = engine(None)
     rates, clock = machine_rates(backend), Clock()
     original, before = twin(model), sizes(model, backend, rates)
-    seen, layers, mended = None, [], []
+    seen = None
     if pictures:
         with clock("looking at pictures"):
             seen = observe(original, pictures, matrices(original), rng)
-    with clock("surgery"):
-        if method in SPLITTING:
-            surgery = decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend,
-                                rates=rates)
-            removed, kept, layers = surgery.removed, surgery.kept, surgery.layers
-        else:
-            removed, kept = prune(args, model, rule, method)
-    step = {"method": method, "removed": {path: numbers.tolist() for path, numbers in removed.items()},
-            "split": {layer.path: list(map(int, layer.chosen.ranks)) for layer in layers if layer.chosen.ranks},
-            "repaired_from": len(pictures) if args.repair != 0 else 0}
+    if resumed:
+        model, state = resumed
+    else:
+        with clock("surgery"):
+            if method in SPLITTING:
+                surgery = decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend,
+                                    rates=rates)
+            else:
+                surgery = Surgery(*prune(args, model, rule, method), [])
+            state = {"surgery": plain(surgery, method, len(pictures) if args.repair != 0 else 0), "repair": [],
+                     "kept": {path: numbers.tolist() for path, numbers in surgery.kept.items()},
+                     "splits": split_facts(surgery.layers, before, backend, rates)}
+        del surgery                                     # its singular vectors need not be there while layers are fitted
+    step = state["surgery"]
     if step["repaired_from"]:
         with clock("repair"):
-            mended = repair(model, seen, kept, {*step["split"], *readers(original, removed)})
+            state["repair"] = repair(
+                model, seen, {path: np.array(numbers) for path, numbers in state["kept"].items()},
+                {*step["split"], *readers(original, step["removed"])}, state["repair"],
+                lambda rows: write_checkpoint(checkpoint, model, settings, {**state, "repair": rows}))
     after = sizes(model, backend, rates)
-    document = {"file": args.out, "architecture": model.architecture, "source": source_file(args.file), "surgery": step,
-                "layers": layer_rows(before, after, step, layers, backend, rates), "repair": mended, "before": totals(before),
+    document = {"file": args.out, "architecture": model.architecture, "source": settings["source"], "surgery": step,
+                "layers": layer_rows(before, after, step, state["splits"]), "repair": state["repair"], "before": totals(before),
                 "after": totals(after), "backend": backend}
     with clock("measuring"):
         for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
@@ -91,6 +116,7 @@ def run(args, model):
         mAP={name: document[name].get("mAP") for name in ("before", "after")}, before=original.record["provenance"])
     model.record["measured"] = {}
     minicnn.save(args.out, model)
+    Path(checkpoint).unlink(missing_ok=True)
     text = summary(document)
     if args.report:
         shown = [as_picture(one.path) for one in validation.pictures[:SHOWN]] if validation else pictures[:SHOWN]
@@ -220,25 +246,36 @@ def totals(found):
     return {key: value for key, value in found.items() if key != "layers"}
 
 
-def layer_rows(before, after, step, layers, backend, rates):
-    """What became of each layer, as plain numbers."""
-    by_path = {layer.path: layer for layer in layers}
+def plain(surgery, method, repaired_from):
+    """What a file's history says of a ``Surgery``."""
+    return {"method": method, "removed": {path: numbers.tolist() for path, numbers in surgery.removed.items()},
+            "split": {path: list(map(int, ranks)) for path, ranks in surgery.ranks().items()}, "repaired_from": repaired_from}
+
+
+def split_facts(layers, before, backend, rates):
+    """{path: what led to a layer's split, or to none}, as plain numbers."""
+    inputs, facts = {row["path"]: row["inputs"][0] for row in before["layers"]}, {}
+    for layer in layers:
+        split = layer.split
+        facts[layer.path] = {
+            "reason": layer.reason, "error": float(split.error(layer.chosen.ranks)) if layer.chosen.ranks else 0.0, "pixels": split.pixels,
+            **{name: getattr(split, name).tolist() for name in ("into_values", "out_values") if hasattr(split, name)}}
+        if split.tucker:
+            shape = (1, split.channels[0], *inputs[layer.path][1:])
+            facts[layer.path]["break_even"] = break_even(split.layer, shape, backend, rates)
+    return facts
+
+
+def layer_rows(before, after, step, splits):
+    """What became of each layer, as plain numbers; splits: see ``split_facts``."""
     rows = []
     for old in before["layers"]:
         path = old["path"]
         new = [row for row in after["layers"] if row["path"] == path or row["path"].startswith(f"{path}.")]
-        row = {"path": path, "kind": old["kind"], "weight": old["weight"], "ranks": step["split"].get(path),
-               "removed": len(step["removed"].get(path, ())), "reason": "",
-               **{key: [old[key], sum(one[key] for one in new)] for key in ("parameters", "macs", "milliseconds")}}
-        if path in by_path:
-            layer = by_path[path]
-            split = layer.split
-            error = split.error(layer.chosen.ranks) if layer.chosen.ranks else 0.0
-            row.update(reason=layer.reason, error=error, pixels=split.pixels,
-                       **{name: getattr(split, name).tolist() for name in ("into_values", "out_values") if hasattr(split, name)})
-            if split.tucker:
-                row["break_even"] = break_even(split.layer, (1, split.channels[0], *old["inputs"][0][1:]), backend, rates)
-        rows.append(row)
+        rows.append({"path": path, "kind": old["kind"], "weight": old["weight"], "ranks": step["split"].get(path),
+                     "removed": len(step["removed"].get(path, ())), "reason": "",
+                     **{key: [old[key], sum(one[key] for one in new)] for key in ("parameters", "macs", "milliseconds")},
+                     **splits.get(path, {})})
     return rows
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
+from minicnn.archive import describe, read_archive, restore, write_archive
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, sha256
 from minicnn.functional.kernels import use
@@ -200,3 +201,21 @@ def source_file(path):
 def checkpoint_path(out):
     """Where the checkpoint of the work towards ``out`` lies: beside it."""
     return f"{str(out).removesuffix('.npz')}.checkpoint.npz"
+
+
+def write_checkpoint(path, model, settings, progress):
+    """Keep an unfinished compression: the network, which others can load, and what else ``read_checkpoint`` returns."""
+    write_archive(path, dict(model.named_arrays()), {**describe(model), "compression": settings, "progress": progress})
+
+
+def read_checkpoint(path, settings):
+    """(model, progress) of an interrupted compression with the same settings.
+
+    Raises:
+        InputError: the file is damaged, or of another compression.
+    """
+    arrays, description = read_archive(path)
+    if description.get("compression") != settings:
+        raise InputError(f"got the checkpoint {path} of another compression, expected one with these options. Give the same "
+                         "options, or leave out --resume to begin anew.")
+    return restore(arrays, description), description["progress"]

@@ -14,6 +14,7 @@ from watched import RATES, SMALL
 import minicnn
 from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
+from minicnn.compression import repair
 from minicnn.compression.ledger import ledger
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
 from minicnn.functional import kernels
@@ -72,6 +73,40 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
     assert set(document["seconds"]) == {"looking at pictures", "surgery", "repair", "measuring"}
     told = " ".join(run("info", "small.npz")[1].split())
     assert " split " in told and "repaired from 12 pictures" in told
+
+
+@pytest.mark.parametrize("method", ["hybrid", "statistics"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, here, monkeypatch, method, layers):
+    options = "--method", method, "--target-storage", 0.7, "--data", scenes, "--repair", 12, "--low", 8, "--minimum", 4
+    status, whole, _ = squeeze(run, *options, out="whole.npz")
+    assert status == 0 and len(whole["repair"]) > layers
+    repair_layer, fitted = repair.repair_layer, []
+
+    def stopped(*args):
+        if len(fitted) == layers:
+            raise KeyboardInterrupt
+        fitted.append(args[1])
+        return repair_layer(*args)
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "repair_layer", stopped)
+        status, document, err = squeeze(run, *options, out="stopped.npz")
+    assert status == 130 and document is None and "--resume" in err
+    assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.checkpoint.npz"}
+
+    status, _, err = squeeze(run, *options, "--seed", 1, "--resume", out="stopped.npz")
+    assert status == 2 and "another compression" in err and err.count("\n") == 1
+    monkeypatch.setattr(repair, "repair_layer", lambda *args: fitted.append(args[1]) or repair_layer(*args))
+    status, document, err = squeeze(run, *options, "--resume", out="stopped.npz")
+    assert status == 0 and err == f"resuming after repair of {layers} layers from stopped.checkpoint.npz\n"
+    assert fitted == [row["path"] for row in whole["repair"]]           # each of them once
+    for part in ("surgery", "repair", "layers"):
+        assert document[part] == whole[part]
+    one, other = (read_archive(name)[0] for name in ("stopped.npz", "whole.npz"))
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        assert_array_equal(array, other[name])
+    assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.npz"}
 
 
 @pytest.mark.parametrize("method", ["hybrid", "statistics"])
