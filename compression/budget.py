@@ -115,7 +115,7 @@ def call_milliseconds(layer, shape, ranks, backend, rates, pixels):
     if layer.weight.ndim == 4 and layer.weight[0, 0].size > 1:
         return chain_milliseconds(layer, shape, ranks, backend, rates)
     outputs, inputs = layer.weight.shape[:2]
-    rows = math.prod(shape) // inputs
+    rows = math.prod(shape) // inputs // math.prod(getattr(layer, "stride", ()))        # of a stride of 2 a quarter of the pixels
 
     def alone(inputs, outputs, rows=rows):          # a linear layer is a 1 x 1 convolution over rows
         return chain_milliseconds(Conv2d(inputs, outputs, 1), (1, inputs, rows, 1), [], backend, rates)[0]

@@ -27,6 +27,7 @@ from minicnn.progress import Progress
 TIME = 0.2              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
 PROPOSING = 0.05        # what an error of the RPN's answers counts, one of the box head's being 1
 WEIGHED = 8             # pictures on which the layers' errors are compared
+LEAST_ERROR = 1e-6      # of the ranks that are tried there: less is rounding, and tells nothing of other ranks
 
 
 class Rule(NamedTuple):
@@ -82,12 +83,14 @@ def prune_low(model, options, rng, seen=None):
     removed, kept, columns = {}, {}, {}
     for group in model.channel_groups():
         weight = group_weight(model, group)
-        if is_linear(model, group) or len(weight) > options.low or not all(allowed(path, options) for path in group.producers):
+        if is_linear(model, group) or len(weight) > options.low or \
+                any(not allowed(path, options) or was_split(model, path) for path in group.producers):
             continue
         clusters = cluster_filters(weight, rng=rng)
         weak = np.flatnonzero(clusters.labels == clusters.weak)
         readers = [(model.get_layer(path), wide, None if seen is None else seen.inputs[path]) for path, wide in group.consumers]
-        for left in range(-(-(len(weight) - len(weak)) // budget.STEP) * budget.STEP, len(weight), budget.STEP):
+        least = max(1, -(-(len(weight) - len(weak)) // budget.STEP)) * budget.STEP
+        for left in range(least, len(weight), budget.STEP):
             remove = choose(weight, len(weight) - left, "statistics", rng, weak)
             if max(lost_share(layer, channel_columns(remove, wide), inputs) for layer, wide, inputs in readers) <= options.loss:
                 break
@@ -107,15 +110,19 @@ def prune_low(model, options, rng, seen=None):
 def splittable(model, options):
     """Paths of the layers that can be split, in the network's order: convolutions without groups of more than ``options.low`` filters and,
     if asked for, linear layers; neither those too narrow for a rank of ``budget.STEP``, nor parts of a layer that was split before."""
-    done = [path for step in model.record["surgery"] for path in step.get("split", ())]
     found = []
     for path in filter(lambda path: allowed(path, options), matrices(model)):
         layer = model.get_layer(path)
-        if min(layer.weight.shape[:2]) <= budget.STEP or any(path.startswith(f"{one}.") for one in done):
+        if min(layer.weight.shape[:2]) <= budget.STEP or was_split(model, path):
             continue
         if layer.weight.ndim == 2 and options.linear or layer.weight.ndim == 4 and layer.groups == 1 and len(layer.weight) > options.low:
             found.append(path)
     return found
+
+
+def was_split(model, path):
+    """Whether a layer is a part of one that was split before."""
+    return any(path.startswith(f"{one}.") for step in model.record["surgery"] for one in step.get("split", ()))
 
 
 @dataclass
@@ -151,8 +158,9 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     """Prune the low-dimensional layers and split the others, in place.
 
     Every layer is offered whole and at those ranks at which it is smaller and, as the engine predicts for this machine, faster
-    (``budget.offers``); a layer without such ranks stays whole. Only ranks that are given are taken as they are. Under a target a linear
-    layer that reads flattened maps is split along their pixels (``splitting.Split``), by ranks and the other rules by SVD.
+    (``budget.offers``); a layer without such ranks stays whole. Only ranks that are given are taken as they are, by the layers that have
+    as many channels. Under a target a linear layer that reads flattened maps is split along their pixels (``splitting.Split``), by ranks
+    and the other rules by SVD.
 
     Args:
         model: with ``channel_groups``, ``input_shape`` and ``repeats``.
@@ -175,6 +183,11 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     if not paths and not removed:
         raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or split, expected patterns of "
                          f"convolutions or linear layers, such as {', '.join(matrices(model)[:3])}. 'minicnn info' lists them.")
+    if rule.kind == "given" and paths and not any(fits(rule.value, model.get_layer(path)) for path in paths):
+        widest = max(paths, key=lambda path: min(model.get_layer(path).weight.shape[:2]))
+        outputs, inputs = model.get_layer(widest).weight.shape[:2]
+        raise InputError(f"got the ranks {rule.value[0]} and {rule.value[1]}, expected them from 1 to the channels of {widest}, {inputs} "
+                         f"and {outputs}. Choose smaller ones, or other layers.")
     after = ledger(model, model.input_shape)
     rows = {row["path"]: row for row in after["layers"]}
     layers, pixels = [], map_pixels(model) if rule.kind in COSTS else {}
@@ -233,14 +246,23 @@ def weigh(model, layers, seen):
             model.replace_layer(layer.path, layer.split.layers(trial.ranks))
             effect = sum(((one - other) ** 2).sum() * scale for one, other, scale in zip(answers(), expected, scales))
             model.replace_layer(layer.path, whole)
-            layer.offers = [one._replace(error=one.error * effect / (trial.error or 1.0)) for one in layer.offers]
+            layer.offers = [one._replace(error=one.error * effect / max(trial.error, LEAST_ERROR)) for one in layer.offers]
             layer.chosen = layer.offers[0]
             bar.update(1, layer.path)
 
 
+def fits(ranks, layer):
+    """Whether a layer has as many channels, (in, out)."""
+    outputs, inputs = layer.weight.shape[:2]
+    return 1 <= ranks[0] <= inputs and 1 <= ranks[1] <= outputs
+
+
 def ruled_layer(path, rule, split, row, often, backend, rates):
-    """A ``Layer`` at the ranks that a rule finds, whole if they do not pay; given ones are taken as they are."""
-    ranks = tuple(find_ranks(path, rule, split))
+    """A ``Layer`` at the ranks that a rule finds, whole if they do not pay; given ones are taken as they are where it is wide enough."""
+    if rule.kind == "given" and not fits(rule.value, split.layer):
+        whole, = budget.priced(split, row, [], often, backend, rates)
+        return Layer(path, split, [whole], whole, "it is narrower than the ranks")
+    ranks = tuple(find_ranks(rule, split))
     whole, one = budget.priced(split, row, [ranks], often, backend, rates)
     if rule.kind == "given" or one.pays(whole):
         return Layer(path, split, [whole, one], one)
@@ -248,13 +270,10 @@ def ruled_layer(path, rule, split, row, often, backend, rates):
     return Layer(path, split, [whole, one], whole, f"at ranks {ranks[0]} and {ranks[1]} it would be no {lack}")
 
 
-def find_ranks(path, rule, split):
-    """(r_in, r_out) by a rule: multiples of ``budget.STEP`` unless they are given."""
+def find_ranks(rule, split):
+    """(r_in, r_out) by a rule: multiples of ``budget.STEP`` or all channels, unless they are given."""
     channels = split.channels
     if rule.kind == "given":
-        if not all(1 <= rank <= channel for rank, channel in zip(rule.value, channels)):
-            raise InputError(f"got the ranks {rule.value[0]} and {rule.value[1]}, expected them from 1 to the channels of {path}, "
-                             f"{channels[0]} and {channels[1]}. Choose smaller ones, or other layers.")
         return rule.value if split.tucker else [min(rule.value)] * 2
     if rule.kind == "energy":
         ranks = [energy_rank(values, rule.value) for values in ((split.into_values,) if split.tucker else ()) + (split.out_values,)]

@@ -6,6 +6,7 @@ makes of the picture.
 
 import contextlib
 import functools
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from minicnn.layers import Layer
 from minicnn.probe import probed, standing_in
 from minicnn.progress import Progress
 
-POINTS = 128                # of a layer's output on a picture, at most: pixels of its maps
+POINTS = 128                # of a layer's outputs on a picture, at most: pixels of its maps
 PROPOSALS = 32              # that are watched on a picture, at most
 KEPT = 2**29                # numbers of all layers' outputs that are kept, at most
 LARGEST = np.finfo(np.float16).max
@@ -56,8 +57,13 @@ class Inputs:
             self.products = self.products + rows.T @ rows
 
     def of(self, channels):
-        """The same of some channels; products of pixels stay those of all."""
-        products = self.products[np.ix_(channels, channels)] if self.by_channel else self.products
+        """The same of some channels, or of the columns of some maps; the covariance of pixels stays that of all."""
+        products = self.products
+        if self.by_channel:
+            products = products[np.ix_(channels, channels)]
+        elif np.ndim(products):
+            gone = np.delete(self.mean, channels).reshape(-1, len(products))
+            products = products - self.count * gone.T @ gone
         return Inputs(self.count, self.sum[channels], products)
 
 
@@ -110,13 +116,17 @@ def observe(model, pictures, paths, rng):
         for path in watch.paths:
             seen.points[path].append([])
             seen.answers[path].append([])
+        outputs = Counter()                                 # of all calls of a layer, of which each gets its share of points
+        for path, y in zip(watch.called, arrays[1::2]):
+            outputs[path] += y[:, 0].size
         for path, x, y in zip(watch.called, arrays[::2], arrays[1::2]):
             if path not in seen.order:
                 seen.order.append(path)
-            points = draw(y, count, rng)
+            share = max(1, count * y[:, 0].size // outputs[path])
+            points = draw(y, share, rng)
             seen.points[path][-1].append(points)
             seen.answers[path][-1].append(half(at(y, points)))
-            seen.inputs[path].add(at(x, draw(x, count, rng)), x.shape[1] if y.ndim == 4 else pixels.get(path, 1))
+            seen.inputs[path].add(at(x, draw(x, share, rng)), x.shape[1] if y.ndim == 4 else pixels.get(path, 1))
 
     with Progress(len(pictures), "looking at pictures", "pictures") as bar:
         for picture in pictures:

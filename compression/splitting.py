@@ -27,7 +27,7 @@ class Split:
     Args:
         layer: ``Conv2d`` without groups, or ``Linear``.
         inputs: an ``observation.Inputs``, or None.
-        answers: (S, O) outputs, or None.
+        answers: (S, O) outputs, or None; no more samples than outputs tell nothing of what others would lose, and count as none.
         pixels: P, to split a linear layer along them; 1: by SVD.
 
     Attributes:
@@ -42,7 +42,7 @@ class Split:
         if pixels > 1:
             self.read, self.give, self.into_values = input_side(weight.reshape(len(weight), -1, pixels).swapaxes(1, 2), inputs)
             return
-        if answers is None:
+        if answers is None or len(answers) <= len(weight):
             self.out, self.out_values = leading_vectors(unfold(weight, 0), len(weight))
         else:
             squares, vectors = np.linalg.eigh(np.cov(answers.astype(np.float64), rowvar=False, bias=True))
@@ -57,7 +57,7 @@ class Split:
         return self.pixels if self.pixels > 1 else inputs, outputs
 
     def error(self, ranks):
-        """The share of the squared output (with a record, of its variance) that these ranks lose: both sides' tails added, see
+        """The share of the squared weights (with a record, of the output's variance) that these ranks lose: both sides' tails added, see
         ``tucker.tucker2``. ranks: (r_in, r_out), of two layers the smaller one counts."""
         if not self.tucker:
             return tail(self.into_values if self.pixels > 1 else self.out_values, min(ranks))
@@ -106,7 +106,7 @@ def input_side(weight, inputs):
         vectors, values = leading_vectors(unfold(weight, 1), weight.shape[1])
         return vectors, vectors, values
     variances, axes = np.linalg.eigh(inputs.covariance())
-    roots = np.sqrt(variances.clip(min=FLOOR * variances[-1]))
+    roots = np.sqrt(variances.clip(min=FLOOR * max(variances[-1], 0) or 1.0))
     vectors, values = leading_vectors(unfold(mode_product(weight, (axes * roots).T, 1), 1), weight.shape[1])
     return axes / roots @ vectors, axes * roots @ vectors, values
 

@@ -236,6 +236,14 @@ class Sequential(Layer):
             return grad if input_gradient else None
         return x, pullback_all
 
+    def keep_outputs(self, index):
+        """Of the last child, such as the last of the layers that one was split into."""
+        self.children()[-1][1].keep_outputs(index)
+
+    def keep_inputs(self, index):
+        """Of the first child."""
+        self.children()[0][1].keep_inputs(index)
+
 
 class Conv2d(Layer):
     """Convolution with torch.nn.Conv2d's names, shapes and default initialisation: uniform within 1 / sqrt(fan in).

@@ -90,6 +90,12 @@ def test_linear_layers_are_priced_by_rows():
     assert one.parameters == 2 * 64 * 16 + 64 and one.macs == 300 * 2 * 64 * 16
 
 
+def test_a_stride_of_one_by_one_is_priced():
+    rows, rates = [{"inputs": [[64, 20, 20]]}, {"inputs": [[64, 10, 10]]}], {**RATES, "maps": 0.5}
+    strided, dense = (predicted(Conv2d(64, 96, 1, stride), row, [(16, 16)], 1, "numpy", rates) for stride, row in zip((2, 1), rows))
+    assert strided == dense
+
+
 def test_mixed_pixels_are_priced_map_by_map():
     layer, free = Linear(24 * 36, 40, rng=generator()), {**RATES, "steps": 0}
     whole, (mixed,) = predicted(layer, {"inputs": [[24 * 36]]}, [(9, 9)], 300, "numpy", free, 36)

@@ -10,7 +10,7 @@ from watched import HEADS, MAPS, RATES, SMALL, generator, pictures
 
 import minicnn
 from minicnn.compression.budget import Offer
-from minicnn.compression.hybrid import Layer, Options, Rule, decompose, prune_low, splittable, weigh
+from minicnn.compression.hybrid import Layer, Options, Rule, decompose, milliseconds, prune_low, splittable, weigh
 from minicnn.compression.ledger import ledger
 from minicnn.compression.observation import observe
 from minicnn.compression.splitting import Split
@@ -54,6 +54,24 @@ def test_what_bounds_pruning(options, expected):
     model = network()
     prune_low(model, options, generator())
     assert len(model.get_layer("backbone.3").weight) == expected
+
+
+def test_filters_that_are_all_alike_do_not_all_go():
+    model = network()
+    layer = model.get_layer("backbone.3")
+    layer.weight[...], layer.bias[...] = 0, -1                            # and behind the rectifier they never vary
+    options = Options(low=16, layers=("backbone.3",))
+    removed, kept, _ = prune_low(model, options, generator(), observe(model, pictures(), MAPS + HEADS, generator()))
+    assert len(removed["backbone.3"]) == len(kept["backbone.3"]) == 8
+
+
+def test_ranks_of_an_earlier_split_are_not_pruned():
+    model = network()
+    model.replace_layer("backbone.6", Split(model.get_layer("backbone.6")).layers((16, 16)))
+    options = Options(low=16, layers=("backbone.6.*",), loss=1.0)
+    assert prune_low(copy.deepcopy(model), options, generator())[0]
+    model.record["surgery"] = [{"split": {"backbone.6": [16, 16]}}]
+    assert prune_low(model, options, generator()) == ({}, {}, {})
 
 
 def test_with_pictures_the_other_channels_stand_in():
@@ -124,9 +142,9 @@ def test_errors_are_told_by_what_they_do_to_the_answers():
 
 def test_a_target_of_time_is_met_as_predicted():
     model = network()
-    surgery = cut(model, Rule("time", 0.95))
-    before, after = (sum(one.milliseconds for one in some) for some in zip(*((one.offers[0], one.chosen) for one in surgery.layers)))
-    assert surgery.ranks() and after < before
+    before = milliseconds(model, ledger(model, model.input_shape), "numpy", RATES)
+    assert cut(model, Rule("time", 0.95)).ranks()
+    assert 0.75 * before < milliseconds(model, ledger(model, model.input_shape), "numpy", RATES) <= 0.95 * before
 
 
 def test_a_target_out_of_reach_says_the_nearest():
@@ -150,6 +168,12 @@ def test_given_ranks_are_taken_as_they_are():
     assert [one.weight.shape[:2] for _, one in model.get_layer("backbone.6").children()] == [(3, 16), (5, 3), (16, 5)]
     with pytest.raises(InputError, match="got the ranks 17 and 5, expected them from 1 to the channels of backbone.6, 16 and 16"):
         cut(network(), Rule("given", (17, 5)), Options(low=0, layers=("backbone.6",)))
+
+
+def test_a_layer_narrower_than_given_ranks_stays_whole():
+    surgery = cut(network(), Rule("given", (14, 14)), Options(low=0, layers=("backbone.6", "rpn.head.bbox_pred")))
+    assert surgery.ranks() == {"backbone.6": (14, 14)}
+    assert [layer.reason for layer in surgery.layers] == ["", "it is narrower than the ranks"]
 
 
 def test_a_layer_that_would_not_be_faster_stays_whole():

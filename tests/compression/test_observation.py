@@ -10,6 +10,7 @@ from watched import HEADS, MAPS, generator, pictures
 from minicnn.compression import observation
 from minicnn.compression.ledger import has_matrix
 from minicnn.compression.observation import Reader, Watch, at, draw, half, observe, rectified
+from minicnn.detection.transform import Batch
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
 from minicnn.functional.kernels import use
@@ -88,6 +89,24 @@ def test_looking_plans_once_for_a_shape(model, monkeypatch, backend):
     with use(backend):
         observe(model, pictures(), MAPS + HEADS, generator())
     assert planned.count(Watch) == 2                                     # the way to the maps, and the box head
+
+
+class Pyramid(Layer):
+    """Maps of two sizes, read by one layer."""
+
+    def __init__(self):
+        self.layer = Conv2d(3, 4, 1, rng=generator())
+
+    def look(self, x):
+        return [self.layer(x), self.layer(x[:, :, ::2, ::2])], ()
+
+    scale, judge, channel_groups, repeats = staticmethod(lambda picture: Batch(picture, (), ())), None, staticmethod(tuple), {}
+
+
+def test_calls_share_the_points_of_a_picture():
+    seen = observe(Pyramid(), list(generator(1).standard_normal((2, 1, 3, 16, 20)).astype(np.float32)), ["layer"], generator())
+    assert [[len(rows) for rows in calls] for calls in seen.answers["layer"]] == [[102, 25]] * 2        # of 128, as 320 pixels to 80
+    assert seen.inputs["layer"].count == 2 * (102 + 25)
 
 
 def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):

@@ -55,7 +55,8 @@ def test_pixels(bias):
     layer, x = Linear(6 * 16, 10, bias, rng=generator(8)), smooth_maps()
     y, inputs = layer(x), Inputs()
     inputs.add(x, 16)
-    assert not inputs.by_channel and inputs.of(np.arange(16)).products is inputs.products
+    assert not inputs.by_channel and inputs.covariance().shape == (16, 16)
+    assert_allclose(inputs.of(np.arange(16, 48)).covariance(), inputs.covariance(), rtol=1e-9)      # all channels still tell of pixels
     for split in (Split(layer, pixels=16), Split(layer, inputs, y, 16)):
         assert split.error((16, 16)) <= 1e-9 and split.channels == (16, 10)
         assert_allclose(split.layers((16, 16))(x), y, atol=1e-5 * np.abs(y).max())
@@ -122,6 +123,22 @@ def test_channels_that_never_vary_do_no_harm():
     split = Split(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
     assert np.isfinite(split.layers((11, 10))(x)).all()
     assert split.error((11, 10)) < 1e-6
+
+
+def test_inputs_that_never_vary_at_all():
+    layer, inputs = Conv2d(12, 10, 3, rng=generator(2)), Inputs()
+    inputs.add(np.zeros((50, 12)), 12)
+    split, x = Split(layer, inputs), np.zeros((1, 12, 5, 5), np.float32)
+    assert_allclose(split.layers((8, 10))(x), layer(x), atol=1e-6)
+    assert np.isfinite(split.error((8, 10)))
+
+
+def test_of_fewer_answers_than_outputs_the_weights_tell():
+    """Ten samples lie in ten dimensions: in each of these they would lose nothing, whatever others do."""
+    layer = Linear(64, 32, rng=generator(2))
+    x = generator(3).standard_normal((500, 64)).astype(np.float32)
+    few, many = (Split(layer, None, layer(x[:count])) for count in (10, 500))
+    assert few.error((10, 10)) == pytest.approx(Split(layer).error((10, 10))) == pytest.approx(many.error((10, 10)), rel=0.2)
 
 
 def test_inputs_of_some_channels():

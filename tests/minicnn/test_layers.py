@@ -470,6 +470,13 @@ def test_a_network_with_channels_cut_out_equals_one_with_them_at_zero():
     assert_array_equal(again(x), model(x))
 
 
+def test_of_layers_in_a_row_the_first_reads_and_the_last_gives():
+    pair = Sequential([Conv2d(6, 3, 1), Conv2d(3, 8, 1)])
+    pair.keep_inputs(np.array([0, 2, 5]))
+    pair.keep_outputs(np.array([1, 7]))
+    assert [layer.weight.shape[:2] for _, layer in pair.children()] == [(3, 3), (2, 3)]
+
+
 def test_channels_are_cut_only_where_a_layer_has_its_own():
     index = np.array([0])
     for refused in ReLU().keep_outputs, Flatten().keep_inputs, Linear(3, 2).keep_channels, BatchNorm2d(3).keep_outputs:
