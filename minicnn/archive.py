@@ -71,11 +71,16 @@ def load(path, backend=None):
     """
     if backend is not None:
         checked(backend)
+    model, _ = load_described(path)
+    model.backend = backend
+    return model
+
+
+def load_described(path):
+    """(model, all that its file says of it); raises as ``load`` does."""
     arrays, description = read_archive(path)
     try:
-        model = restore(arrays, description)
-        model.backend = backend
-        return model
+        return restore(arrays, description), description
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:

@@ -53,7 +53,7 @@ COMPENSATION = 1000     # pictures over which the means of removed channels are 
 EPOCHS = 4              # of fine-tuning in each round
 CLASSIFIERS_DATA = "digits"
 CLASSIFIERS = {"like": None, "compensate": True}           # options of one kind of network alone, and their defaults
-DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": "output", "validation": None,
+DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": None, "validation": None,
              "ranks": None, "target_time": None}
 
 
@@ -64,7 +64,7 @@ def add_arguments(verb):
                                      f"labelled or not, {ANNOTATED_HELP}")
     target = verb.add_mutually_exclusive_group(required=True)
     target.add_argument("--target-storage", type=at_least(0, float), metavar="X",
-                        help="share of the file to keep, as float32; of a detector's convolutions, too")
+                        help="share of the file to keep, as float32; with hybrid and tucker of the convolutions, too")
     target.add_argument("--target-parameters", type=at_least(0, float), metavar="X",
                         help="parameters to keep: a share up to 1, or a number")
     target.add_argument("--target-macs", type=at_least(0, float), metavar="X", help="multiplications to keep, likewise")
@@ -80,7 +80,8 @@ def add_arguments(verb):
                            "median), random; of detectors also hybrid (the paper's: low-dimensional convolutions pruned by statistics, "
                            "others split by Tucker decomposition) and tucker (default: statistics, of detectors hybrid)")
     verb.add_argument("--linear", nargs="?", const="prune", choices=("prune", "svd"),
-                      help="linear layers take part: their neurons are pruned, with hybrid and tucker they are split by SVD (the default)")
+                      help="linear layers take part: their neurons are pruned, with hybrid and tucker they are split by SVD or, under a "
+                           "target, along the pixels that they read (the default)")
     verb.add_argument("--no-linear", dest="linear", action="store_const", const="no", help="leave linear layers whole, as the paper")
     verb.add_argument("--clusters", type=at_least(2, int), metavar="K", help="clusters a layer (default: the silhouette chooses 2 to 5)")
     verb.add_argument("--minimum", type=at_least(1, int), metavar="N",
@@ -173,17 +174,25 @@ def run(args):
 
 
 def check_options(args, model):
-    """Fail in one line if an option was given that is for the other kind of network; the own ones get their defaults."""
+    """Fail in one line if an option was given that is for the other kind of network, or for another method; the own ones get their
+    defaults."""
     detects = hasattr(model, "detect")
     foreign = [*CLASSIFIERS, *(field.name for field in fields(Recipe))] if detects else DETECTORS
-    for name in foreign:
-        if getattr(args, name) is not None:
-            option = f"finetune-{name}" if name == "epochs" else name.replace("_", "-")
-            raise InputError(f"got --{option} for {args.file}, which is a {model.architecture}, expected options of "
-                             f"{'detectors' if detects else 'classifiers'}. Leave it out.")
+    refuse(args, foreign, f"for {args.file}, which is a {model.architecture}, expected options of "
+                          f"{'detectors' if detects else 'classifiers'}. Leave it out.")
+    if detects:
+        refuse(args, *detector_compression.foreign_options(args))
     for name, default in (DETECTORS if detects else CLASSIFIERS).items():
         if getattr(args, name) is None:
             setattr(args, name, default)
+
+
+def refuse(args, names, why):
+    """Raise InputError if one of these options was given."""
+    for name in names:
+        if (value := getattr(args, name)) is not None:
+            option = f"finetune-{name}" if name == "epochs" else name.replace("_", "-")
+            raise InputError(f"got --{'no-' if value is False else ''}{option} {why}")
 
 
 def read_target(args, model):

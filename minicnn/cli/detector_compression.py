@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import functools
 import statistics
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 import minicnn
 from minicnn.cli.bench import fitted
 from minicnn.cli.detector_evaluation import look_at, points
-from minicnn.cli.detector_training import data_split, tell_problems
+from minicnn.cli.detector_training import check_splits, data_split, tell_problems
 from minicnn.cli.output import (
     check_outputs,
     checkpoint_path,
@@ -31,9 +33,9 @@ from minicnn.compression.ledger import ledger, matrices, times
 from minicnn.compression.observation import observe
 from minicnn.compression.pruning import readers
 from minicnn.compression.recipe import Options as PruningOptions
-from minicnn.compression.recipe import Target, prune_to
+from minicnn.compression.recipe import Target, check_reachable, prune_to
 from minicnn.compression.repair import LEAST, repair
-from minicnn.data import load_annotated
+from minicnn.data import is_annotated, load_annotated
 from minicnn.data.pictures import as_input, as_picture, import_pillow, pictures_in
 from minicnn.detection.evaluate import evaluate
 from minicnn.errors import InputError
@@ -46,6 +48,7 @@ from minicnn.training import jsonable
 SPLITTING = ("hybrid", "tucker")
 OBSERVED = 100          # pictures that errors are told by where nothing is repaired
 REPAIRED = 300          # pictures to repair from, at most, unless told otherwise
+PRUNING = ("minimum", "clusters")                   # options that the other methods alone heed
 SHOWN = 4               # pictures on the page, with what both networks find
 SHOWN_ABOVE = 0.5       # score of what is drawn there
 RUNS = 5                # of each network, to say how fast it is
@@ -58,71 +61,105 @@ def run(args, model):
     check_outputs(args, args.out)
     method, rng = args.method or SPLITTING[0], np.random.default_rng(args.seed)
     rule, options, checkpoint = read_rule(args, method, model), read_options(args, method), checkpoint_path(args.out)
-    settings = jsonable({"source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(), **{
-        name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "data", "split", "repair", "errors")}})
-    resumed = None
+    pictures, problems = read_pictures(args, model, rng)
+    validation = read_validation(args, model)
+    if validation:
+        problems += validation.problems
+    repairs = bool(pictures) and args.repair != 0
+    if repairs:
+        rule = with_biases(rule, model)
+    backend = engine(None)
+    rates, clock = machine_rates(backend), Clock()
+
+    def operate(model, rng, seen=None):
+        if method in SPLITTING:
+            return decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend, rates=rates)
+        return Surgery(*prune(args, model, rule, method), [])
+    settings, resumed = jsonable({
+        "source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(),
+        "pictures": functools.reduce(lambda crc, picture: zlib.crc32(picture.tobytes(), crc), pictures, 0), "backend": backend,
+        **{name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "repair", "errors")}}), None
     if args.resume and Path(checkpoint).exists():
         resumed = read_checkpoint(checkpoint, settings)
         print(f"resuming after repair of {len(resumed[1]['repair'])} layers from {checkpoint}", file=sys.stderr)
-    pictures, problems = read_pictures(args, rng)
-    validation = load_annotated(args.data, args.validation, model.record["class_names"]) if args.validation else None
+    elif method in SPLITTING:
+        operate(twin(model), np.random.default_rng(args.seed))      # by the weights alone: what cannot be had is told in seconds
+    else:
+        check_reachable(model, *pruning(args, model, rule, method), None)
+    if args.data is None and args.repair is None:
+        chosen = "ranks are chosen by the weights alone, and " if method in SPLITTING else ""
+        print(f"minicnn compress: no --data, so {chosen}nothing is repaired", file=sys.stderr)
     if args.report:
         import_pillow("drawing")
         make_folder(args.report)
-    backend = engine(None)
-    rates, clock = machine_rates(backend), Clock()
     original, before = twin(model), sizes(model, backend, rates)
     seen = None
-    if pictures:
+    if pictures and (repairs or method in SPLITTING and args.errors != "weights"):
         with clock("looking at pictures"):
             seen = observe(original, pictures, matrices(original), rng)
     if resumed:
         model, state = resumed
     else:
         with clock("surgery"):
-            if method in SPLITTING:
-                surgery = decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend,
-                                    rates=rates)
-            else:
-                surgery = Surgery(*prune(args, model, rule, method), [])
-            state = {"surgery": plain(surgery, method, len(pictures) if args.repair != 0 else 0), "repair": [],
+            surgery = operate(model, rng, seen)
+            state = {"surgery": plain(surgery, method, len(pictures) if repairs else 0), "repair": [],
+                     "errors": "output" if pictures and args.errors != "weights" else "weights",
                      "kept": {path: numbers.tolist() for path, numbers in surgery.kept.items()},
                      "splits": split_facts(surgery.layers, before, backend, rates)}
         del surgery                                     # its singular vectors need not be there while layers are fitted
     step = state["surgery"]
-    if step["repaired_from"]:
+    if repairs:
+        def keep(rows):
+            write_checkpoint(checkpoint, model, settings, {**state, "repair": rows})
         with clock("repair"):
+            if not resumed:
+                keep([])
             state["repair"] = repair(
                 model, seen, {path: np.array(numbers) for path, numbers in state["kept"].items()},
-                {*step["split"], *readers(original, step["removed"])}, state["repair"],
-                lambda rows: write_checkpoint(checkpoint, model, settings, {**state, "repair": rows}))
+                {*step["split"], *readers(original, step["removed"])}, state["repair"], keep)
     after = sizes(model, backend, rates)
     document = {"file": args.out, "architecture": model.architecture, "source": settings["source"], "surgery": step,
                 "layers": layer_rows(before, after, step, state["splits"]), "repair": state["repair"], "before": totals(before),
-                "after": totals(after), "backend": backend}
+                "after": totals(after), "errors": state["errors"],
+                "backend": backend}
     with clock("measuring"):
         for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
             document[name]["milliseconds"] = milliseconds
         if validation:
             for name, network in (("before", original), ("after", model)):
-                kept_pictures, found, _, more = look_at(args.file, network, validation)
-                problems += more * (name == "before")
-                document[name]["mAP"] = evaluate(kept_pictures, found).document["mAP"]
-            document["validation"] = {"data": str(args.data), "split": args.validation, "pictures": len(kept_pictures.pictures)}
+                validation, found, _, more = look_at(args.file, network, validation)        # what cannot be read is told once
+                problems += more
+                document[name]["mAP"] = evaluate(validation, found).document["mAP"]
+            document["validation"] = {"data": str(args.data), "split": args.validation, "pictures": len(validation.pictures)}
     document["seconds"] = clock.seconds
     model.record["surgery"].append(step)
     model.record["provenance"] = provenance(
         args, source=document["source"], seed=args.seed, data=None if args.data is None else str(args.data),
         mAP={name: document[name].get("mAP") for name in ("before", "after")}, before=original.record["provenance"])
     model.record["measured"] = {}
-    minicnn.save(args.out, model)
-    Path(checkpoint).unlink(missing_ok=True)
     text = summary(document)
     if args.report:
         shown = [as_picture(one.path) for one in validation.pictures[:SHOWN]] if validation else pictures[:SHOWN]
         text += f"\n  -> {write_report(args.report, document, [both(original, model, picture) for picture in shown])}"
+    minicnn.save(args.out, model)
+    Path(checkpoint).unlink(missing_ok=True)
     emit(args, document, text)
     return 1 if problems else 0
+
+
+def foreign_options(args):
+    """(names of the options that the method does not heed, why they are refused)."""
+    method = args.method or SPLITTING[0]
+    names = PRUNING if method in SPLITTING else ("layers", "rpn", "low", "errors")
+    return (*names, "low") if method == "tucker" else names, f"with --method {method}, expected options that it heeds. Leave it out."
+
+
+def with_biases(rule, model):
+    """A rule that leaves room for a bias of each layer that has none: repair may give it one."""
+    counts = ledger(model, model.input_shape)
+    missing = sum(len(layer.weight) for layer in map(model.get_layer, matrices(model)) if getattr(layer, "bias", None) is None)
+    full = {"storage": "convolution_parameters", "parameters": "parameters"}.get(rule.kind)
+    return rule._replace(value=rule.value - missing / counts[full]) if full else rule
 
 
 def twin(model):
@@ -182,24 +219,31 @@ def ranks_rule(text):
 
 def read_options(args, method):
     """The ``Options``: with "tucker" nothing is pruned."""
+    if method not in SPLITTING and args.linear == "svd":
+        raise InputError(f"got --linear svd with --method {method}, expected a way to prune. Leave svd out.")
     left_out = () if args.rpn else ("rpn.*",)
     return Options(low=0 if method == "tucker" else args.low, linear=args.linear != "no", layers=tuple(args.layers), left_out=left_out)
 
 
-def read_pictures(args, rng):
-    """Pictures (H, W, 3) uint8 to look at, drawn at random, and a line for each that cannot be read.
+def read_pictures(args, model, rng):
+    """Pictures (H, W, 3) uint8 to look at, drawn at random, none larger than the network looks at; and a line for each that cannot be read.
 
     Raises:
-        InputError: there are fewer than asked for, or than a repair needs.
+        InputError: there are fewer than asked for, or than a repair needs; or none are given to an option that needs them.
     """
     if args.data is None:
-        if args.repair:
-            raise InputError(f"got --repair {args.repair} without --data, expected pictures to repair from. Give a folder.")
-        if args.repair is None:
-            print("minicnn compress: no --data, so ranks are chosen by the weights alone, and nothing is repaired", file=sys.stderr)
+        given = [f"--{name} {value}" for name in ("repair", "split", "validation", "errors") if (value := getattr(args, name))]
+        if given and given != ["--errors weights"]:
+            raise InputError(f"got {given[0]} without --data, expected pictures. Give a folder.")
         return [], []
-    paths = pictures_in(args.data) if Path(args.data).is_dir() else []
-    if not paths:
+    paths = pictures_in(args.data) if Path(args.data).is_dir() and not is_annotated(args.data) else []
+    if paths:
+        for option in ("split", "validation"):
+            if getattr(args, option):
+                raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is a folder of pictures, expected one as "
+                                 f"PASCAL VOC's or COCO's. Leave out --{option}.")
+    else:
+        check_splits(args)
         data = load_annotated(args.data, data_split(args))
         tell_problems(args, data.problems)
         paths = [picture.path for picture in data.pictures]
@@ -211,7 +255,7 @@ def read_pictures(args, rng):
     with Progress(count, "reading") as bar:
         for place in rng.permutation(len(paths)):
             try:
-                pictures.append(as_picture(paths[place]))
+                pictures.append(no_larger(as_picture(paths[place]), model.transform.size))
                 bar.update(1)
             except InputError as error:
                 report("compress", error)
@@ -223,15 +267,42 @@ def read_pictures(args, rng):
     return pictures, problems
 
 
+def no_larger(picture, size):
+    """A picture (H, W, 3) as large as the network looks at, ``size(h, w)``, if it is larger: 300 photographs would fill the memory."""
+    h, w = size(*picture.shape[:2])
+    if h >= picture.shape[0]:
+        return picture
+    return np.array(import_pillow("making a picture smaller").fromarray(picture).resize((w, h)))
+
+
+def read_validation(args, model):
+    """The split to measure mean AP on, or None; tells what was skipped.
+
+    Raises:
+        InputError: nothing can be measured on it.
+    """
+    if not args.validation:
+        return None
+    data = load_annotated(args.data, args.validation, model.record["class_names"])
+    tell_problems(args, data.problems)
+    if not any((~picture.difficult & ~picture.crowd).any() for picture in data.pictures):
+        raise InputError(f"got the split {args.validation} of {args.data}, in which no object counts, expected some to find. Give another "
+                         "to --validation.")
+    return data
+
+
+def pruning(args, model, rule, method):
+    """The ``Target`` and the ``Options`` of a method that prunes."""
+    kind = {"storage": "bytes"}.get(rule.kind, rule.kind)
+    return Target(kind, rule.value * ledger(model, model.input_shape)[kind]), PruningOptions(
+        method, args.linear != "no", args.minimum or PruningOptions().minimum, args.clusters, compensate=False)
+
+
 def prune(args, model, rule, method):
     """Prune in rounds, without training between them: the removed and the kept filters of each producer that lost some."""
-    kind = {"storage": "bytes"}.get(rule.kind, rule.kind)
-    target = Target(kind, rule.value * ledger(model, model.input_shape)[kind])
-    options = PruningOptions(method, args.linear != "no", args.minimum or PruningOptions().minimum, args.clusters, compensate=False)
-
     def tell(model, rounds):
         print(f"round {len(rounds)}: {rounds[-1]['parameters']:,} parameters", file=sys.stderr)
-    return prune_to(model, target, options, seed=args.seed, on_round=tell)
+    return prune_to(model, *pruning(args, model, rule, method), seed=args.seed, on_round=tell)
 
 
 def sizes(model, backend, rates):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.archive import describe, read_archive, restore, write_archive
+from minicnn.archive import describe, load_described, write_archive
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, sha256
 from minicnn.functional.kernels import use
@@ -214,8 +214,8 @@ def read_checkpoint(path, settings):
     Raises:
         InputError: the file is damaged, or of another compression.
     """
-    arrays, description = read_archive(path)
-    if description.get("compression") != settings:
+    model, description = load_described(path)
+    if description.get("compression") != settings or "progress" not in description:
         raise InputError(f"got the checkpoint {path} of another compression, expected one with these options. Give the same "
                          "options, or leave out --resume to begin anew.")
-    return restore(arrays, description), description["progress"]
+    return model, description["progress"]

@@ -6,7 +6,7 @@ from minicnn.data.coco import is_coco, is_coco_file, load_coco
 from minicnn.data.digits import load_digits
 from minicnn.data.mnist import load_mnist
 from minicnn.data.scenes import load_scenes
-from minicnn.data.voc import load_voc
+from minicnn.data.voc import is_voc, load_voc
 from minicnn.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -25,6 +25,11 @@ def load_data(source, split):
     if not Path(source).is_dir():
         raise InputError(f"got the data {source!r}, expected 'digits' or a folder of MNIST files. Check the path.")
     return load_mnist(source, split)
+
+
+def is_annotated(source):
+    """Whether a folder or file is in the form of a data set with boxes."""
+    return is_coco_file(source) or is_coco(source) or is_voc(source)
 
 
 def load_annotated(source, split, classes=None):

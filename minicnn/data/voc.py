@@ -76,6 +76,14 @@ def load_voc(folder, split, classes=None):
         one.annotated(name, files.get(name, root / "JPEGImages" / f"{name}.jpg"), labels) for name, one in read.items()], problems)
 
 
+def is_voc(folder):
+    """Whether a folder is in VOC's form."""
+    try:
+        return find_root(Path(folder)).is_dir()
+    except InputError:
+        return False
+
+
 def find_root(folder):
     """The folder itself, its VOC2007, or the only other one in it that has annotations and lists."""
     def is_root(path):

@@ -26,6 +26,7 @@ def write_report(folder, document, pictures):
     """
     before, after, step = document["before"], document["after"], document["surgery"]
     repaired = f"then fitted to what it did on {step['repaired_from']:,} unlabelled pictures" if step["repaired_from"] else "not repaired"
+    of_what = "the output’s variance" if document["errors"] == "output" else "the squared weights"
     body = [
         f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, made smaller by "
         f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
@@ -35,19 +36,18 @@ def write_report(folder, document, pictures):
         "<h2>What is left</h2>", counts_table(before, after, document["backend"]),
         "<h2>Layer by layer</h2>",
         "<p>Milliseconds are those that the engine predicts for this machine, of one picture. Break-even: the largest rank, on both sides, "
-        "at which three convolutions are faster than one. Error: the share of the squared output that the ranks were expected to "
-        "lose.</p>",
+        f"at which three convolutions are faster than one. Error: the share of {of_what} that the ranks were expected to lose.</p>",
         layers_table(document["layers"]),
     ]
     if any("pixels" in row for row in document["layers"]):
         body += ["<h2>Singular values</h2>",
-                 "<p>The share of the squared output that is lost if only the first so many directions of the input (or its pixels, or "
+                 f"<p>The share of {of_what} that is lost if only the first so many directions of the input (or its pixels, or "
                  "the output) stay. The dot is where it was cut.</p>",
                  f"<p>{key_line([(COLORS[0], '●', 'input'), (COLORS[1], '●', 'output')])}</p>", values_charts(document["layers"])]
     if document["repair"]:
         body += ["<h2>Repair</h2>",
-                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth batch of pictures, which "
-                 "was held back: before the layer was fitted, with all layers before it repaired, and after. ∞: the bias alone was "
+                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth picture, which was "
+                 "held back: before the layer was fitted, with all layers before it repaired, and after. ∞: the bias alone was "
                  "fitted, or nothing.</p>",
                  table(("layer", "before, %", "after, %", "ridge"),
                        [(row["path"], points(row["before"]), points(row["after"]), ridge(row["strength"])) for row in document["repair"]])]
@@ -114,7 +114,7 @@ def values_charts(rows):
                 lost = tails(values)
                 some = sorted({0, len(values), *range(0, len(values), max(1, len(values) // CURVE_POINTS)), *([rank] if rank else [])})
                 series.append(Series(name, some, [lost[i] for i in some], color, ["dot" if i == rank else None for i in some], line=True))
-        drawn = chart(series, "rank", "lost", f"Squared output that is lost by rank: {row['path']}")
+        drawn = chart(series, "rank", "lost", f"What is lost by rank: {row['path']}")
         parts.append(f"<figure>{drawn}<figcaption>{html.escape(row['path'])}: {what(row)}</figcaption></figure>")
     return f'<div class="charts">{"".join(parts)}</div>'
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -16,6 +17,7 @@ from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
 from minicnn.compression import repair
 from minicnn.compression.ledger import ledger
+from minicnn.data.pictures import write_picture
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
 from minicnn.functional import kernels
 from minicnn.models import BUILDERS
@@ -75,10 +77,10 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
     assert " split " in told and "repaired from 12 pictures" in told
 
 
-@pytest.mark.parametrize("method", ["hybrid", "statistics"])
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("method", [("--method", "hybrid", "--low", 8), ("--method", "statistics", "--minimum", 4)])
+@pytest.mark.parametrize("layers", [0, 1, 3])
 def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, here, monkeypatch, method, layers):
-    options = "--method", method, "--target-storage", 0.7, "--data", scenes, "--repair", 12, "--low", 8, "--minimum", 4
+    options = *method, "--target-storage", 0.7, "--data", scenes, "--repair", 12
     status, whole, _ = squeeze(run, *options, out="whole.npz")
     assert status == 0 and len(whole["repair"]) > layers
     repair_layer, fitted = repair.repair_layer, []
@@ -94,8 +96,9 @@ def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, 
     assert status == 130 and document is None and "--resume" in err
     assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.checkpoint.npz"}
 
-    status, _, err = squeeze(run, *options, "--seed", 1, "--resume", out="stopped.npz")
-    assert status == 2 and "another compression" in err and err.count("\n") == 1
+    for other in (("--seed", 1), ("--split", "train")):
+        status, _, err = squeeze(run, *options, *other, "--resume", out="stopped.npz")
+        assert status == 2 and "another compression" in err and err.count("\n") == 1
     monkeypatch.setattr(repair, "repair_layer", lambda *args: fitted.append(args[1]) or repair_layer(*args))
     status, document, err = squeeze(run, *options, "--resume", out="stopped.npz")
     assert status == 0 and err == f"resuming after repair of {layers} layers from stopped.checkpoint.npz\n"
@@ -109,14 +112,45 @@ def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, 
     assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.npz"}
 
 
+def test_after_a_picture_was_changed_it_is_another_compression(run, scenes, net, here, monkeypatch):
+    shutil.copytree(scenes / "JPEGImages", here / "photos")
+    options = "--target-storage", 0.7, "--data", "photos", "--repair", 24, "--low", 8
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "repair_layer", lambda *args: signal.raise_signal(signal.SIGINT))
+        assert squeeze(run, *options)[0] == 130
+    (here / "photos" / "000001.jpg").write_bytes((here / "photos" / "000002.jpg").read_bytes())
+    status, _, err = squeeze(run, *options, "--resume")
+    assert status == 2 and "another compression" in err
+
+
+def test_a_split_in_which_no_object_counts(run, scenes, net, here):
+    shutil.copytree(scenes, here / "hard")
+    for path in (here / "hard" / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<difficult>0<", "<difficult>1<"))
+    status, _, err = squeeze(run, "--target-storage", 0.8, "--data", "hard", "--validation", "test", "--low", 8)
+    assert status == 2 and err.count("\n") == 1 and "got the split test of hard, in which no object counts" in err
+
+
+def test_large_photographs_are_made_as_small_as_the_network_looks_at(run, net, here, monkeypatch):
+    (here / "photos").mkdir()
+    for number in range(10):
+        write_picture(here / "photos" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (300, 400, 3), np.uint8))
+    shapes, observe = [], detector_compression.observe
+    monkeypatch.setattr(detector_compression, "observe", lambda model, pictures, *rest: shapes.extend(
+        picture.shape for picture in pictures) or observe(model, pictures, *rest))
+    assert squeeze(run, "--target-storage", 0.8, "--data", "photos", "--low", 8)[0] == 0
+    assert shapes == [(96, 128, 3)] * 10
+
+
 @pytest.mark.parametrize("method", ["hybrid", "statistics"])
 def test_the_original_keeps_its_numbers(run, scenes, net, here, monkeypatch, method):
     """It shares its arrays with the one that is made smaller."""
     twins, twin = [], detector_compression.twin
     monkeypatch.setattr(detector_compression, "twin", lambda model: twins.append(twin(model)) or twins[-1])
-    assert squeeze(run, "--method", method, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8)[0] == 0
-    (original,), (arrays, _) = twins, read_archive("net.npz")
-    for name, array in original.named_arrays():
+    low = ["--low", 8] * (method == "hybrid")
+    assert squeeze(run, "--method", method, "--target-storage", 0.8, "--data", scenes, "--repair", 12, *low)[0] == 0
+    arrays, _ = read_archive("net.npz")
+    for name, array in twins[-1].named_arrays():                        # the one before it was a trial
         assert_array_equal(array, arrays[name])
 
 
@@ -224,12 +258,26 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--method", "l1", "--ranks", "evbmf"), "got --method l1 with --ranks, which is for hybrid and tucker"),
     (("--target-storage", 0.8, "--like", "net.npz"), "got --like for net.npz, which is a toy, expected options of detectors"),
     (("--target-storage", 0.8, "--finetune-epochs", 3), "got --finetune-epochs for net.npz"),
+    (("--target-storage", 0.8, "--no-compensate"), "got --no-compensate for net.npz"),
+    (("--target-storage", 0.8, "--minimum", 8), "got --minimum with --method hybrid, expected options that it heeds"),
+    (("--target-storage", 0.8, "--method", "tucker", "--low", 8), "got --low with --method tucker"),
+    (("--target-storage", 0.8, "--method", "l1", "--no-rpn"), "got --no-rpn with --method l1"),
+    (("--target-storage", 0.8, "--method", "fpgm", "--linear", "svd"), "got --linear svd with --method fpgm"),
+    (("--target-storage", 0.8, "--validation", "val"), "got --validation val without --data, expected pictures"),
+    (("--target-storage", 0.8, "--errors", "output"), "got --errors output without --data"),
+    (("--target-storage", 0.8, "--data", "PHOTOS", "--split", "val"), "got --split val for"),
+    (("--target-storage", 0.8, "--data", "COCO", "--validation", "val"), "which is one list of pictures"),
+    (("--target-storage", 0.8, "--data", "SCENES", "--validation", "nothing"), "nothing"),
+    (("--target-storage", 0.01, "--data", "SCENES", "--report", "page", "--low", 8), "of the convolutions, expected at least 0."),
+    (("--target-storage", 0.01, "--data", "SCENES", "--method", "l1"), "expected at least"),
 ], ids=str)
 def test_bad_input_is_one_line(run, scenes, net, here, options, message):
     (here / "broken").mkdir()
     for number in range(12):
         (here / "broken" / f"{number}.jpg").write_bytes(b"nothing")
-    options = [{"SCENES": scenes, "BROKEN": "broken"}.get(option, option) if isinstance(option, str) else option for option in options]
-    status, document, err = squeeze(run, *options)
+    (here / "coco.json").write_text("{}")
+    places = {"SCENES": scenes, "BROKEN": "broken", "PHOTOS": scenes / "JPEGImages", "COCO": "coco.json"}
+    status, document, err = squeeze(run, *(places.get(option, option) for option in options))
     assert status == 2 and document is None and message in err.splitlines()[-1]
-    assert not (here / "small.npz").exists()
+    assert err.count("\n") == (13 if "BROKEN" in options else 1)         # a line for each picture, too
+    assert {path.name for path in here.iterdir()} == {"net.npz", "broken", "coco.json"}
