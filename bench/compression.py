@@ -212,7 +212,8 @@ def main():
             row["repair"] = kept(f"{method} {share} repaired", lambda row=row: mend(folder, row))
             row["times"] = kept(f"{method} {share} times", lambda row=row: times(folder, row, args.times))
             document["rows"].append(row)
-            document["rows_made_on"] = sorted({*document["rows_made_on"], *(one["commit"] for one in (row, row["repair"], row["times"]))})
+            parts = (*(document[name] for name in ("original", "hosvd", "command", "by_weights")), row, row["repair"], row["times"])
+            document["rows_made_on"] = sorted({*document["rows_made_on"], *(one["commit"] for one in parts)})
             record("compression", document, ("numba", "scipy", "pillow", "tensorly"))
     failures = missed(document)
     if failures:
@@ -260,10 +261,10 @@ def markdown(document):
 
     def middle(row, backend, name, stage):
         return f"{statistics.median(row['times']['milliseconds'][backend][name][stage]):.0f}"
-    rows = [("original", "", "", points(whole["mAP"]), "", *(middle(hybrid, backend, "before", "all") for backend in backends))]
+    rows = [("original", "", "", points(whole["mAP"]), "", *[""] * len(backends))]
     rows += [(*about(row), points(row["repair"]["mAP"]), *(
-        f"{middle(row, backend, 'after', 'all')} ({faster(row, backend, 'all')[0]:.2f} ×)" for backend in backends))
-             for row in document["rows"]]
+        f"{middle(row, backend, 'after', 'all')} of {middle(row, backend, 'before', 'all')} ({faster(row, backend, 'all')[0]:.2f} ×)"
+        for backend in backends)) for row in document["rows"]]
     rows.append((*about(document["by_weights"]), "", *[""] * len(backends)))
     stages = []
     for stage in backends["numba"]["before"]:
