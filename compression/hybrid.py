@@ -165,7 +165,8 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     Args:
         model: with ``channel_groups``, ``input_shape`` and ``repeats``.
         rule: a ``Rule``. options: ``Options``. rng: a Generator, for k-means.
-        seen: an ``observation.Observation`` of the model by which errors are told; None: by the weights alone.
+        seen: an ``observation.Observation`` of the model by which errors are told, and weighed (``weigh``) if the box head was watched,
+            too; None: by the weights alone.
         backend, rates: see ``fast.timing.chain_milliseconds``.
 
     Returns:
@@ -196,7 +197,7 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
         split = Split(model.get_layer(path), *did, pixels.get(path, 1))
         price = split, rows[path], times(model, path), backend, rates
         layers.append(target_layer(path, *price) if rule.kind in COSTS else ruled_layer(path, rule, *price))
-    if rule.kind in COSTS and seen is not None:
+    if rule.kind in COSTS and seen is not None and seen.proposals:
         weigh(model, layers, seen)
     if rule.kind in COSTS:
         fixed = milliseconds(model, after, backend, rates) if rule.kind == "time" else after

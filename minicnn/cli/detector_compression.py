@@ -71,7 +71,7 @@ def run(args, model):
     backend = engine(None)
     rates, clock = machine_rates(backend), Clock()
 
-    def operate(model, rng, seen=None):
+    def operate(model, rng, options, seen=None):
         if method in SPLITTING:
             return decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend, rates=rates)
         return Surgery(*prune(args, model, rule, method), [])
@@ -83,7 +83,8 @@ def run(args, model):
         resumed = read_checkpoint(checkpoint, settings)
         print(f"resuming after repair of {len(resumed[1]['repair'])} layers from {checkpoint}", file=sys.stderr)
     elif method in SPLITTING:
-        operate(twin(model), np.random.default_rng(args.seed))      # by the weights alone: what cannot be had is told in seconds
+        # By the weights alone, and with whatever pruning may take: what cannot be had is told in seconds.
+        operate(twin(model), np.random.default_rng(args.seed), options._replace(loss=1.0))
     else:
         check_reachable(model, *pruning(args, model, rule, method), None)
     if args.data is None and args.repair is None:
@@ -101,7 +102,7 @@ def run(args, model):
         model, state = resumed
     else:
         with clock("surgery"):
-            surgery = operate(model, rng, seen)
+            surgery = operate(model, rng, options, seen)
             state = {"surgery": plain(surgery, method, len(pictures) if repairs else 0), "repair": [],
                      "errors": "output" if pictures and args.errors != "weights" else "weights",
                      "kept": {path: numbers.tolist() for path, numbers in surgery.kept.items()},

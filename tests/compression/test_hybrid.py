@@ -140,6 +140,13 @@ def test_errors_are_told_by_what_they_do_to_the_answers():
         assert_array_equal(array, arrays[name])
 
 
+def test_errors_are_not_weighed_by_a_box_head_that_nobody_watched():
+    model = network()
+    seen = observe(model, pictures(), MAPS, generator())
+    surgery = cut(model, Rule("macs", 0.95), Options(low=8, linear=False, left_out=("roi_heads.*",)), seen=seen)
+    assert all(offer.error > 0 for layer in surgery.layers for offer in layer.offers[1:])
+
+
 def test_a_target_of_time_is_met_as_predicted():
     model = network()
     before = milliseconds(model, ledger(model, model.input_shape), "numpy", RATES)

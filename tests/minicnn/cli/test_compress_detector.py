@@ -123,6 +123,19 @@ def test_after_a_picture_was_changed_it_is_another_compression(run, scenes, net,
     assert status == 2 and "another compression" in err
 
 
+def test_what_pictures_alone_show_to_be_needless_is_pruned(run, scenes, net, here):
+    """By the weights alone no filter can go; but what half of them give never varies, and a bias can stand in for it."""
+    model = minicnn.load("net.npz")
+    layer = model.get_layer("backbone.3")
+    layer.weight[8:], layer.bias[8:] = 0, 1
+    minicnn.save("net.npz", model)
+    options = "--layers", "backbone.3", "--target-parameters", 0.9999
+    status, _, err = squeeze(run, *options)
+    assert status == 2 and "none can be pruned or split" in err
+    status, document, _ = squeeze(run, *options, "--data", scenes, "--repair", 0)
+    assert status == 0 and document["surgery"]["removed"] == {"backbone.3": list(range(8, 16))}
+
+
 def test_a_split_in_which_no_object_counts(run, scenes, net, here):
     shutil.copytree(scenes, here / "hard")
     for path in (here / "hard" / "Annotations").iterdir():
