@@ -227,7 +227,7 @@ def read_options(args, method):
 
 
 def read_pictures(args, model, rng):
-    """Pictures (H, W, 3) uint8 to look at, drawn at random, none larger than the network looks at; and a line for each that cannot be read.
+    """Pictures (H, W, 3) uint8 to look at, drawn at random and ``shrunk``, and a line for each that cannot be read.
 
     Raises:
         InputError: there are fewer than asked for, or than a repair needs; or none are given to an option that needs them.
@@ -256,7 +256,7 @@ def read_pictures(args, model, rng):
     with Progress(count, "reading") as bar:
         for place in rng.permutation(len(paths)):
             try:
-                pictures.append(no_larger(as_picture(paths[place]), model.transform.size))
+                pictures.append(shrunk(as_picture(paths[place]), model.transform))
                 bar.update(1)
             except InputError as error:
                 report("compress", error)
@@ -268,12 +268,10 @@ def read_pictures(args, model, rng):
     return pictures, problems
 
 
-def no_larger(picture, size):
-    """A picture (H, W, 3) as large as the network looks at, ``size(h, w)``, if it is larger: 300 photographs would fill the memory."""
-    h, w = size(*picture.shape[:2])
-    if h >= picture.shape[0]:
-        return picture
-    return np.array(import_pillow("making a picture smaller").fromarray(picture).resize((w, h)))
+def shrunk(picture, transform):
+    """A picture (H, W, 3), resized as the network will if it has more than twice the pixels: 300 photographs would fill the memory."""
+    h, w = transform.size(*picture.shape[:2])
+    return picture if picture[..., 0].size <= 2 * h * w else as_picture(transform.resize(as_input(picture)))
 
 
 def read_validation(args, model):
