@@ -14,7 +14,7 @@ import numpy as np
 import minicnn
 from minicnn.cli.bench import fitted
 from minicnn.cli.detector_evaluation import look_at, points
-from minicnn.cli.detector_training import check_splits, data_split, tell_problems
+from minicnn.cli.detector_training import read_data, tell_problems
 from minicnn.cli.output import (
     check_outputs,
     checkpoint_path,
@@ -68,17 +68,19 @@ def run(args, model):
     repairs = bool(pictures) and args.repair != 0
     if repairs:
         rule = with_biases(rule, model)
+    errors = "output" if pictures and args.errors != "weights" else "weights"
     backend = engine(None)
     rates, clock = machine_rates(backend), Clock()
 
     def operate(model, rng, options, seen=None):
         if method in SPLITTING:
-            return decompose(model, rule, options, rng=rng, seen=None if args.errors == "weights" else seen, backend=backend, rates=rates)
+            return decompose(model, rule, options, rng=rng, seen=seen if errors == "output" else None, backend=backend, rates=rates)
         return Surgery(*prune(args, model, rule, method), [])
-    settings, resumed = jsonable({
-        "source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(),
+    settings = jsonable({
+        "source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(), "errors": errors,
         "pictures": functools.reduce(lambda crc, picture: zlib.crc32(picture.tobytes(), crc), pictures, 0), "backend": backend,
-        **{name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "repair", "errors")}}), None
+        **{name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "repair")}})
+    resumed = None
     if args.resume and Path(checkpoint).exists():
         resumed = read_checkpoint(checkpoint, settings)
         print(f"resuming after repair of {len(resumed[1]['repair'])} layers from {checkpoint}", file=sys.stderr)
@@ -95,7 +97,7 @@ def run(args, model):
         make_folder(args.report)
     original, before = twin(model), sizes(model, backend, rates)
     seen = None
-    if pictures and (repairs or method in SPLITTING and args.errors != "weights"):
+    if repairs or method in SPLITTING and errors == "output":
         with clock("looking at pictures"):
             seen = observe(original, pictures, matrices(original), rng)
     if resumed:
@@ -103,26 +105,22 @@ def run(args, model):
     else:
         with clock("surgery"):
             surgery = operate(model, rng, options, seen)
-            state = {"surgery": plain(surgery, method, len(pictures) if repairs else 0), "repair": [],
-                     "errors": "output" if pictures and args.errors != "weights" else "weights",
-                     "kept": {path: numbers.tolist() for path, numbers in surgery.kept.items()},
-                     "splits": split_facts(surgery.layers, before, backend, rates)}
+            state = {"surgery": plain(surgery, method, len(pictures) if repairs else 0),
+                     "splits": split_facts(surgery.layers, before, backend, rates), "repair": []}
         del surgery                                     # its singular vectors need not be there while layers are fitted
     step = state["surgery"]
     if repairs:
         def keep(rows):
             write_checkpoint(checkpoint, model, settings, {**state, "repair": rows})
+        kept = {path: np.delete(np.arange(len(original.get_layer(path).weight)), gone) for path, gone in step["removed"].items()}
         with clock("repair"):
             if not resumed:
                 keep([])
-            state["repair"] = repair(
-                model, seen, {path: np.array(numbers) for path, numbers in state["kept"].items()},
-                {*step["split"], *readers(original, step["removed"])}, state["repair"], keep)
+            state["repair"] = repair(model, seen, kept, {*step["split"], *readers(original, step["removed"])}, state["repair"], keep)
     after = sizes(model, backend, rates)
     document = {"file": args.out, "architecture": model.architecture, "source": settings["source"], "surgery": step,
                 "layers": layer_rows(before, after, step, state["splits"]), "repair": state["repair"], "before": totals(before),
-                "after": totals(after), "errors": state["errors"],
-                "backend": backend}
+                "after": totals(after), "errors": errors, "backend": backend}
     with clock("measuring"):
         for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
             document[name]["milliseconds"] = milliseconds
@@ -157,10 +155,11 @@ def foreign_options(args):
 
 def with_biases(rule, model):
     """A rule that leaves room for a bias of each layer that has none: repair may give it one."""
-    counts = ledger(model, model.input_shape)
     missing = sum(len(layer.weight) for layer in map(model.get_layer, matrices(model)) if getattr(layer, "bias", None) is None)
     full = {"storage": "convolution_parameters", "parameters": "parameters"}.get(rule.kind)
-    return rule._replace(value=rule.value - missing / counts[full]) if full else rule
+    if not missing or not full:
+        return rule
+    return rule._replace(value=rule.value - missing / ledger(model, model.input_shape)[full])
 
 
 def twin(model):
@@ -244,10 +243,7 @@ def read_pictures(args, model, rng):
                 raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is a folder of pictures, expected one as "
                                  f"PASCAL VOC's or COCO's. Leave out --{option}.")
     else:
-        check_splits(args)
-        data = load_annotated(args.data, data_split(args))
-        tell_problems(args, data.problems)
-        paths = [picture.path for picture in data.pictures]
+        paths = [picture.path for picture in read_data(args).pictures]
     count = args.repair or (min(REPAIRED, len(paths)) if args.repair is None else min(OBSERVED, len(paths)))
     if count > len(paths) or args.repair != 0 and count < LEAST:
         raise InputError(f"got {min(count, len(paths))} pictures to repair from, expected at least {max(count, LEAST)}. Give more, or a "

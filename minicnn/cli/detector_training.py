@@ -31,18 +31,13 @@ def add_arguments(verb):
 
 def read_data(args, classes=None):
     """The split to learn from; tells what was skipped."""
-    check_splits(args)
-    data = load_annotated(args.data, data_split(args), classes)
-    tell_problems(args, data.problems)
-    return data
-
-
-def check_splits(args):
-    """Fail if a split was named of data that have none."""
     for option in ("split", "validation"):
         if is_coco_file(args.data) and getattr(args, option):
             raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is one list of pictures, expected a folder of "
                              f"several. Leave out --{option}, or give the folder that holds annotations/.")
+    data = load_annotated(args.data, data_split(args), classes)
+    tell_problems(args, data.problems)
+    return data
 
 
 def data_split(args):

@@ -27,9 +27,9 @@ def load_data(source, split):
     return load_mnist(source, split)
 
 
-def is_annotated(source):
-    """Whether a folder or file is in the form of a data set with boxes."""
-    return is_coco_file(source) or is_coco(source) or is_voc(source)
+def is_annotated(folder):
+    """Whether a folder is in the form of a data set with boxes."""
+    return is_coco(folder) or is_voc(folder)
 
 
 def load_annotated(source, split, classes=None):

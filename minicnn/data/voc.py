@@ -79,9 +79,10 @@ def load_voc(folder, split, classes=None):
 def is_voc(folder):
     """Whether a folder is in VOC's form."""
     try:
-        return find_root(Path(folder)).is_dir()
+        find_root(Path(folder))
     except InputError:
         return False
+    return True
 
 
 def find_root(folder):
