@@ -59,7 +59,7 @@ def ours(task):
             return results
         return run, run
     from minicnn.optim import SGD
-    from minicnn.training import train_step
+    from minicnn.train_classifier import train_step
     network, images, labels = lenet()
     optimizer = SGD(network, LR, MOMENTUM, WEIGHT_DECAY)
     return steps(lambda: train_step(network, images, labels, optimizer), [array for _, array in network.named_parameters()])
@@ -117,8 +117,8 @@ def steps(step, parameters):
 def work(engine, task, orders):
     """A process: the results of a task first, then, for every order, the seconds of one run."""
     if engine in OURS:
-        from minicnn.functional.kernels import use
-        from minicnn.threads import one_blas_thread
+        from minicnn.fast.threads import one_blas_thread
+        from minicnn.functional.dispatch import use
         backend, threads = use(engine), one_blas_thread() if task == "step" else contextlib.nullcontext()     # as ``minicnn train`` does
     else:
         backend, threads = contextlib.nullcontext(), contextlib.nullcontext()

@@ -28,7 +28,7 @@ from peers import CORES, PAUSE, spread, with_quartiles  # it also clears the env
 from record import record, table
 
 from minicnn.fast import timing
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, ReLU, Sequential
 
 PACKAGES = {"numba": ("minicnn", "numpy", "numba"), "numpy": ("minicnn", "numpy"), "torch": ("torch",), "torch_channels_last": ("torch",),
@@ -80,7 +80,7 @@ LIMITS = {(LAYERS[4], "half"): (0.75, 0.70), (LAYERS[4], "three eighths"): (0.55
 
 def make_ours(network, x, folder):
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return lambda: kernels.run(network, x), np.asarray
+    return lambda: dispatch.run(network, x), np.asarray
 
 
 def make_torch(memory_format):
@@ -150,7 +150,7 @@ MAKERS = {"numba": make_ours, "numpy": make_ours, "torch": make_torch("contiguou
 def work(engine, folder, orders):
     """An engine's process. It answers ("show", layer) with the outputs, ("time", layer) with milliseconds, "end" with what it knows."""
     folder = Path(folder)
-    with kernels.use(engine if engine in OURS else None):
+    with dispatch.use(engine if engine in OURS else None):
         facts = {"rates": timing.calibrate(engine)} if engine in OURS else {}
         runs = [[MAKERS[engine](network, layer.input(), folder) for network in layer.networks()] for layer in LAYERS]
         orders.send("ready")

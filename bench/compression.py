@@ -44,7 +44,7 @@ from minicnn.data import load_annotated  # noqa: E402
 from minicnn.data.pictures import as_input, as_picture  # noqa: E402
 from minicnn.detection.evaluate import evaluate  # noqa: E402
 from minicnn.fast.measure import measure  # noqa: E402
-from minicnn.functional.kernels import use  # noqa: E402
+from minicnn.functional.dispatch import use  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "voc"

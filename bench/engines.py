@@ -36,18 +36,18 @@ def make_ours(backend):
 
     def make(task, folder, threads):
         import minicnn
-        from minicnn.functional import kernels
+        from minicnn.functional import dispatch
         if task.features:
             network = our_features(folder / "minicnn.npz")
 
             def features(x):
-                with kernels.use(backend):
-                    return kernels.run(network, x)
+                with dispatch.use(backend):
+                    return dispatch.run(network, x)
             return features, settings
         model = minicnn.load(folder / "minicnn.npz")
 
         def detect(image):
-            with kernels.use(backend):
+            with dispatch.use(backend):
                 found = model.detect(image)
             return found.boxes, found.scores, found.labels
         return detect, settings

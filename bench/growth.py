@@ -38,7 +38,7 @@ def timed_series(rounds):
     from minicnn.detection.boxes import nms
     from minicnn.detection.roi_align import roi_align
     from minicnn.fast.run import observed
-    from minicnn.functional.kernels import run
+    from minicnn.functional.dispatch import run
 
     rng = np.random.default_rng(0)
     model = minicnn.build("fasterrcnn_vgg16", rng=rng)
@@ -99,7 +99,7 @@ def memory_of(side):
     """Bytes that this process holds at most beside the plan, for one picture's convolutions."""
     import minicnn
     from minicnn.fast.plan import compile
-    from minicnn.functional.kernels import run
+    from minicnn.functional.dispatch import run
 
     model = minicnn.build("fasterrcnn_vgg16", rng=np.random.default_rng(0))
     x = np.zeros((1, 3, side, side), np.float32)

@@ -21,9 +21,9 @@ from record import record, table
 
 import minicnn
 from minicnn.data import load_data
+from minicnn.fast.threads import one_blas_thread
 from minicnn.optim import SGD
-from minicnn.threads import one_blas_thread
-from minicnn.training import train_step
+from minicnn.train_classifier import train_step
 
 OURS, UNLIMITED, TORCH = "minicnn", "minicnn, BLAS threads not limited", "torch"
 BATCH, LR, MOMENTUM, WEIGHT_DECAY = 64, 0.05, 0.9, 5e-4

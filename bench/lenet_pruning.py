@@ -29,10 +29,10 @@ import minicnn  # noqa: E402
 from minicnn.compression.ledger import ledger  # noqa: E402
 from minicnn.compression.recipe import Options, Target, compress, removed_counts  # noqa: E402
 from minicnn.data import load_data  # noqa: E402
-from minicnn.evaluation import evaluate_classifier  # noqa: E402
+from minicnn.evaluate_classifier import evaluate_classifier  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402
 from minicnn.report.svg import COLORS, Series, chart  # noqa: E402
-from minicnn.training import Recipe, train  # noqa: E402
+from minicnn.train_classifier import Recipe, train  # noqa: E402
 
 SEEDS = range(5)
 BUDGET = 0.1

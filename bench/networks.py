@@ -23,7 +23,7 @@ from voc import WEIGHTS
 import minicnn
 from minicnn.checkpoint.convert import convert
 from minicnn.data.pictures import as_input
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, MaxPool2d
 
 VGG_SIZES = {"min_size": 600, "max_size": 1000}         # the picture of 384 x 512 becomes 600 x 800, in a batch of 608 x 800
@@ -103,5 +103,5 @@ def write_ncnn(network, shape, folder):
 
 
 if __name__ == "__main__":
-    with kernels.use("reference"):          # the weights must not depend on what is to be measured
+    with dispatch.use("reference"):          # the weights must not depend on what is to be measured
         prepare(sys.argv[1], sys.argv[2])

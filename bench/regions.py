@@ -105,7 +105,7 @@ def scipys():
 def work(engine, task, orders):
     """A process: the output of a task first, then, for every order, the seconds of one run."""
     if engine in OURS:
-        from minicnn.functional.kernels import use
+        from minicnn.functional.dispatch import use
         functions, run = ours(), use(engine)
     else:
         import contextlib

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minicnn.probe import probed
+from minicnn.hooks import probed
 
 
 def ledger(model, input_shape):

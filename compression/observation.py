@@ -13,11 +13,11 @@ import numpy as np
 
 from minicnn.compression.ledger import has_matrix
 from minicnn.compression.pruning import map_pixels
-from minicnn.fast.trace import Untraceable, trace
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
+from minicnn.hooks import probed, standing_in
 from minicnn.layers import Layer
-from minicnn.probe import probed, standing_in
 from minicnn.progress import Progress
+from minicnn.trace import Untraceable, trace
 
 POINTS = 128                # of a layer's outputs on a picture, at most: pixels of its maps
 PROPOSALS = 32              # that are watched on a picture, at most

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.compression.criteria import METHODS
-from minicnn.probe import probed
+from minicnn.hooks import probed
 
 FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of one
 

@@ -2,8 +2,8 @@
 
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d
-from minicnn.models.body import Body
-from minicnn.models.chain import units, walk
+from minicnn.models.channel_groups import units, walk
+from minicnn.models.feature_extractor import Body
 
 
 class SingleMapBackbone(Body):

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 LOG_MAX_SCALE = math.log(1000 / 16)     # an exponent's bound: a box grows by no more than 62.5 times
 HALF = np.float32(0.5)

@@ -15,7 +15,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.detection.losses import fastrcnn_losses, rpn_losses, together
 from minicnn.errors import InputError
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 
 PREFIX = "loss_teacher_"
 

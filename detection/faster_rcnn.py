@@ -17,9 +17,9 @@ from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead,
 from minicnn.detection.roi_pool import MultiScaleRoIPool
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Transform
-from minicnn.functional.kernels import on_own_backend, run
+from minicnn.functional.dispatch import on_own_backend, run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
-from minicnn.models.chain import group, units, walk
+from minicnn.models.channel_groups import group, units, walk
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50
 from minicnn.models.vgg import vgg16_features

@@ -9,7 +9,7 @@ Reference: Lin et al., Feature pyramid networks for object detection (2017), sec
 
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, Sequential
-from minicnn.models.chain import Walk, group, units, walk
+from minicnn.models.channel_groups import Walk, group, units, walk
 
 
 class FeaturePyramidNetwork(Layer):

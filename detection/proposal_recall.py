@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.detection.ranking import overlaps
-from minicnn.probe import probed
+from minicnn.hooks import probed
 
 COUNTS = (50, 100, 300)
 

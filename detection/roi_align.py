@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from minicnn.detection.boxes import areas
-from minicnn.functional.kernels import kernel, memory
+from minicnn.functional.dispatch import kernel, memory
 from minicnn.layers import Layer
 
 CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 is read from level 4, the map of stride 16

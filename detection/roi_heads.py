@@ -9,7 +9,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.detection import boxes as B
 from minicnn.detection.losses import assign, fastrcnn_losses, sample
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Flatten, Layer, Linear, ReLU, Sequential
 
 MIN_SIDE = 1e-2         # pixels; smaller detections are dropped

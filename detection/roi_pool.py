@@ -6,7 +6,7 @@ Reference: Girshick, Fast R-CNN (2015), section 2.1.
 import numpy as np
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

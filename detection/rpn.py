@@ -12,7 +12,7 @@ from minicnn import functional as F
 from minicnn.detection import boxes as B
 from minicnn.detection.anchors import base_anchors, grid_anchors
 from minicnn.detection.losses import assign, rpn_losses, sample
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Layer, ReLU, Sequential
 
 MIN_SIDE = 1e-3         # pixels; smaller proposals are dropped

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.ahead import ahead
 from minicnn.archive import describe
 from minicnn.data.annotated import read_annotated
 from minicnn.data.pictures import as_input
@@ -26,8 +25,9 @@ from minicnn.detection.transform import Transform
 from minicnn.errors import InputError
 from minicnn.files import interrupts_held
 from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, warmup
+from minicnn.prefetch import ahead
 from minicnn.progress import Progress
-from minicnn.training import DROPS, Recipe, plateaus, read_checkpoint, write_checkpoint
+from minicnn.train_classifier import DROPS, Recipe, plateaus, read_checkpoint, write_checkpoint
 
 CHECKPOINT_SECONDS = 300        # between two checkpoints within an epoch: writing one takes seconds
 

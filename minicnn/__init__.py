@@ -1,6 +1,6 @@
 """minicnn: convolutional networks in NumPy, readable line by line, and their compression."""
 
-from minicnn.threads import tell_libraries
+from minicnn.fast.threads import tell_libraries
 
 tell_libraries()        # before NumPy is loaded
 

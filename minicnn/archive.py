@@ -15,7 +15,7 @@ import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
-from minicnn.functional.kernels import checked
+from minicnn.functional.dispatch import checked
 from minicnn.layers import KINDS, Sequential, make_layer
 from minicnn.models import build
 
@@ -60,7 +60,7 @@ def load(path, backend=None):
     Args:
         path: a file written by ``save``.
         backend: "reference", "numpy" or "numba", what the model is to be run by; None: whatever is in use when it runs
-            (``minicnn.functional.kernels``).
+            (``minicnn.functional.dispatch``).
 
     Returns:
         model: a Layer: ``logits = model(x)``.

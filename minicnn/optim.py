@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minicnn.errors import InputError
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

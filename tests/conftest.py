@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from checks import BACKENDS
 
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 

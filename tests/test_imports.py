@@ -52,10 +52,10 @@ ARROWS = [
      ("minicnn.detection", "minicnn.compression", "minicnn.cli")),
     ("minicnn.compression", (), ("minicnn.detection", "minicnn.cli")),
     ("minicnn.detection", (), ("minicnn.compression", "minicnn.cli")),
-    ("minicnn.functional", (), ("minicnn.layers", "minicnn.models", "minicnn.optim", "minicnn.archive", "minicnn.training")),
-    ("minicnn.layers", (), ("minicnn.models", "minicnn.archive", "minicnn.training", "minicnn.optim")),
-    ("minicnn.models", (), ("minicnn.archive", "minicnn.training")),
-    ("minicnn.fast", (), ("minicnn.models", "minicnn.archive", "minicnn.training", "minicnn.optim")),
+    ("minicnn.functional", (), ("minicnn.layers", "minicnn.models", "minicnn.optim", "minicnn.archive", "minicnn.train_classifier")),
+    ("minicnn.layers", (), ("minicnn.models", "minicnn.archive", "minicnn.train_classifier", "minicnn.optim")),
+    ("minicnn.models", (), ("minicnn.archive", "minicnn.train_classifier")),
+    ("minicnn.fast", (), ("minicnn.models", "minicnn.archive", "minicnn.train_classifier", "minicnn.optim")),
 ]
 
 

@@ -17,7 +17,7 @@ from minicnn.errors import InputError
 from minicnn.fast import machine
 from minicnn.fast.measure import measure, memory_speed, product_speed
 from minicnn.files import make_folder
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import KINDS
 from minicnn.progress import Progress
 from minicnn.report.roofline import write_report
@@ -43,7 +43,7 @@ def add_network(verb, **options):
     """What ``bench`` and ``tune`` are told alike."""
     verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn", **options)
     verb.add_argument("--size", type=size, metavar="HxW", help="pixels that the network sees, 600x800 (default: the model's own)")
-    verb.add_argument("--backend", choices=kernels.BACKENDS, help="numba, numpy or reference (default: numba where it is installed)")
+    verb.add_argument("--backend", choices=dispatch.BACKENDS, help="numba, numpy or reference (default: numba where it is installed)")
 
 
 def size(text):
@@ -56,7 +56,7 @@ def size(text):
 
 def run(args):
     check_outputs(args)
-    with kernels.use(args.backend):
+    with dispatch.use(args.backend):
         model = minicnn.load(args.file)
         picture, call = task(model, args)
         if args.report is not None:
@@ -90,7 +90,7 @@ def task(model, args):
 
 def timed_document(model, picture, call, args):
     """What --json prints."""
-    backend, detects = kernels.backend(), hasattr(model, "detect")
+    backend, detects = dispatch.backend(), hasattr(model, "detect")
     stages = {**(STAGES if detects else {}), "": REST}
     with Progress(args.runs + 3, "bench", "runs") as bar:
         before = machine.celsius()

@@ -43,10 +43,10 @@ from minicnn.compression.ledger import ledger
 from minicnn.compression.recipe import Options, Target, check_reachable, compress
 from minicnn.data import load_data
 from minicnn.errors import InputError
-from minicnn.evaluation import evaluate_classifier
+from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
 from minicnn.report.pruning import write_report
-from minicnn.training import Recipe, jsonable, train
+from minicnn.train_classifier import Recipe, jsonable, train
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
 COMPENSATION = 1000     # pictures over which the means of removed channels are taken

@@ -43,7 +43,7 @@ from minicnn.fast.timing import break_even, engine, machine_rates
 from minicnn.files import make_folder
 from minicnn.progress import Progress
 from minicnn.report.compression import write_report
-from minicnn.training import jsonable
+from minicnn.train_classifier import jsonable
 
 SPLITTING = ("hybrid", "tucker")
 OBSERVED = 100          # pictures that errors are told by where nothing is repaired

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from minicnn.ahead import ahead
 from minicnn.cli.bench import fitted
 from minicnn.cli.output import report, table, too_large
 from minicnn.data.annotated import read_annotated, shown
@@ -14,6 +13,7 @@ from minicnn.detection.proposal_recall import with_proposals
 from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
 from minicnn.detection.read_detections import NO_CLASS, check_classes, read_detections
 from minicnn.errors import InputError
+from minicnn.prefetch import ahead
 from minicnn.progress import Progress
 from minicnn.report.detection import write_report
 

@@ -15,7 +15,7 @@ from minicnn.data import load_annotated, load_data
 from minicnn.data.pictures import import_pillow
 from minicnn.detection.evaluate import evaluate, match_document
 from minicnn.errors import InputError
-from minicnn.evaluation import evaluate_classifier
+from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
 
 EXAMPLE = "minicnn evaluate small.npz --data digits --json -"

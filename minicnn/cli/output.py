@@ -15,7 +15,7 @@ import minicnn
 from minicnn.archive import describe, load_described, write_archive
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, sha256
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
 

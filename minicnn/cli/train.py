@@ -32,9 +32,9 @@ from minicnn.detection.backbone import load_backbone
 from minicnn.detection.initial import initialise
 from minicnn.detection.training import DetectorRecipe
 from minicnn.errors import InputError
-from minicnn.evaluation import evaluate_classifier
+from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.models import BUILDERS
-from minicnn.training import Recipe, train
+from minicnn.train_classifier import Recipe, train
 
 EXAMPLE = "minicnn train lenet5_caffe --data digits --epochs 8 --out lenet.npz"
 

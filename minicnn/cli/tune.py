@@ -17,10 +17,10 @@ from minicnn.fast import choose, machine, tuning
 from minicnn.fast.measure import Trial, contest
 from minicnn.fast.plan import compile, fuse
 from minicnn.fast.run import observed
-from minicnn.fast.trace import trace
 from minicnn.files import check_writable, make_folder
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.progress import Progress
+from minicnn.trace import trace
 
 EXAMPLE = "minicnn tune W.npz --size 600x800"
 GAIN = 0.97             # of the rules' time: what takes longer is no reason to leave them
@@ -45,8 +45,8 @@ def run(args):
     check_outputs(args)
     make_folder(tuning.tuned_file().parent)
     check_writable(tuning.tuned_file())
-    with kernels.use(args.backend):
-        backend = kernels.backend()
+    with dispatch.use(args.backend):
+        backend = dispatch.backend()
         if backend == "reference":
             raise InputError("got the backend reference, which has no choice, expected numpy or numba. Choose one of them.")
         model = minicnn.load(args.file)

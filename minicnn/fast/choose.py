@@ -114,7 +114,7 @@ def by_rules(operation, backend):
     s, (n, o, ho, wo) = operation.settings, operation.shape
     _, c, kh, kw = s["weight"].shape
     if s["groups"] > 1:
-        from minicnn.fast.trace import Untraceable
+        from minicnn.trace import Untraceable
         if not s["groups"] == o == operation.inputs[0].shape[1]:
             raise Untraceable("a grouped convolution that is not depthwise")
         return Choice("depthwise")

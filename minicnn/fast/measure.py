@@ -14,8 +14,8 @@ import numpy as np
 from minicnn.fast import choose, machine
 from minicnn.fast.plan import ALIGNED, backend_steps, compile, eights
 from minicnn.fast.run import observed
+from minicnn.hooks import probed, timed
 from minicnn.layers import Conv2d, MaxPool2d, ReLU, Sequential
-from minicnn.probe import probed, timed
 
 SIDE = 1024             # of the matrices of the large product
 CACHES = 4              # times the largest cache: what an array has at least that shall not fit in it

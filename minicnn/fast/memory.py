@@ -37,7 +37,7 @@ class Holder:
 
 
 def memory(shape, dtype):
-    """See ``minicnn.functional.kernels.memory``."""
+    """See ``minicnn.functional.dispatch.memory``."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE:
         return np.empty(shape, dtype)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minicnn.fast import choose
-from minicnn.fast.trace import Untraceable, parts, trace
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
+from minicnn.trace import Untraceable, parts, trace
 
 EIGHT = 8               # channels of a vector
 ALIGNED = 16            # float32 numbers of a cache line: results begin on one
@@ -154,7 +154,7 @@ class Plan:
 
 def backend_steps(backend):
     """The module with a backend's step functions."""
-    return importlib.import_module(kernels.TWINS[backend])
+    return importlib.import_module(dispatch.TWINS[backend])
 
 
 def compile(network, shapes, backend=None, weights=None):
@@ -170,7 +170,7 @@ def compile(network, shapes, backend=None, weights=None):
         Untraceable: the network does something that no plan can hold; run it as it is.
     """
     shapes = [shapes] if isinstance(shapes[0], int) else list(shapes)
-    backend = kernels.backend() if backend is None else kernels.checked(backend)
+    backend = dispatch.backend() if backend is None else dispatch.checked(backend)
     operations, result = trace(network, shapes)
     names = {id(array): path.rpartition(".")[0] for path, array in network.named_arrays()}
     return Compiler(backend, {} if weights is None else weights, names).plan(shapes, operations, result)

@@ -17,8 +17,8 @@ import numpy as np
 
 from minicnn.fast.layouts import empty
 from minicnn.fast.plan import compile
-from minicnn.fast.trace import Untraceable
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
+from minicnn.trace import Untraceable
 
 PLANS = 8               # shapes that are remembered for a network
 ROUND = 128             # more inputs than FEW in a batch (proposals, mostly) share the plan of the next multiple
@@ -120,7 +120,7 @@ def run(network, *inputs):
         finished = _finished.get(network)
         if finished is None or not finished.holds(parts):
             finished = _finished[network] = Finished(network, parts)
-        plan = finished.plan(tuple((planned(x.shape[0]), *x.shape[1:]) for x in inputs), kernels.backend())
+        plan = finished.plan(tuple((planned(x.shape[0]), *x.shape[1:]) for x in inputs), dispatch.backend())
         if plan is None:
             return network.forward(*inputs)
         return finished.run(plan, inputs)

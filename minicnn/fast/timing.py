@@ -26,12 +26,12 @@ from minicnn.errors import InputError
 from minicnn.fast import choose, tuning
 from minicnn.fast.measure import contest, into_arena
 from minicnn.fast.plan import compile, eights
-from minicnn.fast.trace import Untraceable, trace
 from minicnn.fast.winograd import POINTS
 from minicnn.files import atomic_write, make_folder
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, Sequential
 from minicnn.progress import Progress
+from minicnn.trace import Untraceable, trace
 
 KINDS = (               # of work; a rate is the milliseconds for
     "product",          # 10^9 multiplications of 1 x 1 convolutions
@@ -234,7 +234,7 @@ def engine(backend):
     Raises:
         InputError: there is no such one, or it makes no plans.
     """
-    backend = kernels.backend() if backend is None else kernels.checked(backend)
+    backend = dispatch.backend() if backend is None else dispatch.checked(backend)
     if backend == "reference":
         raise InputError("got the backend 'reference', expected numpy or numba: it makes no plans. Choose one of them.")
     return backend

@@ -5,7 +5,7 @@ Reference: Howard et al., Searching for MobileNetV3 (2019), section 5.2, for the
 
 import numpy as np
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

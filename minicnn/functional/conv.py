@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 # Columns held at once: few enough to stay in the processor's cache between being written and being multiplied, but as many as there
 # are weights, which are read again for each strip.

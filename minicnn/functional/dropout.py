@@ -3,7 +3,7 @@
 Reference: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting (2014), section 4.
 """
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

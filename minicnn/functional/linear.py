@@ -1,6 +1,6 @@
 """The fully connected layer: one matrix product; and the same one on each block of what is read."""
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

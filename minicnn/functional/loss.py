@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.functional.activation import sigmoid
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

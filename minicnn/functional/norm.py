@@ -8,7 +8,7 @@ Reference: Ioffe, Szegedy, Batch normalization (2015), algorithm 1 and section 3
 
 import numpy as np
 
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 CHANNEL = (slice(None), None, None)     # (C,) -> (C, 1, 1)
 OVER = (0, 2, 3)                        # a channel's statistics run over images and pixels

@@ -7,7 +7,7 @@ picture. So each pooling is a short loop over taps, and windows may overlap.
 import numpy as np
 
 from minicnn.functional.conv import pair
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

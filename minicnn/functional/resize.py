@@ -6,7 +6,7 @@ The source position of an output pixel is where the ports go wrong, so both rule
 import numpy as np
 
 from minicnn.functional.conv import pair
-from minicnn.functional.kernels import kernel
+from minicnn.functional.dispatch import kernel
 
 
 @kernel

@@ -7,8 +7,8 @@ inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
 """
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
-from minicnn.models.body import Body
-from minicnn.models.chain import units, walk
+from minicnn.models.channel_groups import units, walk
+from minicnn.models.feature_extractor import Body
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
 BLOCKS = (

@@ -10,8 +10,8 @@ import itertools
 
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
-from minicnn.models.body import Body
-from minicnn.models.chain import units, walk
+from minicnn.models.channel_groups import units, walk
+from minicnn.models.feature_extractor import Body
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
 

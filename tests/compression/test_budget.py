@@ -14,7 +14,7 @@ from minicnn.compression.observation import Inputs
 from minicnn.compression.splitting import Split
 from minicnn.errors import InputError
 from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
-from minicnn.models.chain import Chain
+from minicnn.models.channel_groups import Chain
 
 
 def network():

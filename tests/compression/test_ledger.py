@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.compression.ledger import ledger
 from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
-from minicnn.models.chain import Chain
+from minicnn.models.channel_groups import Chain
 
 
 def rows(sizes, key):

@@ -13,9 +13,9 @@ from minicnn.compression.observation import Reader, Watch, at, draw, half, obser
 from minicnn.detection.transform import Batch
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
+from minicnn.hooks import probed
 from minicnn.layers import Conv2d, Layer
-from minicnn.probe import probed
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn.compression.observation import Inputs
 from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
-from minicnn.models.chain import Chain, ChannelGroup
+from minicnn.models.channel_groups import Chain, ChannelGroup
 
 
 def generator(seed=0):

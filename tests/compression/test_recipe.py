@@ -16,8 +16,8 @@ from minicnn.compression.recipe import Options, Target, compress, plan_round, re
 from minicnn.compression.statistics import Clusters
 from minicnn.errors import InputError
 from minicnn.layers import Linear, ReLU
-from minicnn.models.chain import Chain
-from minicnn.training import Recipe, train
+from minicnn.models.channel_groups import Chain
+from minicnn.train_classifier import Recipe, train
 
 PLAIN = Options(compensate=False, minimum=2)
 FIRST = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84}      # widths before any round

@@ -15,8 +15,8 @@ from minicnn.compression.pruning import prune_group
 from minicnn.compression.repair import patches, repair
 from minicnn.compression.splitting import Split
 from minicnn.errors import InputError
+from minicnn.hooks import probed
 from minicnn.layers import Conv2d
-from minicnn.probe import probed
 
 COUNT = 20
 

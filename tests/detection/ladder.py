@@ -12,7 +12,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.data.pictures import as_input, read_picture
 from minicnn.detection.transform import Batch
-from minicnn.functional.kernels import backend, run
+from minicnn.functional.dispatch import backend, run
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores

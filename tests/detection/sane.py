@@ -7,7 +7,7 @@ is sent through once, and layer by layer the norms take their statistics from it
 import numpy as np
 
 import minicnn
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 from minicnn.layers import Conv2d, Layer, Linear, Norm2d
 
 STDS = {"rpn.head.cls_logits": 1, "rpn.head.bbox_pred": 0.25, "roi_heads.box_predictor.cls_score": 2,

@@ -8,7 +8,7 @@ import minicnn
 from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone, load_backbone
 from minicnn.detection.fpn import FeaturePyramidNetwork
 from minicnn.errors import InputError
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU
 
 

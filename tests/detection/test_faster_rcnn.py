@@ -21,7 +21,7 @@ from minicnn.data.pictures import as_input
 from minicnn.detection.faster_rcnn import FasterRCNN, Settings
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_pool import MultiScaleRoIPool
-from minicnn.functional.kernels import run, use
+from minicnn.functional.dispatch import run, use
 
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
 ARCHITECTURES = ["fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn", SMALL]

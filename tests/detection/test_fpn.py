@@ -8,7 +8,7 @@ from checks import FORWARD, assert_close, check_vjp
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.fpn import FeaturePyramidNetwork
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Layer
 
 

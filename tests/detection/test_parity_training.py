@@ -13,7 +13,7 @@ from voc import WEIGHTS
 
 from minicnn.checkpoint.convert import convert
 from minicnn.data.pictures import as_input
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align, roi_align_backward
 from minicnn.detection.roi_pool import MultiScaleRoIPool
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 
 pytestmark = pytest.mark.usefixtures("backend")
 

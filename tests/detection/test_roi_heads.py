@@ -12,7 +12,7 @@ from minicnn.detection.losses import Target
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head
 from minicnn.detection.transform import Batch
-from minicnn.functional.kernels import TABLE, run, use
+from minicnn.functional.dispatch import TABLE, run, use
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d
 
 f32 = np.float32

@@ -12,7 +12,7 @@ from minicnn.detection.anchors import base_anchors, grid_anchors
 from minicnn.detection.losses import Target
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
 from minicnn.detection.transform import Batch
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 
 f32 = np.float32
 

@@ -5,7 +5,7 @@ from ladder import PIXELS, SCORE
 
 from minicnn import functional as F
 from minicnn.detection import boxes as B
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 
 CLOSE = 1e-3            # of a score or an overlap to its threshold
 

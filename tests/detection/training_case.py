@@ -6,7 +6,7 @@ from sane import sane_detector
 
 from minicnn.detection.losses import Target
 from minicnn.detection.transform import Batch, Transform
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 DETECTORS = {
     "fasterrcnn_vgg16": {"min_size": 128, "num_classes": 5, "box_head_width": 64, "box_batch_size_per_image": 64},

@@ -16,7 +16,7 @@ from minicnn import InputError
 from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
 from minicnn.compression import svd, tucker
 from minicnn.compression.pruning import prune_group
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import Layer
 
 
@@ -154,7 +154,7 @@ def test_a_model_computes_on_the_backend_it_is_loaded_for(path, model):
         traceable = False
 
         def __call__(self, x):
-            seen.append(kernels.backend())
+            seen.append(dispatch.backend())
             return x
 
     minicnn.save(path, model)
@@ -163,7 +163,7 @@ def test_a_model_computes_on_the_backend_it_is_loaded_for(path, model):
         loaded = minicnn.load(path, backend=name)
         loaded.replace_layer("relu1", Asking())
         loaded(x)
-    assert seen == [*BACKENDS, kernels.backend()]
+    assert seen == [*BACKENDS, dispatch.backend()]
     with pytest.raises(InputError, match="^got the backend 'torch', expected one of reference, numpy, numba"):
         minicnn.load("no file is read", backend="torch")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 
 BLOCK = 64              # boxes that are settled at a time
 COLUMNS = 1024          # later boxes compared with them at a time: the arrays of 64 times so many stay in the cache

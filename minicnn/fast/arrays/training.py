@@ -18,7 +18,7 @@ from minicnn.fast.input_gradient import input_gradient as by_convolutions
 from minicnn.fast.layouts import channels_first, is_channels_last
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
 TILES = 256             # of a strip of Winograd's algorithm

@@ -14,7 +14,7 @@ from numba import get_num_threads, njit, prange
 from minicnn.fast.arrays.regions import below
 from minicnn.fast.compiled.simd import floats
 from minicnn.fast.memory import memory
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 
 CHUNK = 64              # boxes compared before it is asked whether one of them overlaps
 FAR = 2**20             # pixels; boxes farther out are left to the reference, with what it says of NaN and infinity

@@ -4,7 +4,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from minicnn.functional.conv import pair
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 from minicnn.functional.resize import bilinear_index
 
 

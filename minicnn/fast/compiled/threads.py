@@ -4,7 +4,7 @@ import functools
 
 from numba import config, set_num_threads
 
-from minicnn.threads import thread_count
+from minicnn.fast.threads import thread_count
 
 
 @functools.cache

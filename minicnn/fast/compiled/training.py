@@ -19,7 +19,7 @@ from minicnn.fast.input_gradient import input_gradient as by_convolutions
 from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, empty, is_batch_innermost, is_channels_last, up
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
 PICTURES = small_pictures.PICTURES

@@ -19,7 +19,7 @@ from minicnn.compression import repair
 from minicnn.compression.ledger import ledger
 from minicnn.data.pictures import write_picture
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.models import BUILDERS
 
 
@@ -245,9 +245,9 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     small = minicnn.load("small.npz")
     assert ledger(small, small.input_shape)["parameters"] == document["after"]["parameters"]
     pixels, maps = np.random.default_rng(1).standard_normal((1, 3, 64, 96)).astype(np.float32), {}
-    for backend in kernels.BACKENDS:
-        with kernels.use(backend if backend != "numba" or importlib.util.find_spec("numba") else "numpy"):
-            maps[backend] = kernels.run(small.backbone, pixels)
+    for backend in dispatch.BACKENDS:
+        with dispatch.use(backend if backend != "numba" or importlib.util.find_spec("numba") else "numpy"):
+            maps[backend] = dispatch.run(small.backbone, pixels)
     for backend, found in maps.items():
         for one, other in zip(found, maps["reference"]):
             assert_allclose(one, other, atol=1e-4 * np.abs(other).max(), err_msg=backend)

@@ -7,7 +7,7 @@ import pytest
 import minicnn
 from minicnn.cli import compress, main, train
 from minicnn.errors import InputError
-from minicnn.functional.kernels import default_backend
+from minicnn.functional.dispatch import default_backend
 
 VERBS = ["scenes", "train", "compress", "evaluate", "compare", "info", "demo"]
 

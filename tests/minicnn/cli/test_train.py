@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.training import Recipe, train
+from minicnn.train_classifier import Recipe, train
 
 
 def same_weights(one, other):

@@ -8,7 +8,7 @@ import pytest
 import minicnn
 from minicnn.cli import bench, tune
 from minicnn.fast import tuning
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 from minicnn.layers import Conv2d, Linear
 
 

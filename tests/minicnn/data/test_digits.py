@@ -6,10 +6,10 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.data.digits import COUNTS, SEEDS, draw_digit, load_digits, make_digits
-from minicnn.evaluation import evaluate_classifier
+from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.layers import Flatten, Linear
-from minicnn.models.chain import Chain
-from minicnn.training import Recipe, train
+from minicnn.models.channel_groups import Chain
+from minicnn.train_classifier import Recipe, train
 
 
 def digits(count, seed=0):

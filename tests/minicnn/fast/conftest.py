@@ -3,7 +3,7 @@
 import pytest
 from checks import BACKENDS
 
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 
 @pytest.fixture(scope="module", params=[name for name in BACKENDS if name != "reference"])

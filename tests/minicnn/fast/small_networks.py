@@ -5,7 +5,7 @@ from checks import assert_close
 
 from minicnn import functional as F
 from minicnn.fast import run as engine
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 from minicnn.layers import BatchNorm2d, Conv2d, Layer, ReLU, Sequential
 
 TOLERANCE = 1e-5        # of float32 sums in another order, Winograd's among them, over one tensor

@@ -6,8 +6,8 @@ import pytest
 from minicnn.fast import choose, tuning
 from minicnn.fast.choose import Choice
 from minicnn.fast.plan import compile
-from minicnn.fast.trace import trace
 from minicnn.layers import Conv2d, ReLU, Sequential
+from minicnn.trace import trace
 
 SIDES = (2, 16, 30, 25)
 

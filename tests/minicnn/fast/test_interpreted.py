@@ -21,7 +21,7 @@ from minicnn.detection.roi_pool import roi_pool
 from minicnn.fast.choose import Choice, by
 from minicnn.fast.plan import compile
 from minicnn.functional.conv import Geometry
-from minicnn.functional.kernels import TABLE, twins
+from minicnn.functional.dispatch import TABLE, twins
 from minicnn.layers import AdaptiveAvgPool2d, Flatten, Hardsigmoid, Hardswish, Linear, MaxPool2d, ReLU, Sequential
 
 numba = pytest.importorskip("numba")
@@ -189,7 +189,7 @@ def test_numbas_own_variable_turns_compiling_off():
     """The same in a process of its own."""
     code = """
 import numpy as np, minicnn
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 model = minicnn.build("lenet5", rng=np.random.default_rng(0))
 x = np.random.default_rng(1).random((1, 1, 28, 28), np.float32)
 got = model(x)

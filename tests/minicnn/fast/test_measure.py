@@ -10,7 +10,7 @@ from minicnn.fast import choose, measure
 from minicnn.fast.measure import Trial, Watch, arithmetic, contest, least_seconds, memory_speed, product_speed, step_facts
 from minicnn.fast.plan import compile
 from minicnn.fast.run import observed
-from minicnn.functional.kernels import run, use
+from minicnn.functional.dispatch import run, use
 from minicnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from minicnn.detection.roi_align import roi_align
 from minicnn.fast import memory as module
 from minicnn.fast.memory import memory
-from minicnn.functional.kernels import use
+from minicnn.functional.dispatch import use
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ import minicnn
 from minicnn import functional as F
 from minicnn.errors import InputError
 from minicnn.fast.plan import compile
-from minicnn.fast.trace import Untraceable
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     BatchNorm2d,
@@ -31,6 +30,7 @@ from minicnn.layers import (
 )
 from minicnn.models.mobilenet import InvertedResidual
 from minicnn.models.resnet import Bottleneck
+from minicnn.trace import Untraceable
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -99,7 +99,7 @@ def test_a_pooling_goes_into_winograds_convolution(into, out, h, w):
     network = Sequential([conv(into, out, 3, 1, 1), ReLU(), MaxPool2d(2), conv(out, 3, 1)])
     if min(h, w) == 1:
         with pytest.raises(ValueError, match="kernel_size=2"):
-            kernels.run(network, draw(2, into, h, w))
+            dispatch.run(network, draw(2, into, h, w))
         return
     assert_runs_like_its_layers(network, draw(2, into, h, w))
     if "winograd" in algorithms(network):
@@ -304,7 +304,7 @@ def test_any_network_is_computed_as_its_layers_do_whole_and_in_part(engine, seed
     except Untraceable:
         plans = False
     assert_runs_like_its_layers(network, x, plans=plans)
-    for one, other in zip(kernels.run(network, x[:1]), plain(network, x[:1])):
+    for one, other in zip(dispatch.run(network, x[:1]), plain(network, x[:1])):
         assert_close(one, other, 1e-5)
 
 

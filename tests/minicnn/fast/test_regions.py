@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn.detection.roi_align
 import minicnn.detection.roi_pool  # noqa: F401  (they enter themselves into the table)
-from minicnn.functional.kernels import TABLE, twins
+from minicnn.functional.dispatch import TABLE, twins
 
 f32 = np.float32
 THRESHOLDS = [0.5, 0, 0.1, 0.3, 0.6, 0.7, 1, -0.5, 1e-50]

@@ -14,12 +14,12 @@ import minicnn
 from minicnn.compression.pruning import prune_group
 from minicnn.fast import run as engine_of
 from minicnn.fast.plan import compile
-from minicnn.functional import kernels
-from minicnn.functional.kernels import run, use
+from minicnn.functional import dispatch
+from minicnn.functional.dispatch import run, use
+from minicnn.hooks import probed, timed
 from minicnn.layers import Dropout, Flatten, Hardswish, Layer, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.chain import Chain
+from minicnn.models.channel_groups import Chain
 from minicnn.optim import SGD
-from minicnn.probe import probed, timed
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -375,7 +375,7 @@ def test_a_model_may_have_a_backend_of_its_own(engine):
     model.backend = engine
     with use("reference"):
         assert_close(model(x), expected, 1e-5)
-    assert is_planned(model) and kernels.backend() == engine
+    assert is_planned(model) and dispatch.backend() == engine
 
 
 def test_a_run_is_repeatable_to_the_last_bit():

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import minicnn
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.functional.conv import Geometry
-from minicnn.functional.kernels import TABLE
+from minicnn.functional.dispatch import TABLE
 from minicnn.optim import SGD
-from minicnn.training import train_step
+from minicnn.train_classifier import train_step
 
 CLOSE = 2e-5            # of the largest value: float32, Winograd's algorithm among others
 
@@ -284,7 +284,7 @@ def test_lenet_learns_the_same_on_every_backend(training):
     def losses(twins):
         model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(1)).train()
         optimizer = SGD(model, 0.05, 0.9, 5e-4)
-        with mock.patch.object(kernels, "twins", lambda name: twins):
+        with mock.patch.object(dispatch, "twins", lambda name: twins):
             return [train_step(model, images[i:i + 64], labels[i:i + 64], optimizer) for i in range(0, len(labels), 64)]
 
     got, expected = losses(dict(training.TWINS)), losses({})

@@ -10,7 +10,7 @@ from small_networks import conv
 from minicnn.fast.choose import Choice, by
 from minicnn.fast.plan import compile
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed
-from minicnn.functional.kernels import TABLE, run
+from minicnn.functional.dispatch import TABLE, run
 
 
 def test_the_bilinear_form_is_the_correlation():

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.errors import InputError
 from minicnn.models import BUILDERS
-from minicnn.models.chain import ChannelGroup
+from minicnn.models.channel_groups import ChannelGroup
 
 SHAPES = {
     "lenet5": {"conv1.weight": (6, 1, 5, 5), "conv1.bias": (6,), "conv2.weight": (16, 6, 5, 5), "conv2.bias": (16,),

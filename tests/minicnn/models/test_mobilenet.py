@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from minicnn import functional as F
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d, Hardswish, ReLU
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large, SqueezeExcitation
 

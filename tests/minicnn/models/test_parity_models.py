@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d, Linear
 from minicnn.models.mobilenet import MobileNetV3Large
 from minicnn.models.resnet import ResNet50

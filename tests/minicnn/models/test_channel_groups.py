@@ -4,7 +4,7 @@ import numpy as np
 
 from minicnn.compression.pruning import prune_group
 from minicnn.layers import BatchNorm2d, BlockLinear, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.chain import Chain, ChannelGroup
+from minicnn.models.channel_groups import Chain, ChannelGroup
 
 
 def test_norms_and_depthwise_convolutions_follow_their_producer():

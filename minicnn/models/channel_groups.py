@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minicnn.functional.kernels import on_own_backend, run
+from minicnn.functional.dispatch import on_own_backend, run
 from minicnn.layers import Conv2d, Layer, Linear, Sequential
 
 

@@ -7,7 +7,7 @@ and add, multiply, slice, transpose and reshape what they get.
 
 import math
 
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.functional.conv import Geometry, pair
 from minicnn.functional.pool import Windows
 
@@ -122,13 +122,13 @@ def trace(network, shapes):
     """
     operations = [Operation("input", (), shape) for shape in shapes]
     symbols = [Symbol(operation, operations) for operation in operations]
-    token = kernels._chosen.set("trace")
+    token = dispatch._chosen.set("trace")
     try:
         result = network.forward(*symbols)
     except (TypeError, AttributeError, ValueError) as error:
         raise Untraceable(str(error)) from error
     finally:
-        kernels._chosen.reset(token)
+        dispatch._chosen.reset(token)
     result = replaced(result)
     return needed(operations, result), result
 
@@ -214,7 +214,7 @@ def unknown(name):
 
 
 TWINS = {
-    **{name: unknown(name) for name in kernels.TABLE},
+    **{name: unknown(name) for name in dispatch.TABLE},
     **{name: elementwise(name) for name in ("relu", "hardswish", "hardsigmoid")},
     "conv2d": conv2d, "linear": linear, "linear_blocks": linear_blocks, "batch_norm": batch_norm, "max_pool2d": max_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d, "interpolate": interpolate, "run": lambda network, *inputs: network.forward(*inputs),

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from minicnn.errors import InputError
 from minicnn.layers import Conv2d, FrozenBatchNorm2d, ReLU
-from minicnn.models.body import Body
+from minicnn.models.feature_extractor import Body
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large, SqueezeExcitation
 from minicnn.models.resnet import Bottleneck, ResNet50
 

@@ -16,9 +16,9 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.archive import describe, read_archive, write_archive
 from minicnn.errors import InputError
+from minicnn.fast.threads import one_blas_thread
 from minicnn.optim import SGD, cosine_schedule, warmup
 from minicnn.progress import Progress
-from minicnn.threads import one_blas_thread
 
 PLATEAU = 0.01          # an epoch whose loss is not 1 % below the best so far brings nothing
 DROPS = 2               # with patience: plateaus until the end; after each but the last the rate falls to a tenth

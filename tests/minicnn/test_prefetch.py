@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from minicnn.ahead import ahead
 from minicnn.errors import InputError
+from minicnn.prefetch import ahead
 
 
 def test_one_picture_is_read_ahead_while_another_is_looked_at():

@@ -9,8 +9,7 @@ from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone
 from minicnn.detection.fpn import FeaturePyramidNetwork
 from minicnn.detection.roi_heads import FastRCNNPredictor, TwoMLPHead, conv_fc_head
 from minicnn.detection.rpn import RPNHead
-from minicnn.fast.trace import Operation, Untraceable, trace
-from minicnn.functional import kernels
+from minicnn.functional import dispatch
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -27,6 +26,7 @@ from minicnn.layers import (
 )
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large
 from minicnn.models.resnet import Bottleneck, ResNet50
+from minicnn.trace import Operation, Untraceable, trace
 
 PICTURE = (2, 13, 9, 7)
 CONV_NORM_RELU = ["conv2d", "batch_norm", "relu"]
@@ -166,24 +166,24 @@ def test_shapes_that_do_not_fit_are_refused_so_that_the_layers_say_what_is_wrong
     with pytest.raises(ValueError, match="got|expected") as expected:
         plain(network, draw(*shape))
     with pytest.raises(ValueError) as caught:
-        kernels.run(network, draw(*shape))
+        dispatch.run(network, draw(*shape))
     assert str(caught.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("error", [None, Untraceable, KeyError])
 def test_the_backend_in_use_is_back_after_tracing(error):
     def function(x):
-        assert kernels.backend() == "trace"
+        assert dispatch.backend() == "trace"
         if error:
             raise error("no")
         return F.relu(x)
-    with kernels.use("reference"):
+    with dispatch.use("reference"):
         try:
             trace(Composite(function), [PICTURE])
             assert not error
         except (Untraceable, KeyError):
             assert error
-        assert kernels.backend() == "reference" and F.relu(np.float32([-1, 2])).tolist() == [0, 2]
+        assert dispatch.backend() == "reference" and F.relu(np.float32([-1, 2])).tolist() == [0, 2]
 
 
 def test_a_network_may_ask_for_shapes():

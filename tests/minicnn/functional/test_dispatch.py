@@ -13,8 +13,8 @@ import pytest
 from minicnn import functional as F
 from minicnn import layers
 from minicnn.errors import InputError
-from minicnn.functional import kernels
-from minicnn.functional.kernels import BACKENDS, TABLE, TWINS, backend, kernel, run, use
+from minicnn.functional import dispatch
+from minicnn.functional.dispatch import BACKENDS, TABLE, TWINS, backend, kernel, run, use
 
 
 @pytest.mark.parametrize("name", F.__all__)
@@ -57,7 +57,7 @@ def test_operations_call_one_another_through_the_table(monkeypatch):
 
 
 def test_arguments_pass_through(monkeypatch):
-    monkeypatch.setattr("minicnn.functional.kernels.TABLE", {})
+    monkeypatch.setattr("minicnn.functional.dispatch.TABLE", {})
 
     @kernel
     def example(x, *, scale=1):
@@ -83,7 +83,7 @@ def test_twins_stand_for_operations_of_the_table_and_take_their_arguments(name):
 
 
 def test_within_the_block_a_backend_is_in_use_and_afterwards_the_one_before(monkeypatch):
-    monkeypatch.setattr(kernels, "twins", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
+    monkeypatch.setattr(dispatch, "twins", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
     outside = backend()
     with use("numpy"):
         assert (backend(), F.relu(1)) == ("numpy", "fast")
@@ -102,7 +102,7 @@ def test_a_backend_is_in_use_in_its_own_thread_only():
         thread = threading.Thread(target=lambda: seen.append(backend()))
         thread.start()
         thread.join()
-    assert seen == [kernels.default_backend()] != ["reference"]
+    assert seen == [dispatch.default_backend()] != ["reference"]
 
 
 def test_an_unknown_backend_is_refused():
@@ -115,17 +115,17 @@ def test_an_unknown_backend_is_refused():
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
-    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^got the backend 'numba', expected Numba to be installed. Run pip install 'minicnn\[fast\]', "
                                          "or choose 'numpy'.$"):
         with use("numba"):
             pass
-    kernels.default_backend.cache_clear()
+    dispatch.default_backend.cache_clear()
     monkeypatch.delenv("MINICNN_BACKEND", raising=False)
     try:
-        assert kernels.default_backend() == "numpy"
+        assert dispatch.default_backend() == "numpy"
     finally:
-        kernels.default_backend.cache_clear()
+        dispatch.default_backend.cache_clear()
 
 
 def process(code, name):
@@ -136,7 +136,7 @@ def process(code, name):
 
 @pytest.mark.parametrize("name", ["reference", "numpy"])
 def test_the_environment_chooses_for_a_process(name):
-    code = "from minicnn.functional.kernels import backend, use; print(backend())\nwith use('reference'): print(backend())"
+    code = "from minicnn.functional.dispatch import backend, use; print(backend())\nwith use('reference'): print(backend())"
     assert process(code, name) == (f"{name}\nreference", "")
 
 

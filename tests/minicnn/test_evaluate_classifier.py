@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.evaluation import BATCH, evaluate_classifier, predict
+from minicnn.evaluate_classifier import BATCH, evaluate_classifier, predict
 from minicnn.layers import Flatten
 
 

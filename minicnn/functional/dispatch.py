@@ -21,7 +21,7 @@ from minicnn.errors import InputError
 
 TABLE = {}              # name -> the readable function
 TWINS = {"reference": None, "numpy": "minicnn.fast.arrays", "numba": "minicnn.fast.compiled",
-         "trace": "minicnn.fast.trace"}         # backend -> the module whose TWINS go before the table; "trace" is the engine's own
+         "trace": "minicnn.trace"}         # backend -> the module whose TWINS go before the table; "trace" is the engine's own
 BACKENDS = ("reference", "numpy", "numba")
 
 _chosen = contextvars.ContextVar("backend", default=None)

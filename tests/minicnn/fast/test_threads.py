@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.threads import one_blas_thread, tell_libraries, thread_count
+from minicnn.fast.threads import one_blas_thread, tell_libraries, thread_count
 
 
 def blas_threads():

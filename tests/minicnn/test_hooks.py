@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from minicnn.hooks import Probe, probed, timed
 from minicnn.layers import Conv2d, Layer, ReLU, Sequential
-from minicnn.probe import Probe, probed, timed
 
 
 def network():

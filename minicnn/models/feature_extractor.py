@@ -1,7 +1,7 @@
 """The convolutional body of a larger network: a chain of layers, some of whose outputs are the maps that it returns."""
 
 from minicnn.errors import InputError
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import Layer
 
 

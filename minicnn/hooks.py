@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from minicnn.functional.kernels import run
+from minicnn.functional.dispatch import run
 from minicnn.layers import Layer
 
 

@@ -10,10 +10,10 @@ from minicnn import functional as F
 from minicnn.archive import read_archive
 from minicnn.errors import InputError
 from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
-from minicnn.models.chain import Chain
+from minicnn.models.channel_groups import Chain
 from minicnn.optim import SGD
 from minicnn.progress import Progress
-from minicnn.training import Recipe, plateaus, train
+from minicnn.train_classifier import Recipe, plateaus, train
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
 
