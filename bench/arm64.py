@@ -83,8 +83,8 @@ def compiled(folder, args):
     """The engine's steps by Numba against those by NumPy, in the emulated Python."""
     import numba
 
-    from minicnn.fast import arrays
-    from minicnn.fast import compiled as kernels
+    from minicnn.fast import numba_kernels as kernels
+    from minicnn.fast import numpy_kernels
 
     rng = np.random.default_rng(0)
 
@@ -111,7 +111,7 @@ def compiled(folder, args):
     differences = {}
     for step, shape in (linear, (13, 24)), (convolve, (2, 3, 7, 24)), (winograd, (2, 7, 9, 24)), (depthwise, (2, 4, 5, 16)):
         expected, found = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        step(arrays, expected)
+        step(numpy_kernels, expected)
         step(kernels, found)
         differences[step.__name__] = float(np.abs(found - expected).max() / np.abs(expected).max())
         require(differences[step.__name__] <= STEP, f"{step.__name__} by Numba differs by {differences[step.__name__]:.1e} of the largest")

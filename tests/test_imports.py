@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml", "safetensors"}     # inside functions only
-COMPILED, COMPILERS = "minicnn.fast.compiled", {"numba", "llvmlite"}        # the package that is imported only where these are installed
+COMPILED, COMPILERS = "minicnn.fast.numba_kernels", {"numba", "llvmlite"}     # the package imported only where these are installed
 
 
 def module_name(path):

@@ -13,7 +13,7 @@ import minicnn
 from minicnn.cli.bench import add_network, brief, fitted, task
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, trying
 from minicnn.errors import InputError
-from minicnn.fast import choose, machine, tuning
+from minicnn.fast import choose, machine, tuned
 from minicnn.fast.measure import Trial, contest
 from minicnn.fast.plan import compile, fuse
 from minicnn.fast.run import observed
@@ -38,13 +38,13 @@ def add_arguments(verb):
 
 def run(args):
     if args.forget:
-        print(f"{tuning.tuned_file()} {'was removed' if tuning.forget() else 'is not there'}")
+        print(f"{tuned.tuned_file()} {'was removed' if tuned.forget() else 'is not there'}")
         return
     if args.file is None:
         raise InputError("got no file, expected a network's. Give the .npz to tune, or --forget.")
     check_outputs(args)
-    make_folder(tuning.tuned_file().parent)
-    check_writable(tuning.tuned_file())
+    make_folder(tuned.tuned_file().parent)
+    check_writable(tuned.tuned_file())
     with dispatch.use(args.backend):
         backend = dispatch.backend()
         if backend == "reference":
@@ -54,9 +54,9 @@ def run(args):
         with trying(args.file):
             networks = planned(call)
         rows = tune(convolutions(model, networks, backend), backend, args)
-        rules, tuned = both_ways(networks, backend, args.runs)
-    document = {"backend": backend, "setting": tuning.setting(backend), "architecture": model.architecture, "size": list(picture.shape[1:]),
-                "convolutions": rows, "plans_ms": {"rules": rules, "tuned": tuned}, "celsius": machine.celsius()}
+        rules_ms, tuned_ms = both_ways(networks, backend, args.runs)
+    document = {"backend": backend, "setting": tuned.setting(backend), "architecture": model.architecture, "size": list(picture.shape[1:]),
+                "convolutions": rows, "plans_ms": {"rules": rules_ms, "tuned": tuned_ms}, "celsius": machine.celsius()}
     emit(args, document, terminal(document))
 
 
@@ -101,14 +101,14 @@ def convolutions(model, networks, backend):
 def tune(found, backend, args):
     """Measure what was not measured before, save each as soon as it is known, and return a row for each."""
     rows = []
-    known = {place: None if args.again else tuning.exactly(backend, *place) for place in found}
+    known = {place: None if args.again else tuned.exactly(backend, *place) for place in found}
     runs = args.runs * sum(len(one.choices) for place, one in found.items() if known[place] is None)
     with Progress(runs, "tune", "runs") as bar:
         for place, one in found.items():
             entry = known[place]
             if entry is None:
                 entry = best(one.operation, backend, one.choices, args.runs, lambda: bar.update(1, one.layers[0]))
-                tuning.save(backend, *place, entry)
+                tuned.save(backend, *place, entry)
             rows.append({"layers": one.layers, "convolution": place[0], "result": list(one.shape), "before": known[place] is not None,
                          **entry})
     return rows
@@ -156,11 +156,12 @@ def terminal(document):
         rows.append((first + more, brief(row["rules"]), f"{row['rules_ms']:.2f}",
                      brief(chosen) if chosen != row["rules"] else "same", f"{row['ms']:.2f}"))
     before = sum(row["before"] for row in document["convolutions"])
-    rules, tuned = document["plans_ms"].values()
+    rules_ms, tuned_ms = document["plans_ms"].values()
     lines = [f"{document['architecture']}, {shape(document['size'])}, by {document['backend']}", "",
              fitted(("layer", "by the rules", "ms", "measured", "ms"), rows),
              f"{changed} of {len(rows)} changed" + (f"; {before} were measured before" if before else ""),
-             f"all plans by the rules {rules:.1f} ms, tuned {tuned:.1f} ms: {verdict(rules, tuned)}", f"kept in {tuning.tuned_file()}"]
+             f"all plans by the rules {rules_ms:.1f} ms, tuned {tuned_ms:.1f} ms: {verdict(rules_ms, tuned_ms)}",
+             f"kept in {tuned.tuned_file()}"]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import contextvars
 import os
 from dataclasses import dataclass, field
 
-from minicnn.fast import tuning
+from minicnn.fast import tuned
 
 PASSES = 400            # what Winograd's two transforms cost a number of a tile, in multiplications of its products
 TILES = {"numpy": (64, 128, 256, 512, 1024), "numba": (24, 48, 96, 256)}       # of a strip: what is tried
@@ -74,7 +74,7 @@ def candidates(operation, backend):
 
 def measured(operation, backend):
     """The ``Choice`` that won here, on about as many pixels; None: this was not measured."""
-    found = tuning.lookup(backend, key(operation), pixels(operation))
+    found = tuned.lookup(backend, key(operation), pixels(operation))
     if found is None:
         return None
     algorithm, options = found["algorithm"], {}

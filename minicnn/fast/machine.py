@@ -44,10 +44,10 @@ def cores():
 def threads(backend):
     """How many threads a backend uses now."""
     if backend == "numba":
-        from minicnn.fast.compiled.threads import workers
+        from minicnn.fast.numba_kernels.threads import workers
         return workers()
-    from minicnn.fast.arrays.threads import blas_threads
-    from minicnn.fast.arrays.threads import threads as numpy_threads
+    from minicnn.fast.numpy_kernels.threads import blas_threads
+    from minicnn.fast.numpy_kernels.threads import threads as numpy_threads
     if backend == "numpy":
         return numpy_threads()
     found = blas_threads()

@@ -23,7 +23,7 @@ import numpy as np
 
 from minicnn.checkpoint.download import cache_folder
 from minicnn.errors import InputError
-from minicnn.fast import choose, tuning
+from minicnn.fast import choose, tuned
 from minicnn.fast.measure import contest, into_arena
 from minicnn.fast.plan import compile, eights
 from minicnn.fast.winograd import POINTS
@@ -247,7 +247,7 @@ def rates_file():
 
 def setting(backend):
     """What rates depend on, as a text; where Winograd's algorithm is turned off, its rates are not measured."""
-    return tuning.setting(backend) + (", without Winograd's algorithm" if os.environ.get("MINICNN_WINOGRAD") == "0" else "")
+    return tuned.setting(backend) + (", without Winograd's algorithm" if os.environ.get("MINICNN_WINOGRAD") == "0" else "")
 
 
 def kept(path, key):

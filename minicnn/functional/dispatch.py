@@ -20,7 +20,7 @@ import numpy as np
 from minicnn.errors import InputError
 
 TABLE = {}              # name -> the readable function
-TWINS = {"reference": None, "numpy": "minicnn.fast.arrays", "numba": "minicnn.fast.compiled",
+TWINS = {"reference": None, "numpy": "minicnn.fast.numpy_kernels", "numba": "minicnn.fast.numba_kernels",
          "trace": "minicnn.trace"}         # backend -> the module whose TWINS go before the table; "trace" is the engine's own
 BACKENDS = ("reference", "numpy", "numba")
 

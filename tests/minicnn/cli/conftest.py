@@ -31,8 +31,8 @@ def compiled_in_silence():
     """A first run says that it compiles; in what runs within this process it does not, so that every run says the same."""
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("numba"):
-            from minicnn.fast.compiled import compiling
-            patch.setattr(compiling.Listener, "show", staticmethod(lambda text: None))
+            from minicnn.fast.numba_kernels import compile_notice
+            patch.setattr(compile_notice.Listener, "show", staticmethod(lambda text: None))
         yield
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import minicnn
 from minicnn.cli import bench, tune
-from minicnn.fast import tuning
+from minicnn.fast import tuned
 from minicnn.functional.dispatch import use
 from minicnn.layers import Conv2d, Linear
 
@@ -35,9 +35,9 @@ def no_speeds(monkeypatch):
 def cache(tmp_path, monkeypatch):
     """A cache folder of its own."""
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
-    tuning.read.cache_clear()
+    tuned.read.cache_clear()
     yield tmp_path / "cache" / "tuned.json"
-    tuning.read.cache_clear()
+    tuned.read.cache_clear()
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def wins(monkeypatch):
     return wins
 
 
-def tuned(run, *argv):
+def tune_document(run, *argv):
     status, out, err = run("tune", *argv, "--json", "-")
     assert status == 0
     return json.loads(out)
@@ -70,7 +70,7 @@ def test_the_fastest_is_kept_and_used_and_forgotten(run, network, backend, cache
         pytest.skip("has no choice")
     wins("direct")
     before = minicnn.load(network)(picture())
-    found = tuned(run, network, "--runs", "1")
+    found = tune_document(run, network, "--runs", "1")
     row, = found["convolutions"]
     assert row["layers"] == ["conv2"] and row["algorithm"] == "direct" and row["rules"].startswith("winograd")
     assert (row["ms"], row["rules_ms"], row["before"], row["result"]) == (1.0, 10.0, False, [1, 16, 14, 14])
@@ -106,13 +106,13 @@ def test_it_runs_for_real_and_its_lines_fit_80_columns(run, network, backend, ca
 
 def test_what_was_measured_is_not_measured_again_unless_asked(run, network, wins):
     contests = wins("direct")
-    assert tuned(run, network, "--backend", "numpy", "--runs", "1")["convolutions"][0]["before"] is False
+    assert tune_document(run, network, "--backend", "numpy", "--runs", "1")["convolutions"][0]["before"] is False
     assert len(contests) == 1
-    row, = tuned(run, network, "--backend", "numpy", "--runs", "1")["convolutions"]
+    row, = tune_document(run, network, "--backend", "numpy", "--runs", "1")["convolutions"]
     assert row["before"] is True and row["algorithm"] == "direct" and len(contests) == 1
     text = run("tune", network, "--backend", "numpy", "--runs", "1")[1]
     assert "1 of 1 changed; 1 were measured before" in text
-    assert tuned(run, network, "--backend", "numpy", "--runs", "1", "--again")["convolutions"][0]["before"] is False
+    assert tune_document(run, network, "--backend", "numpy", "--runs", "1", "--again")["convolutions"][0]["before"] is False
     assert len(contests) == 2
 
 
@@ -136,7 +136,7 @@ def test_after_ctrl_c_what_was_measured_is_there(run, tmp_path, cache, monkeypat
 
     turns.clear()
     turns.extend([1] * 4)
-    rows = tuned(run, tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")["convolutions"]
+    rows = tune_document(run, tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")["convolutions"]
     assert sum(row["before"] for row in rows) == 3 and len(rows) == len(turns) - 4 + 3 > 10
     sizes = json.loads(cache.read_text())["settings"].popitem()[1]
     for key, entries in json.loads(kept)["settings"].popitem()[1].items():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn.fast import choose, tuning
+from minicnn.fast import choose, tuned
 from minicnn.fast.choose import Choice
 from minicnn.fast.plan import compile
 from minicnn.layers import Conv2d, ReLU, Sequential
@@ -33,13 +33,13 @@ def engine(request):
 
 
 @pytest.fixture
-def tuned(monkeypatch, tmp_path):
-    """tuned(operation, backend, algorithm, **options): as if that had been measured."""
+def measured(monkeypatch, tmp_path):
+    """measured(operation, backend, algorithm, **options): as if that had been measured."""
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path))
-    tuning.read.cache_clear()
-    yield lambda operation, backend, algorithm, **options: tuning.save(
+    tuned.read.cache_clear()
+    yield lambda operation, backend, algorithm, **options: tuned.save(
         backend, choose.key(operation), choose.pixels(operation), {"algorithm": algorithm, "options": options})
-    tuning.read.cache_clear()
+    tuned.read.cache_clear()
 
 
 def test_candidates_compute_the_same(engine):
@@ -73,36 +73,36 @@ def test_strips_are_not_longer_than_there_are_tiles(engine):
     assert {one.options["tiles"] for one in choices if one.algorithm == "winograd"} == {6} and len(choices) == 3
 
 
-def test_a_measured_choice_goes_before_the_rules(engine, tuned):
+def test_a_measured_choice_goes_before_the_rules(engine, measured):
     assert algorithm(engine, padding=1).startswith("winograd")
-    tuned(operation(padding=1), engine, "direct")
+    measured(operation(padding=1), engine, "direct")
     assert algorithm(engine, padding=1) == "direct"
     assert algorithm(engine, padding=1, outputs=32).startswith("winograd")              # another convolution
     with choose.by(lambda *_: None):
         assert algorithm(engine, padding=1).startswith("winograd")                      # the rules alone
 
 
-def test_winograd_can_be_turned_off_also_where_it_was_measured_to_win(engine, tuned, monkeypatch):
-    tuned(operation(padding=1), engine, "winograd", tiles=24, together=True)
+def test_winograd_can_be_turned_off_also_where_it_was_measured_to_win(engine, measured, monkeypatch):
+    measured(operation(padding=1), engine, "winograd", tiles=24, together=True)
     assert algorithm(engine, padding=1) == "winograd, 24 tiles"
     monkeypatch.setenv("MINICNN_WINOGRAD", "0")
     assert algorithm(engine, padding=1) == "direct"
-    tuning.forget()
+    tuned.forget()
     assert algorithm(engine, padding=1) == "direct"
     monkeypatch.setenv("MINICNN_WINOGRAD", "1")
     assert algorithm(engine, padding=1).startswith("winograd")
 
 
 @pytest.mark.parametrize("what", ["winograd", "depthwise", "product", "os.system"])
-def test_a_file_cannot_choose_what_does_not_fit(engine, tuned, what):
-    tuned(operation(kernel=5, padding=2), engine, what, tiles=24, together=True)
+def test_a_file_cannot_choose_what_does_not_fit(engine, measured, what):
+    measured(operation(kernel=5, padding=2), engine, what, tiles=24, together=True)
     assert algorithm(engine, kernel=5, padding=2) == "direct"
 
 
 @pytest.mark.parametrize("options, expected", [
     ({"tiles": 10**12, "together": True}, 7 * 8 * 2), ({"tiles": -5, "together": False}, 1), ({"tiles": 0}, 1), ({}, 1)], ids=str)
-def test_a_file_cannot_ask_for_strips_that_are_none(engine, tuned, options, expected):
-    tuned(operation(padding=1), engine, "winograd", **options)
+def test_a_file_cannot_ask_for_strips_that_are_none(engine, measured, options, expected):
+    measured(operation(padding=1), engine, "winograd", **options)
     assert choose.convolution(operation(padding=1), engine) == Choice(
         "winograd", {"tiles": expected, "together": options.get("together", False)})
     x = np.random.default_rng(1).standard_normal(SIDES, np.float32)

@@ -26,7 +26,7 @@ from minicnn.layers import AdaptiveAvgPool2d, Flatten, Hardsigmoid, Hardswish, L
 
 numba = pytest.importorskip("numba")
 
-PACKAGE = "minicnn.fast.compiled"
+PACKAGE = "minicnn.fast.numba_kernels"
 TOLERANCE = 1e-5
 
 
@@ -195,7 +195,7 @@ x = np.random.default_rng(1).random((1, 1, 28, 28), np.float32)
 got = model(x)
 with use("reference"):
     assert np.abs(got - model(x)).max() < 1e-5
-from minicnn.fast.compiled.product import multiply
+from minicnn.fast.numba_kernels.matmul import multiply
 print(type(multiply).__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1", "MINICNN_BACKEND": "numba"},

@@ -28,7 +28,7 @@ def suppress(request):
 @pytest.fixture(scope="module")
 def compiled():
     pytest.importorskip("numba")
-    return importlib.import_module("minicnn.fast.compiled.regions")
+    return importlib.import_module("minicnn.fast.numba_kernels.nms")
 
 
 # suppression
@@ -187,7 +187,7 @@ def test_boxes_far_out_are_pooled_as_the_reference_does(compiled, corner):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 2), st.integers(1, 4), st.integers(1, 40), st.integers(1, 40), st.integers(1, 60), st.integers(1, 60))
 def test_bilinear_resizing_equals_the_reference_to_the_last_bit(n, c, h, w, ho, wo):
-    interpolate = pytest.importorskip("minicnn.fast.compiled.resize").interpolate
+    interpolate = pytest.importorskip("minicnn.fast.numba_kernels.resize").interpolate
     x = np.random.default_rng(0).standard_normal((n, c, h, w)).astype(f32)
     for laid_out in (x, np.asfortranarray(x), np.repeat(x, 2, axis=3)[..., ::2]):
         laid_out.flags.writeable = False
@@ -195,7 +195,7 @@ def test_bilinear_resizing_equals_the_reference_to_the_last_bit(n, c, h, w, ho, 
 
 
 def test_other_resizing_is_the_reference():
-    interpolate = pytest.importorskip("minicnn.fast.compiled.resize").interpolate
+    interpolate = pytest.importorskip("minicnn.fast.numba_kernels.resize").interpolate
     x = np.random.default_rng(0).standard_normal((1, 2, 5, 7)).astype(f32)
     assert_array_equal(interpolate(x, (9, 3)), TABLE["interpolate"](x, (9, 3)))
     assert_array_equal(interpolate(x, 9, "bilinear"), TABLE["interpolate"](x, 9, "bilinear"))

@@ -63,7 +63,7 @@ def test_a_process_computes_on_as_many(count):
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     code = """
 import minicnn, numba, threadpoolctl
-from minicnn.fast.compiled.threads import workers
+from minicnn.fast.numba_kernels.threads import workers
 print(workers(), numba.get_num_threads(), *{pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"})
 """
     environment["MINICNN_NUM_THREADS"] = str(count)

@@ -1,13 +1,13 @@
 """Training through convolutions of any kernel, stride and dilation in NumPy, channels last.
 
-The forward pass is ``product.convolve``, the input's gradient ``minicnn.fast.input_gradient``. The weights' gradient is, for each tap, a
-product over all pixels: (C, pixels) @ (pixels, O).
+The forward pass is ``matmul.convolve``, the input's gradient ``minicnn.fast.conv_input_gradient``. The weights' gradient is, for each tap,
+a product over all pixels: (C, pixels) @ (pixels, O).
 """
 
 import numpy as np
 
-from minicnn.fast.arrays.product import EACH, convolve, linear, pack
-from minicnn.fast.arrays.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.matmul import EACH, convolve, linear, pack
+from minicnn.fast.numpy_kernels.threads import runs, share, worth
 
 STRIP = 2**18           # numbers of x and grad_y that are multiplied before the next rows are taken: 1 MiB
 

@@ -12,17 +12,18 @@ import numpy as np
 
 from minicnn.fast import layouts
 from minicnn.fast.choose import PASSES, fits_winograd
-from minicnn.fast.compiled import patches, rectifier, small_pictures, update, winners, winograd_gradient
-from minicnn.fast.compiled.elementwise import pad
-from minicnn.fast.compiled.winograd import winograd, winograd_scratch
-from minicnn.fast.input_gradient import input_gradient as by_convolutions
+from minicnn.fast.conv_input_gradient import input_gradient as by_convolutions
 from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, empty, is_batch_innermost, is_channels_last, up
+from minicnn.fast.numba_kernels import conv_batch_innermost, conv_patches, conv_winograd_gradient, max_pool, sgd
+from minicnn.fast.numba_kernels import relu as relu_kernel
+from minicnn.fast.numba_kernels.conv_winograd import winograd, winograd_scratch
+from minicnn.fast.numba_kernels.elementwise import pad
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
-PICTURES = small_pictures.PICTURES
+PICTURES = conv_batch_innermost.PICTURES
 MANY = 256              # from so many rows on, a linear layer is a product for BLAS
 LARGE = 2**14           # numbers from which on two threads are worth being woken
 TILES = 128             # of a strip of Winograd's algorithm
@@ -42,15 +43,15 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     n, o, ho, wo = geometry.y_shape
     bias = np.zeros(o, np.float32) if bias is None else bias
     if algorithm == "winograd":
-        return channels_first(convolve(channels_last(x, multiple=16), winograd_gradient.filters(filled(weight, 16, 16)),
+        return channels_first(convolve(channels_last(x, multiple=16), conv_winograd_gradient.filters(filled(weight, 16, 16)),
                                        filled(bias, 16), geometry.padding), o)
     if algorithm == "small pictures":
         x = batch_innermost(x, PICTURES)
         y = empty(o, ho, wo, x.shape[3])
-        small_pictures.forward(x, weight, bias, geometry.padding, y)
+        conv_batch_innermost.forward(x, weight, bias, geometry.padding, y)
         return batch_first(y, n)
     y = empty(n, ho, wo, up(o, 8))
-    patches.forward(channels_last(x, padding=geometry.padding), weight, filled(bias, 8), y, geometry.stride, geometry.dilation)
+    conv_patches.forward(channels_last(x, padding=geometry.padding), weight, filled(bias, 8), y, geometry.stride, geometry.dilation)
     return channels_first(y, o)
 
 
@@ -63,24 +64,25 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     (n, c, h, w), o, grad_x = x.shape, len(weight), None
     if algorithm == "small pictures":
         grad_y = batch_innermost(grad_y, PICTURES)
-        grad_weight, grad_bias = small_pictures.weight_gradient(grad_y, batch_innermost(x, PICTURES, geometry.padding), geometry.kernel)
+        grad_weight, grad_bias = conv_batch_innermost.weight_gradient(
+            grad_y, batch_innermost(x, PICTURES, geometry.padding), geometry.kernel)
         if input_gradient:
             grad_x = empty(c, h, w, grad_y.shape[3])
-            small_pictures.input_gradient(grad_y, weight, geometry.padding, grad_x)
+            conv_batch_innermost.input_gradient(grad_y, weight, geometry.padding, grad_x)
         return grad_x if grad_x is None else batch_first(grad_x, n), grad_weight, grad_bias
     grad_y = channels_last(grad_y, multiple=16)
     grad_bias = grad_y.sum(axis=2).sum(axis=(0, 1))[:o]                             # by rows first: float32 is precise enough then
     if algorithm == "winograd":
-        grad_weight = winograd_gradient.weight_gradient(grad_y, channels_last(x, multiple=16), geometry.padding)
+        grad_weight = conv_winograd_gradient.weight_gradient(grad_y, channels_last(x, multiple=16), geometry.padding)
         if input_gradient:
-            filters = winograd_gradient.turned_filters(filled(weight, 16, 16))
+            filters = conv_winograd_gradient.turned_filters(filled(weight, 16, 16))
             grad_x = convolve(grad_y, filters, np.zeros(up(c, 16), np.float32), tuple(2 - p for p in geometry.padding))
     else:
-        grad_weight = patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
+        grad_weight = conv_patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
                                               geometry.dilation)
         if input_gradient:
             grad_x = by_convolutions(grad_y, filled(weight, 16), (n, h, w, up(c, 8)), geometry.stride, geometry.padding,
-                                     geometry.dilation, patches.backward)
+                                     geometry.dilation, conv_patches.backward)
     return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight[:o, :c]), grad_bias
 
 
@@ -126,7 +128,7 @@ def linear(x, weight, bias=None):
     n, o = len(x), len(weight)
     x = batch_innermost(x[:, :, None, None], PICTURES)
     y = empty(o, 1, 1, x.shape[3])
-    small_pictures.forward(x, weight[:, :, None, None], np.zeros(o, np.float32) if bias is None else bias, (0, 0), y)
+    conv_batch_innermost.forward(x, weight[:, :, None, None], np.zeros(o, np.float32) if bias is None else bias, (0, 0), y)
     return batch_first(y, n)[:, :, 0, 0]
 
 
@@ -137,12 +139,12 @@ def linear_backward(grad_y, x, weight, input_gradient=True):
     (n, o), i, grad_x = grad_y.shape, x.shape[1], None
     rows = filled(x, 1, PICTURES)                           # a convolution, too: of x's columns, by grad_y as weights
     grad_weight = empty(o, 1, 1, rows.shape[1])
-    small_pictures.forward(rows[:, None, None], np.ascontiguousarray(grad_y.T)[:, :, None, None], np.zeros(o, np.float32), (0, 0),
+    conv_batch_innermost.forward(rows[:, None, None], np.ascontiguousarray(grad_y.T)[:, :, None, None], np.zeros(o, np.float32), (0, 0),
                            grad_weight)
     if input_gradient:
         g = batch_innermost(grad_y[:, :, None, None], PICTURES)
         grad_x = empty(i, 1, 1, g.shape[3])
-        small_pictures.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
+        conv_batch_innermost.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
         grad_x = batch_first(grad_x, n)[:, :, 0, 0]
     return grad_x, np.ascontiguousarray(grad_weight[:, 0, 0, :i]), grad_y.sum(axis=0)
 
@@ -162,7 +164,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
     x = x.transpose(order)
     shape = (len(x), *windows.out, x.shape[3])
     y, index = empty(*shape), np.empty(shape if return_indices else 0, np.uint8)
-    winners.largest(x.reshape(-1), y.reshape(-1), index.reshape(-1), *x.shape, *windows.out, *windows.kernel, *windows.stride,
+    max_pool.largest(x.reshape(-1), y.reshape(-1), index.reshape(-1), *x.shape, *windows.out, *windows.kernel, *windows.stride,
                      *windows.padding, return_indices)
     return y.transpose(BACK[order]), index.transpose(BACK[order]) if return_indices else None
 
@@ -176,7 +178,7 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
     grad_y, index = np.ascontiguousarray(grad_y.transpose(order)), index.transpose(order)
     a, h, w, b = (x_shape[axis] for axis in order)
     grad_x = empty(a, h, w, b)
-    winners.scatter(grad_y.reshape(-1), index.reshape(-1), grad_x.reshape(-1), a, h, w, b, *windows.out, *windows.kernel,
+    max_pool.scatter(grad_y.reshape(-1), index.reshape(-1), grad_x.reshape(-1), a, h, w, b, *windows.out, *windows.kernel,
                      *windows.stride, *windows.padding)
     return grad_x.transpose(BACK[order])
 
@@ -193,7 +195,7 @@ def relu(x):
     if not dense(x):
         return TABLE["relu"](x)
     y = np.empty_like(x)
-    rectifier.forward(flat(x), flat(y))
+    relu_kernel.forward(flat(x), flat(y))
     return y
 
 
@@ -205,7 +207,7 @@ def relu_backward(grad_y, x):
     if grad_y.strides != x.strides:
         grad_y, other = np.empty_like(x), grad_y
         grad_y[...] = other
-    rectifier.backward(flat(grad_y), flat(x), flat(grad_x))
+    relu_kernel.backward(flat(grad_y), flat(x), flat(grad_x))
     return grad_x
 
 
@@ -226,7 +228,7 @@ def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov
             not (parameter.flags.writeable and arrays[-1].flags.writeable):
         TABLE["sgd_update"](parameter, gradient, buffer, lr, momentum, weight_decay, nesterov)
         return
-    update.sgd(*(a.reshape(-1) for a in (arrays + arrays)[:3]), *map(np.float32, (lr, momentum, weight_decay)), nesterov)
+    sgd.sgd(*(a.reshape(-1) for a in (arrays + arrays)[:3]), *map(np.float32, (lr, momentum, weight_decay)), nesterov)
 
 
 TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, linear, linear_backward, max_pool2d, max_pool2d_backward, relu,

@@ -14,10 +14,10 @@ F(4 x 4, 3 x 3).
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.product import ACTIVATIONS, NONE, activate, multiply, pack
-from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
-from minicnn.fast.compiled.threads import workers
 from minicnn.fast.layouts import empty
+from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, NONE, activate, multiply, pack
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
+from minicnn.fast.numba_kernels.threads import workers
 from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed
 
 

@@ -9,8 +9,8 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minicnn.fast.arrays.elementwise import finish
-from minicnn.fast.arrays.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.elementwise import finish
+from minicnn.fast.numpy_kernels.threads import runs, share, worth
 
 STRIP = 2**18               # numbers of a strip's inputs and outputs, 1 MiB; as many as there are weights, if those are more
 PIXELS = 128                # rows that a product should have at least, to be worth bringing the weights in

@@ -11,9 +11,9 @@ import math
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from minicnn.fast.arrays.regions import below
-from minicnn.fast.compiled.simd import floats
-from minicnn.fast.memory import memory
+from minicnn.fast.numba_kernels.simd import floats
+from minicnn.fast.numpy_kernels.nms import below
+from minicnn.fast.scratch import memory
 from minicnn.functional.dispatch import TABLE
 
 CHUNK = 64              # boxes compared before it is asked whether one of them overlaps

@@ -7,7 +7,7 @@ Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication
 
 from numba import njit
 
-from minicnn.fast.compiled.simd import constant, fma, load, splat, store
+from minicnn.fast.numba_kernels.simd import constant, fma, load, splat, store
 
 ROWS = 6                # of y at a time
 PANEL = 16              # columns of y at a time: two vectors

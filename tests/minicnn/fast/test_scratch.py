@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.roi_align import roi_align
-from minicnn.fast import memory as module
-from minicnn.fast.memory import memory
+from minicnn.fast import scratch as module
+from minicnn.fast.scratch import memory
 from minicnn.functional.dispatch import use
 
 

@@ -10,12 +10,12 @@ import functools
 import numpy as np
 
 from minicnn.fast import layouts
-from minicnn.fast.arrays import patches, winograd_gradient
-from minicnn.fast.arrays.pooling import pad
-from minicnn.fast.arrays.winograd import winograd
 from minicnn.fast.choose import PASSES, fits_winograd
-from minicnn.fast.input_gradient import input_gradient as by_convolutions
+from minicnn.fast.conv_input_gradient import input_gradient as by_convolutions
 from minicnn.fast.layouts import channels_first, is_channels_last
+from minicnn.fast.numpy_kernels import conv_patches, conv_winograd_gradient
+from minicnn.fast.numpy_kernels.conv_winograd import winograd
+from minicnn.fast.numpy_kernels.max_pool import pad
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE
@@ -38,9 +38,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     n, o, ho, wo = geometry.y_shape
     bias, y = np.zeros(o, np.float32) if bias is None else bias, np.empty((n, ho, wo, o), np.float32)
     if algorithm == "winograd":
-        winograd(channels_last(x), winograd_gradient.filters(weight), bias, y, geometry.padding, tiles=TILES)
+        winograd(channels_last(x), conv_winograd_gradient.filters(weight), bias, y, geometry.padding, tiles=TILES)
     else:
-        patches.forward(channels_last(x, padding=geometry.padding), weight, bias, y, geometry.stride, geometry.dilation)
+        conv_patches.forward(channels_last(x, padding=geometry.padding), weight, bias, y, geometry.stride, geometry.dilation)
     return channels_first(y, o)
 
 
@@ -54,17 +54,17 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     grad_y = channels_last(grad_y)
     grad_bias = grad_y.sum(axis=2).sum(axis=(0, 1))                                 # by rows first: float32 is precise enough then
     if algorithm == "winograd":
-        grad_weight = winograd_gradient.weight_gradient(grad_y, channels_last(x), geometry.padding)
+        grad_weight = conv_winograd_gradient.weight_gradient(grad_y, channels_last(x), geometry.padding)
         if input_gradient:
             grad_x = np.empty((n, h, w, c), np.float32)
-            winograd(grad_y, winograd_gradient.turned_filters(weight), np.zeros(c, np.float32), grad_x,
+            winograd(grad_y, conv_winograd_gradient.turned_filters(weight), np.zeros(c, np.float32), grad_x,
                      tuple(2 - p for p in geometry.padding), tiles=TILES)
     else:
-        grad_weight = patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
+        grad_weight = conv_patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
                                               geometry.dilation)
         if input_gradient:
             grad_x = by_convolutions(grad_y, weight, (n, h, w, c), geometry.stride, geometry.padding, geometry.dilation,
-                                     patches.backward)
+                                     conv_patches.backward)
     return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight), grad_bias
 
 

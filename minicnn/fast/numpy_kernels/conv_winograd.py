@@ -8,8 +8,8 @@ time, so that what is between stays in the processor's cache.
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minicnn.fast.arrays.elementwise import activate_block
-from minicnn.fast.arrays.threads import runs, share, threads
+from minicnn.fast.numpy_kernels.elementwise import activate_block
+from minicnn.fast.numpy_kernels.threads import runs, share, threads
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, POINTS, transformed
 
 A_T, B_T = A_T.astype(np.float32), B_T.astype(np.float32)

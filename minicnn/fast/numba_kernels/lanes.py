@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic, overload
 
-from minicnn.fast.compiled.simd import VECTOR
+from minicnn.fast.numba_kernels.simd import VECTOR
 
 
 def total(v):

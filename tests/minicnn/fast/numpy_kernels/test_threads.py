@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from minicnn.fast.arrays.threads import blas_threads, runs, share
+from minicnn.fast.numpy_kernels.threads import blas_threads, runs, share
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -14,11 +14,11 @@ F(4 x 4, 3 x 3); the adjoint is its derivative.
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled import gradient_product
-from minicnn.fast.compiled.gradient_product import PANEL, ROWS
-from minicnn.fast.compiled.simd import constant, floats, fma, load, store
-from minicnn.fast.compiled.threads import workers
-from minicnn.fast.compiled.winograd import transform_tile
+from minicnn.fast.numba_kernels import matmul_gradient
+from minicnn.fast.numba_kernels.conv_winograd import transform_tile
+from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, store
+from minicnn.fast.numba_kernels.threads import workers
 from minicnn.fast.winograd import A_T, IN, OUT, POINTS, G
 
 TILES = 512             # summed over before the next are transformed: their numbers are 36 (C + O) times as many
@@ -194,7 +194,7 @@ def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):
             for group in range(0, c, GROUP * PANEL):
                 for i in range(0, o, ROWS):
                     for j in range(group, min(c, group + GROUP * PANEL), PANEL):
-                        gradient_product.tile(floats(u), point * u_plane + i * c + j, c, min(ROWS, o - i), floats(m),
+                        matmul_gradient.tile(floats(u), point * u_plane + i * c + j, c, min(ROWS, o - i), floats(m),
                                               point * m_plane + i, o + 16, 0, floats(v), point * v_plane + j * count, PANEL, 0, 1, count,
                                               first == 0)
 

@@ -11,7 +11,7 @@ pytest.importorskip("numba")
 
 CODE = """
 from numba import njit
-from minicnn.fast.compiled.compiling import announced
+from minicnn.fast.numba_kernels.compile_notice import announced
 
 @njit
 def twice(x):

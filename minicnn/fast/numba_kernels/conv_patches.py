@@ -1,16 +1,16 @@
 """Training through convolutions of any kernel, stride and dilation, channels last: filters packed anew at every step, weights' gradient.
 
-The forward pass is ``product.convolve``, the input's gradient ``minicnn.fast.input_gradient``. The weights' gradient is, for each tap, a
-product over all pixels: (C, pixels) @ (pixels, O).
+The forward pass is ``matmul.convolve``, the input's gradient ``minicnn.fast.conv_input_gradient``. The weights' gradient is, for each tap,
+a product over all pixels: (C, pixels) @ (pixels, O).
 """
 
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.gradient_product import PANEL, ROWS, tile
-from minicnn.fast.compiled.product import convolve, linear
-from minicnn.fast.compiled.simd import floats, load, store
 from minicnn.fast.layouts import up
+from minicnn.fast.numba_kernels.matmul import convolve, linear
+from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS, tile
+from minicnn.fast.numba_kernels.simd import floats, load, store
 
 PIXELS = 128            # multiplied before the next rows are taken: what is read again lies in the first-level cache
 INPUTS, OUTPUTS = 48, 128       # of the weights' gradient that one thread takes at a time, about

@@ -6,7 +6,7 @@ Arrays are (A, H, W, B): channels last, A is the batch and B the channels; with 
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.lanes import pointer
+from minicnn.fast.numba_kernels.lanes import pointer
 
 
 @njit(cache=True)

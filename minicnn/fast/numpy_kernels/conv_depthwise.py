@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minicnn.fast.arrays.elementwise import BLOCK, finish
-from minicnn.fast.arrays.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.elementwise import BLOCK, finish
+from minicnn.fast.numpy_kernels.threads import runs, share, worth
 
 WIDE = 128              # channels from which on a pixel's are enough for the inner loop
 EACH = 2**20            # multiplications that keep a thread busy for 0.1 ms

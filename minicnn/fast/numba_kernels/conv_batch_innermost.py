@@ -17,9 +17,9 @@ register blocking, there with channels where here the batch is.
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.lanes import pointer, total
-from minicnn.fast.compiled.simd import constant, floats, fma, load, splat, store
-from minicnn.fast.compiled.threads import workers
+from minicnn.fast.numba_kernels.lanes import pointer, total
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, splat, store
+from minicnn.fast.numba_kernels.threads import workers
 
 PICTURES = 16           # of a tile: two vectors
 DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache

@@ -5,7 +5,7 @@ An activation is several passes over the numbers. They are taken in blocks that 
 
 import numpy as np
 
-from minicnn.fast.arrays.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.threads import runs, share, worth
 from minicnn.functional.resize import nearest_index
 
 BLOCK = 2**17           # numbers at a time: 512 KiB of each array; threads get in each other's way between shorter passes

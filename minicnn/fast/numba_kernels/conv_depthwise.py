@@ -2,8 +2,8 @@
 
 from numba import njit, prange
 
-from minicnn.fast.compiled.product import ACTIVATIONS, activate
-from minicnn.fast.compiled.simd import floats, fma, load, store
+from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, activate
+from minicnn.fast.numba_kernels.simd import floats, fma, load, store
 
 
 @njit(cache=True, parallel=True)

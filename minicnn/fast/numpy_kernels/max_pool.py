@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minicnn.fast.arrays.elementwise import BLOCK, EACH
-from minicnn.fast.arrays.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.elementwise import BLOCK, EACH
+from minicnn.fast.numpy_kernels.threads import runs, share, worth
 
 
 def pad(x, y, padding):

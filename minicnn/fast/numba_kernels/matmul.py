@@ -14,9 +14,9 @@ algorithm (2019), for the pieces.
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, minimum, splat, store
-from minicnn.fast.compiled.threads import workers
 from minicnn.fast.layouts import empty
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, minimum, splat, store
+from minicnn.fast.numba_kernels.threads import workers
 
 ROWS = 6                # rows of x at a time
 PANEL = 16              # columns at a time: two vectors

@@ -13,8 +13,8 @@ Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016)
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minicnn.fast.arrays.threads import runs, share
-from minicnn.fast.arrays.winograd import A_T, B_T, Tiling
+from minicnn.fast.numpy_kernels.conv_winograd import A_T, B_T, Tiling
+from minicnn.fast.numpy_kernels.threads import runs, share
 from minicnn.fast.winograd import IN, OUT, POINTS, G
 
 TILES = 512             # summed over before the next are transformed: their numbers are 36 (C + O) times as many

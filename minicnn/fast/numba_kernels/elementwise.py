@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.compiled.product import ACTIVATIONS, activate
-from minicnn.fast.compiled.simd import constant, floats, fma, load, maximum, store
+from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, activate
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
 from minicnn.functional.resize import nearest_index
 
 
