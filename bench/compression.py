@@ -29,7 +29,6 @@ import numpy as np  # noqa: E402
 from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.checkpoint.convert import convert  # noqa: E402
 from minicnn.cli.bench import REST, STAGES  # noqa: E402
 from minicnn.cli.detector_evaluation import look_at  # noqa: E402
 from minicnn.compression.hybrid import Options, Rule, decompose  # noqa: E402
@@ -45,6 +44,7 @@ from minicnn.data.pictures import as_input, as_picture  # noqa: E402
 from minicnn.detection.evaluate import evaluate  # noqa: E402
 from minicnn.fast.measure import measure  # noqa: E402
 from minicnn.functional.dispatch import use  # noqa: E402
+from minicnn.weight_files.convert import convert  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "voc"

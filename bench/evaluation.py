@@ -15,12 +15,12 @@ import time
 import numpy as np
 from record import ROOT, record, table
 
-from minicnn.checkpoint.convert import convert
 from minicnn.cli.detector_evaluation import TITLES, look_at
 from minicnn.data import load_annotated
 from minicnn.detection.compare import compare
 from minicnn.detection.evaluate import evaluate, match_document
 from minicnn.detection.read_detections import read_detections
+from minicnn.weight_files.convert import convert
 
 sys.path.insert(0, str(ROOT / "tests" / "detection"))
 from voc import WEIGHTS, recorded  # noqa: E402

@@ -21,10 +21,10 @@ from torch_twins import torch_twin
 from voc import WEIGHTS
 
 import minicnn
-from minicnn.checkpoint.convert import convert
 from minicnn.data.pictures import as_input
 from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, MaxPool2d
+from minicnn.weight_files.convert import convert
 
 VGG_SIZES = {"min_size": 600, "max_size": 1000}         # the picture of 384 x 512 becomes 600 x 800, in a batch of 608 x 800
 EXPORTERS = {"torch.export": True, "TorchScript": False}        # the names of torch's two -> torch.onnx.export's ``dynamo``

@@ -21,8 +21,8 @@ from sane import sane_detector  # noqa: E402
 from torch_twins import torch_rungs, torch_twin  # noqa: E402
 from voc import WEIGHTS, compare, recorded  # noqa: E402
 
-from minicnn.checkpoint.convert import convert  # noqa: E402
 from minicnn.functional.dispatch import BACKENDS, use  # noqa: E402
+from minicnn.weight_files.convert import convert  # noqa: E402
 
 MUST = 0.995            # of torchvision's detections matched
 COMMIT = commit()       # of the code that runs: at the start, since the files may change while it does

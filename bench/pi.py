@@ -25,9 +25,9 @@ from sane import sane_detector  # noqa: E402
 from voc import WEIGHTS  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.checkpoint.convert import convert  # noqa: E402
 from minicnn.data.pictures import as_input  # noqa: E402
 from minicnn.report.roofline import predict  # noqa: E402
+from minicnn.weight_files.convert import convert  # noqa: E402
 
 
 class Board(NamedTuple):

@@ -40,8 +40,8 @@ def detector():
     from voc import WEIGHTS
 
     import minicnn
-    from minicnn.checkpoint.convert import convert
     from minicnn.detection.backbone import load_backbone
+    from minicnn.weight_files.convert import convert
     real, _ = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))
     model = minicnn.build(real.architecture, rng=np.random.default_rng(SEED), **real.architecture_arguments)
     load_backbone(model.backbone, {f"backbone.{name}": array for name, array in real.backbone.named_arrays()})

@@ -3,9 +3,9 @@
 import os
 
 import minicnn
-from minicnn.checkpoint.convert import ARCHITECTURES, convert
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, provenance
 from minicnn.errors import InputError
+from minicnn.weight_files.convert import ARCHITECTURES, convert
 
 EXAMPLE = "minicnn convert model.pth -o model.npz"
 

@@ -4,9 +4,9 @@ What is fetched is kept in a cache folder (``MINICNN_CACHE`` names another), so 
 was, and the next conversion needs no network.
 """
 
-from minicnn.checkpoint.download import BASE, FILES, download
 from minicnn.cli.convert import add_output, write
 from minicnn.cli.output import check_outputs
+from minicnn.weight_files.download import BASE, FILES, download
 
 EXAMPLE = "minicnn download fasterrcnn_resnet50_fpn -o detector.npz"
 

@@ -10,8 +10,6 @@ import numpy as np
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.checkpoint.convert import build_with, read_config
-from minicnn.checkpoint.read import read_state_dict
 from minicnn.cli import detector_training
 from minicnn.cli.output import (
     DATA_HELP,
@@ -35,6 +33,8 @@ from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.models import BUILDERS
 from minicnn.train_classifier import Recipe, train
+from minicnn.weight_files.convert import build_with, read_config
+from minicnn.weight_files.read import read_state_dict
 
 EXAMPLE = "minicnn train lenet5_caffe --data digits --epochs 8 --out lenet.npz"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.checkpoint.download import cache_folder
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
 from minicnn.data.digits import distorted
 from minicnn.data.pictures import JPEG_QUALITY, import_pillow
@@ -17,6 +16,7 @@ from minicnn.data.voc import load_voc, xml_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_folder
 from minicnn.progress import Progress
+from minicnn.weight_files.download import cache_folder
 
 SHAPES = ("circle", "square", "triangle")
 CLASS_NAMES = (BACKGROUND, *map(str, range(10)), *SHAPES)

@@ -21,7 +21,6 @@ import time
 
 import numpy as np
 
-from minicnn.checkpoint.download import cache_folder
 from minicnn.errors import InputError
 from minicnn.fast import choose, tuned
 from minicnn.fast.measure import contest, into_arena
@@ -32,6 +31,7 @@ from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, Sequential
 from minicnn.progress import Progress
 from minicnn.trace import Untraceable, trace
+from minicnn.weight_files.download import cache_folder
 
 KINDS = (               # of work; a rate is the milliseconds for
     "product",          # 10^9 multiplications of 1 x 1 convolutions

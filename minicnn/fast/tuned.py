@@ -68,7 +68,7 @@ def tuned_file():
     Raises:
         InputError: there is no home folder.
     """
-    from minicnn.checkpoint.download import cache_folder
+    from minicnn.weight_files.download import cache_folder
     return cache_folder() / NAME
 
 

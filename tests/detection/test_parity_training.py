@@ -11,9 +11,9 @@ import pytest
 from training_case import DETECTORS, in_float64, ours, scaled, training_case
 from voc import WEIGHTS
 
-from minicnn.checkpoint.convert import convert
 from minicnn.data.pictures import as_input
 from minicnn.functional.dispatch import use
+from minicnn.weight_files.convert import convert
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")

@@ -5,8 +5,8 @@ import pytest
 from thresholds import explain, judge
 from voc import PHOTOGRAPHS, WEIGHTS, compare, recorded
 
-from minicnn.checkpoint.convert import convert
 from minicnn.data.pictures import as_input
+from minicnn.weight_files.convert import convert
 
 
 @pytest.fixture(scope="module")

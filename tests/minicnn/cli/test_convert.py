@@ -81,7 +81,7 @@ def test_json(run, here, net):
 
 def test_notes_are_said_and_kept_in_the_document(run, here, net, monkeypatch):
     model = minicnn.build("fasterrcnn_resnet50_fpn", norm="frozen", norm_eps=1e-5, **SMALL)
-    monkeypatch.setattr("minicnn.checkpoint.convert.read_state_dict", lambda path: dict(model.named_arrays()))
+    monkeypatch.setattr("minicnn.weight_files.convert.read_state_dict", lambda path: dict(model.named_arrays()))
     status, out, err = run("convert", net, "-o", "net.npz", "--json", "net.json")
     assert (status, err) == (0, "") and out.count("\n") == 2 and "--bn-eps 0" in out.splitlines()[0]
     assert json.loads((here / "net.json").read_text())["notes"] == [out.splitlines()[0]]

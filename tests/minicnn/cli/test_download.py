@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
-from minicnn.checkpoint.download import FILES
+from minicnn.weight_files.download import FILES
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
 

@@ -7,9 +7,9 @@ one, and reads no more of the facts.
 
 import os
 
-from minicnn.checkpoint.tensors import itemsize, read_bytes
-from minicnn.checkpoint.unpickler import Unpickler
 from minicnn.errors import InputError
+from minicnn.weight_files.tensors import itemsize, read_bytes
+from minicnn.weight_files.unpickler import Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001

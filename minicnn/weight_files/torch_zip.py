@@ -4,9 +4,9 @@ import io
 import os
 import zipfile
 
-from minicnn.checkpoint.tensors import printable, read_bytes
-from minicnn.checkpoint.unpickler import MAX_BYTES, Unpickler
 from minicnn.errors import InputError
+from minicnn.weight_files.tensors import printable, read_bytes
+from minicnn.weight_files.unpickler import MAX_BYTES, Unpickler
 
 PICKLE = "/data.pkl"
 HEADER_BYTES = 30               # in front of each entry, besides its name

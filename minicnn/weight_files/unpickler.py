@@ -11,8 +11,8 @@ import pickle  # the names of the instructions, nothing else
 import struct
 from dataclasses import dataclass
 
-from minicnn.checkpoint.tensors import DTYPES, Storage, Tensor, is_count, itemsize, printable
 from minicnn.errors import InputError
+from minicnn.weight_files.tensors import DTYPES, Storage, Tensor, is_count, itemsize, printable
 
 # Twenty thousand tensors take so much. A hostile pickle can ask for some hundred bytes of memory with every byte of its own.
 MAX_BYTES = 4 * 2**20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minicnn.checkpoint.read import read_state_dict
+from minicnn.weight_files.read import read_state_dict
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:Detected pickle protocol")]

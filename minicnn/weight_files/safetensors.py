@@ -7,8 +7,8 @@ import json
 import math
 import os
 
-from minicnn.checkpoint.tensors import MAX_DIMENSIONS, decode, is_count, itemsize, printable, read_bytes
 from minicnn.errors import InputError
+from minicnn.weight_files.tensors import MAX_DIMENSIONS, decode, is_count, itemsize, printable, read_bytes
 
 MAX_HEADER = 4 * 2**20          # as of a pickle: read text of JSON takes many times its bytes
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from torch_files import call, encode, legacy_file, name, storage, tensor, zip_file
 
 from minicnn import InputError
-from minicnn.checkpoint.read import read_state_dict
+from minicnn.weight_files.read import read_state_dict
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "checkpoints"
 VOC = Path(__file__).parents[4] / "shared" / "weights" / "fasterrcnn_vgg16_voc.pth"
@@ -120,7 +120,7 @@ def test_the_real_detector():
 
 def test_torch_and_safetensors_are_not_needed():
     code = (f"import sys; sys.modules['torch'] = sys.modules['safetensors'] = None\n"
-            f"from minicnn.checkpoint.read import read_state_dict\n"
+            f"from minicnn.weight_files.read import read_state_dict\n"
             f"print(*(len(read_state_dict({str(RECORDED)!r} + '/' + file)) for file in {FILES!r}))")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert len(result.stdout.split()) == len(FILES), result.stderr
@@ -189,7 +189,7 @@ def test_more_numbers_than_memory_are_told(path, monkeypatch):
     def fail(*shape):
         raise MemoryError
 
-    monkeypatch.setattr("minicnn.checkpoint.tensors.np.empty", fail)
+    monkeypatch.setattr("minicnn.weight_files.tensors.np.empty", fail)
     refused(path, as_legacy({"w": TENSOR}), "more numbers than the memory holds")
 
 

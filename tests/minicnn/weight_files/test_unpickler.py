@@ -13,8 +13,8 @@ import pytest
 from torch_files import Code, built, call, encode, name, program, stacked_name, storage, tensor
 
 from minicnn import InputError
-from minicnn.checkpoint.tensors import Storage, Tensor
-from minicnn.checkpoint.unpickler import Global, Parameter, Unpickler
+from minicnn.weight_files.tensors import Storage, Tensor
+from minicnn.weight_files.unpickler import Global, Parameter, Unpickler
 
 ROW = Storage("0", "float32", 6, 0, 6)
 
@@ -116,7 +116,7 @@ def test_names_of_training_checkpoints_are_inert():
 
 @pytest.mark.parametrize("full", ["os.system", "posix.system", "builtins.eval", "builtins.getattr", "builtins.__import__", "torch.load",
                                   "torch.hub.load", "torch._utils._rebuild_sparse_tensor", "argparse.Namespace", "collections.Counter",
-                                  "minicnn.checkpoint.unpickler.Unpickler", "torch.FloatStorage.__init__", "numpy.ndarray"])
+                                  "minicnn.weight_files.unpickler.Unpickler", "torch.FloatStorage.__init__", "numpy.ndarray"])
 @pytest.mark.parametrize("named", [name, stacked_name])
 def test_any_other_name_is_refused_by_that_name(full, named):
     for code in (named(full), Code(named(full) + encode(("true",)) + b"R"), Code(named(full) + encode(()) + b"\x81")):
@@ -216,7 +216,7 @@ def test_a_huge_number_of_a_memo_costs_nothing():
 
 
 def test_pickles_are_of_limited_length(monkeypatch):
-    monkeypatch.setattr("minicnn.checkpoint.unpickler.MAX_BYTES", 100)
+    monkeypatch.setattr("minicnn.weight_files.unpickler.MAX_BYTES", 100)
     load(b"\x80\x02" + b"N" * 97 + b".")
     refused(b"\x80\x02" + b"N" * 98 + b".", "no end in its 100 bytes")
 

@@ -4,12 +4,12 @@ import struct
 import zipfile
 from pathlib import Path
 
-from minicnn.checkpoint.safetensors import read_safetensors
-from minicnn.checkpoint.tensors import Tensor, make_arrays, printable
-from minicnn.checkpoint.torch_legacy import open_legacy
-from minicnn.checkpoint.torch_zip import open_zip
-from minicnn.checkpoint.unpickler import Parameter
 from minicnn.errors import InputError
+from minicnn.weight_files.safetensors import read_safetensors
+from minicnn.weight_files.tensors import Tensor, make_arrays, printable
+from minicnn.weight_files.torch_legacy import open_legacy
+from minicnn.weight_files.torch_zip import open_zip
+from minicnn.weight_files.unpickler import Parameter
 
 NESTED = ("model", "state_dict", "model_state_dict")        # where training scripts keep the state dict
 PREFIX = "module."                                          # what torch's DataParallel puts in front of every name

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from minicnn import InputError
-from minicnn.checkpoint import download as module
-from minicnn.checkpoint.download import FILES, cache_folder, check_address, download
+from minicnn.weight_files import download as module
+from minicnn.weight_files.download import FILES, cache_folder, check_address, download
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = f"net_coco-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"

@@ -10,11 +10,11 @@ from numpy.testing import assert_array_equal
 from torch_files import checkpoint, legacy_file, zip_file
 
 from minicnn import InputError
-from minicnn.checkpoint import convert as module
-from minicnn.checkpoint.convert import choose, convert, shape_arguments
 from minicnn.data.names import COCO, VOC
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d
 from minicnn.models import build
+from minicnn.weight_files import convert as module
+from minicnn.weight_files.convert import choose, convert, shape_arguments
 
 RESNET, RESNET_V2 = "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"
 MOBILENET, MOBILENET_320 = "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"

@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 
 from minicnn.archive import load_finite_arrays
-from minicnn.checkpoint.read import read_state_dict
 from minicnn.data.names import CLASS_NAMES
 from minicnn.errors import InputError
 from minicnn.files import sha256
 from minicnn.models import build
+from minicnn.weight_files.read import read_state_dict
 
 PUBLISHED_RESNET50_FPN = "258fb6c6"         # the SHA-256 of torchvision's COCO file begins so
 MOBILENETS = ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")

@@ -8,8 +8,8 @@ from numpy.testing import assert_array_equal
 from torch_files import MAGIC, legacy_file, program, storage, tensor
 
 from minicnn import InputError
-from minicnn.checkpoint.tensors import make_arrays
-from minicnn.checkpoint.torch_legacy import open_legacy
+from minicnn.weight_files.tensors import make_arrays
+from minicnn.weight_files.torch_legacy import open_legacy
 
 NUMBERS = np.arange(6, dtype="<f4")
 VALUE = {"w": tensor(storage("7"), (2, 3), (3, 1)), "b": tensor(storage("11", 2, "torch.LongStorage"), (2,), (1,))}

@@ -11,8 +11,8 @@ from numpy.testing import assert_array_equal
 from torch_files import program, storage, tensor, zip_file
 
 from minicnn import InputError
-from minicnn.checkpoint.tensors import make_arrays
-from minicnn.checkpoint.torch_zip import open_zip
+from minicnn.weight_files.tensors import make_arrays
+from minicnn.weight_files.torch_zip import open_zip
 
 NUMBERS = np.arange(6, dtype="<f4")
 VALUE = {"w": tensor(storage("0"), (2, 3), (3, 1)), "b": tensor(storage("1", 2, "torch.LongStorage"), (2,), (1,))}
@@ -176,7 +176,7 @@ def test_an_entry_without_a_checksum_is_read(path):
 
 
 def test_a_pickle_beyond_the_limit_is_refused(path, monkeypatch):
-    monkeypatch.setattr("minicnn.checkpoint.torch_zip.MAX_BYTES", 50)
+    monkeypatch.setattr("minicnn.weight_files.torch_zip.MAX_BYTES", 50)
     refused(path, zip_of(entries()), "expected at most 50")
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minicnn import InputError
-from minicnn.checkpoint.safetensors import read_safetensors
+from minicnn.weight_files.safetensors import read_safetensors
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "checkpoints"
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
@@ -127,7 +127,7 @@ def test_a_header_longer_than_the_file_is_refused(path, length):
 def test_a_header_of_more_than_the_limit_is_refused(path, monkeypatch):
     path.write_bytes(file_of(b"{}" + b" " * 98, b""))
     assert read_safetensors(path) == {}
-    monkeypatch.setattr("minicnn.checkpoint.safetensors.MAX_HEADER", 99)
+    monkeypatch.setattr("minicnn.weight_files.safetensors.MAX_HEADER", 99)
     with pytest.raises(InputError, match="header of 100 bytes, expected at most 99"):
         read_safetensors(path)
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from minicnn import InputError
-from minicnn.checkpoint.tensors import Storage, Tensor, decode, make_arrays, printable, read_bytes
+from minicnn.weight_files.tensors import Storage, Tensor, decode, make_arrays, printable, read_bytes
 
 NUMBERS = np.arange(24, dtype="<f4")
 ROW = Storage("0", "float32", 24, 0, 24)
