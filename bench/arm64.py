@@ -53,7 +53,7 @@ def write_mobilenet(path, picture):
     sys.path.append(str(ROOT / "tests" / "detection"))
     from sane import sane_detector
 
-    from minicnn.data.pictures import as_input
+    from minicnn.data.images import as_input
 
     model = sane_detector(MOBILENET, as_input(picture), seed=1)
     torch.save({name: torch.from_numpy(array) for name, array in model.named_arrays()}, path)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "detection"))
 from ladder import PICTURES, match  # noqa: E402
 from sane import sane_detector  # noqa: E402
 
-from minicnn.data.pictures import as_input, read_picture  # noqa: E402
+from minicnn.data.images import as_input, read_picture  # noqa: E402
 
 PAUSE = 0.2                     # seconds before a turn; what computed last keeps its threads awake for a while
 OURS, TORCH, CHANNELS_LAST = "minicnn", "torchvision", "torchvision, channels last"

@@ -19,7 +19,7 @@ from record import record, table
 from sane import sane_detector
 
 import minicnn
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 
 MIB = 2**20
 MUST = {("fasterrcnn_vgg16", "reference"): 512, ("fasterrcnn_resnet50_fpn", "reference"): 768}      # MiB above the weights

@@ -21,7 +21,7 @@ from torch_twins import torch_twin
 from voc import WEIGHTS
 
 import minicnn
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, MaxPool2d
 from minicnn.weight_files.convert import convert

@@ -1,7 +1,7 @@
 """What a Raspberry Pi 4 or 5 is predicted to take: the roofline, from published speeds, over the steps of three detectors.
 
 ``minicnn bench`` measures the detectors here, on both backends; two predictions follow. The bound: no step is faster than the board's
-cores multiply, or than its memory brings the numbers (``minicnn.report.roofline.predict``). The scaled one: each step misses its bound
+cores multiply, or than its memory brings the numbers (``minicnn.report.roofline_page.predict``). The scaled one: each step misses its bound
 there by as much as here. Both go into ``bench/pi.md``, marked as predictions.
 
     python bench/pi.py --runs ../runs/pi
@@ -25,8 +25,8 @@ from sane import sane_detector  # noqa: E402
 from voc import WEIGHTS  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.data.pictures import as_input  # noqa: E402
-from minicnn.report.roofline import predict  # noqa: E402
+from minicnn.data.images import as_input  # noqa: E402
+from minicnn.report.roofline_page import predict  # noqa: E402
 from minicnn.weight_files.convert import convert  # noqa: E402
 
 

@@ -33,7 +33,7 @@ class Detections:
                           [name for name, kept in zip(self.names, keep) if kept])
 
     def draw(self, image):
-        """The picture, anything ``minicnn.data.pictures.as_picture`` takes, with the boxes on it: a new (H, W, 3) uint8."""
+        """The picture, anything ``minicnn.data.images.as_picture`` takes, with the boxes on it: a new (H, W, 3) uint8."""
         return draw(image, self.boxes, self.labels, self.scores, self.names)
 
     def document(self):

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from minicnn.data.pictures import as_picture, import_pillow
+from minicnn.data.images import as_picture, import_pillow
 from minicnn.errors import InputError
 
 # in an order in which neighbours stay far apart in every shade, for protanopes and deuteranopes too (as its test computes)
@@ -25,7 +25,7 @@ def draw(image, boxes, labels, scores, names):
     """Draw boxes and their labels, the surest on top.
 
     Args:
-        image: anything ``minicnn.data.pictures.as_picture`` takes.
+        image: anything ``minicnn.data.images.as_picture`` takes.
         boxes: (D, 4), x1, y1, x2, y2 in pixels; those that miss the picture, or have NaN or sides the wrong way round, are left out.
         labels: (D,) integers, which choose the colours.
         scores: (D,) numbers.

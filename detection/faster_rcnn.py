@@ -8,7 +8,7 @@ Reference: Ren, He, Girshick, Sun, Faster R-CNN: towards real-time object detect
 import functools
 from dataclasses import dataclass
 
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.detection.backbone import BackboneWithFPN, SingleMapBackbone
 from minicnn.detection.detections import Detections
 from minicnn.detection.fpn import FeaturePyramidNetwork
@@ -134,7 +134,7 @@ class FasterRCNN(Layer):
 
         Args:
             pictures: a path, a Pillow image, or an array: (H, W, 3) uint8, (3, H, W) or (H, W, 3) float in [0, 1]
-                (``minicnn.data.pictures.as_input`` says what else); or a list of them.
+                (``minicnn.data.images.as_input`` says what else); or a list of them.
 
         Returns:
             A ``Detections``, or a list of them.

@@ -12,7 +12,7 @@ import numpy as np
 
 import minicnn
 from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, source_file, table, trying
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.errors import InputError
 from minicnn.fast import machine
 from minicnn.fast.measure import measure, memory_speed, product_speed
@@ -20,7 +20,7 @@ from minicnn.files import make_folder
 from minicnn.functional import dispatch
 from minicnn.layers import KINDS
 from minicnn.progress import Progress
-from minicnn.report.roofline import write_report
+from minicnn.report.roofline_page import write_report
 
 EXAMPLE = "minicnn bench W.npz --size 600x800 --report bench/"
 FORMAT = 1

@@ -45,7 +45,7 @@ from minicnn.data import load_data
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
-from minicnn.report.pruning import write_report
+from minicnn.report.pruning_page import write_report
 from minicnn.train_classifier import Recipe, jsonable, train
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"

@@ -36,13 +36,13 @@ from minicnn.compression.recipe import Options as PruningOptions
 from minicnn.compression.recipe import Target, check_reachable, prune_to
 from minicnn.compression.repair import LEAST, repair
 from minicnn.data import is_annotated, load_annotated
-from minicnn.data.pictures import as_input, as_picture, import_pillow, pictures_in
+from minicnn.data.images import as_input, as_picture, import_pillow, pictures_in
 from minicnn.detection.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.fast.timing import break_even, engine, machine_rates
 from minicnn.files import make_folder
 from minicnn.progress import Progress
-from minicnn.report.compression import write_report
+from minicnn.report.compression_page import write_report
 from minicnn.train_classifier import jsonable
 
 SPLITTING = ("hybrid", "tucker")

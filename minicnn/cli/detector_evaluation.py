@@ -7,7 +7,7 @@ import numpy as np
 from minicnn.cli.bench import fitted
 from minicnn.cli.output import report, table, too_large
 from minicnn.data.annotated import read_annotated, shown
-from minicnn.data.pictures import as_input, as_picture
+from minicnn.data.images import as_input, as_picture
 from minicnn.detection.average_precision import precision_recall
 from minicnn.detection.proposal_recall import with_proposals
 from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
@@ -15,7 +15,7 @@ from minicnn.detection.read_detections import NO_CLASS, check_classes, read_dete
 from minicnn.errors import InputError
 from minicnn.prefetch import ahead
 from minicnn.progress import Progress
-from minicnn.report.detection import write_report
+from minicnn.report.detection_page import write_report
 
 TITLES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
 SHOWN_ABOVE, WORST = 0.5, 8         # score of what is drawn on a page; pictures on it
@@ -111,7 +111,7 @@ def worst_pictures(annotated, evaluation):
     """Up to ``WORST`` of the pictures with most objects missed and false detections, those of a higher score than a half counted.
 
     Returns:
-        list of what ``minicnn.report.detection.write_report`` takes; pictures that cannot be read are not among them.
+        list of what ``minicnn.report.detection_page.write_report`` takes; pictures that cannot be read are not among them.
     """
     count = len(annotated.pictures)
     missed, false = {}, np.zeros(count, np.int64)

@@ -12,7 +12,7 @@ from minicnn.detection.feature_cache import FeatureCache
 from minicnn.detection.training import train_detector
 from minicnn.errors import InputError
 from minicnn.files import make_folder
-from minicnn.report.training import write_report
+from minicnn.report.training_page import write_report
 
 ANNOTATED_HELP = "a folder as PASCAL VOC's, a COCO json, or 'scenes', generated ones that need no download"
 PROBLEMS = 10           # that are told one by one

@@ -12,7 +12,7 @@ from minicnn.cli.detector_evaluation import detections_of, evaluation_text, look
 from minicnn.cli.detector_training import tell_problems
 from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_network, percent
 from minicnn.data import load_annotated, load_data
-from minicnn.data.pictures import import_pillow
+from minicnn.data.images import import_pillow
 from minicnn.detection.evaluate import evaluate, match_document
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier

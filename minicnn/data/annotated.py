@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.pictures import as_values
+from minicnn.data.images import as_values
 from minicnn.errors import InputError
 
 BACKGROUND = "__background__"       # the class of label 0
@@ -58,7 +58,7 @@ def read_annotated(picture):
     """Read the pixels of an ``AnnotatedPicture``.
 
     Returns:
-        values: (H, W, 3), as ``minicnn.data.pictures.as_values`` gives them.
+        values: (H, W, 3), as ``minicnn.data.images.as_values`` gives them.
 
     Raises:
         InputError: the file is missing, damaged, or has another size than its annotation says: its boxes would be wrong.

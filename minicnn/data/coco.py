@@ -25,7 +25,7 @@ from minicnn.data.annotated import (
     label_table,
     shown,
 )
-from minicnn.data.pictures import MAX_PIXELS
+from minicnn.data.images import MAX_PIXELS
 from minicnn.errors import InputError
 
 LONGEST_JSON = 2**30            # bytes, unpacked; instances_train2017.json, the largest of COCO's own, has 0.45e9

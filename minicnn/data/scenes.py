@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
 from minicnn.data.digits import distorted
-from minicnn.data.pictures import JPEG_QUALITY, import_pillow
+from minicnn.data.images import JPEG_QUALITY, import_pillow
 from minicnn.data.voc import load_voc, xml_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_folder

@@ -25,8 +25,8 @@ from minicnn.data.annotated import (
     label_table,
     shown,
 )
-from minicnn.data.names import VOC
-from minicnn.data.pictures import MAX_PIXELS, SUFFIXES
+from minicnn.data.class_names import VOC
+from minicnn.data.images import MAX_PIXELS, SUFFIXES
 from minicnn.data.safe_xml import parse
 from minicnn.errors import InputError
 

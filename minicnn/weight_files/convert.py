@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from minicnn.archive import load_finite_arrays
-from minicnn.data.names import CLASS_NAMES
+from minicnn.data.class_names import CLASS_NAMES
 from minicnn.errors import InputError
 from minicnn.files import sha256
 from minicnn.models import build

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn import functional as F
-from minicnn.data.pictures import as_input, read_picture
+from minicnn.data.images import as_input, read_picture
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import backend, run
 

@@ -4,7 +4,7 @@ import numpy as np
 from small_detector import CLASSES, scene
 
 from minicnn.data.annotated import AnnotatedPicture
-from minicnn.data.pictures import write_picture
+from minicnn.data.images import write_picture
 from minicnn.data.voc import xml_text
 
 NAMES = ["000001", "000002", "000003"]

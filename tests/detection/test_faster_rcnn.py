@@ -17,7 +17,7 @@ from sane import sane_detector
 
 import minicnn
 from minicnn import InputError
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.detection.faster_rcnn import FasterRCNN, Settings
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_pool import MultiScaleRoIPool

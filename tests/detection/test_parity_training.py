@@ -11,7 +11,7 @@ import pytest
 from training_case import DETECTORS, in_float64, ours, scaled, training_case
 from voc import WEIGHTS
 
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.functional.dispatch import use
 from minicnn.weight_files.convert import convert
 

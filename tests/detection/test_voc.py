@@ -5,7 +5,7 @@ import pytest
 from thresholds import explain, judge
 from voc import PHOTOGRAPHS, WEIGHTS, compare, recorded
 
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 from minicnn.weight_files.convert import convert
 
 

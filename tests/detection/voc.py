@@ -7,7 +7,7 @@ import numpy as np
 from ladder import match, pairs
 from thresholds import explain
 
-from minicnn.data.pictures import as_input
+from minicnn.data.images import as_input
 
 SHARED = Path(__file__).parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth"

@@ -9,7 +9,7 @@ import pytest
 import minicnn
 from minicnn.cli import bench
 from minicnn.cli.bench import brief, fitted, longest, shortened
-from minicnn.data.pictures import write_picture
+from minicnn.data.images import write_picture
 from minicnn.fast import measure
 
 

@@ -12,7 +12,7 @@ from torch_files import checkpoint, legacy_file
 
 import minicnn
 from minicnn.cli import main
-from minicnn.data.names import VOC
+from minicnn.data.class_names import VOC
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
 SMALL = {"num_classes": 3, "box_head_width": 4}

@@ -17,7 +17,7 @@ import minicnn
 from minicnn.cli import detect
 from minicnn.cli.detect import drawn_names, listing
 from minicnn.cli.main import main
-from minicnn.data.pictures import read_picture, write_picture
+from minicnn.data.images import read_picture, write_picture
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.layers import Conv2d

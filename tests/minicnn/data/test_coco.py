@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.data import coco, load_annotated
 from minicnn.data.annotated import BACKGROUND
+from minicnn.data.class_names import COCO
 from minicnn.data.coco import load_coco
-from minicnn.data.names import COCO
 from minicnn.errors import InputError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "map_cases" / "coco_val2014_fakebbox100" / "ground_truth.json.gz"

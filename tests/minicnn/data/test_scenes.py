@@ -11,7 +11,7 @@ from PIL import features
 
 from minicnn.data import load_annotated, scenes
 from minicnn.data.annotated import BACKGROUND, read_annotated
-from minicnn.data.names import VOC
+from minicnn.data.class_names import VOC
 from minicnn.data.scenes import CLASS_NAMES, CONTRAST, LUMA, MOST, VERSION, draw_object, load_scenes, make_scene, write_scenes
 from minicnn.errors import InputError
 

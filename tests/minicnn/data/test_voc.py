@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.data import load_annotated, voc
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
-from minicnn.data.names import VOC
+from minicnn.data.class_names import VOC
 from minicnn.data.voc import load_voc, read_xml, xml_text
 from minicnn.errors import InputError
 

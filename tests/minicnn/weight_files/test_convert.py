@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from torch_files import checkpoint, legacy_file, zip_file
 
 from minicnn import InputError
-from minicnn.data.names import COCO, VOC
+from minicnn.data.class_names import COCO, VOC
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d
 from minicnn.models import build
 from minicnn.weight_files import convert as module

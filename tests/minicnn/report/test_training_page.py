@@ -6,7 +6,7 @@ import pytest
 from minicnn.data.annotated import AnnotatedPicture, AnnotatedPictures
 from minicnn.detection.detections import Detections
 from minicnn.errors import InputError
-from minicnn.report.training import PICTURES, spread, write_report
+from minicnn.report.training_page import PICTURES, spread, write_report
 
 LOSSES = [{"loss": 3.5 / n, "loss_classifier": 2 / n, "loss_box_reg": 0.5 / n, "loss_objectness": 0.7 / n, "loss_rpn_box_reg": 0.3 / n}
           for n in (1, 2, 3)]

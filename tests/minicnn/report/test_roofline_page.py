@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.report.roofline import colors_of, predict, roofline, write_report
+from minicnn.report.roofline_page import colors_of, predict, roofline, write_report
 from minicnn.report.svg import HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from minicnn import InputError
-from minicnn.data.pictures import MAX_PIXELS, as_input, as_picture, as_values, find_pictures, read_picture, write_picture
+from minicnn.data.images import MAX_PIXELS, as_input, as_picture, as_values, find_pictures, read_picture, write_picture
 
 
 def noise(*shape):
@@ -384,7 +384,7 @@ def test_oversized_pictures_are_refused_by_their_header(path, width, height):
 
 
 def test_the_largest_picture_is_read(monkeypatch, path):
-    monkeypatch.setattr("minicnn.data.pictures.MAX_PIXELS", 12)
+    monkeypatch.setattr("minicnn.data.images.MAX_PIXELS", 12)
     write_picture(path.with_suffix(".png"), noise(3, 4, 3))
     assert read_picture(path.with_suffix(".png")).shape == (3, 4, 3)
     write_picture(path.with_suffix(".png"), noise(1, 13, 3))

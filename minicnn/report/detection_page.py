@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.pictures import import_pillow
+from minicnn.data.images import import_pillow
 from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart

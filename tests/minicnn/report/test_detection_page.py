@@ -14,7 +14,7 @@ from PIL import Image
 from minicnn.detection.average_precision import precision_recall
 from minicnn.detection.evaluate import evaluate
 from minicnn.errors import InputError
-from minicnn.report.detection import BAD, GOOD, TRUE, caption, curves_charts, drawing, jpeg, pictures_section, write_report
+from minicnn.report.detection_page import BAD, GOOD, TRUE, caption, curves_charts, drawing, jpeg, pictures_section, write_report
 from minicnn.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"

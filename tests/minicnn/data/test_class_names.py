@@ -2,7 +2,7 @@
 
 import pytest
 
-from minicnn.data.names import CLASS_NAMES, COCO, VOC
+from minicnn.data.class_names import CLASS_NAMES, COCO, VOC
 
 # COCO's supercategories: first and last label, and their names
 SPANS = {(1, 1): ("person", "person"), (2, 9): ("bicycle", "boat"), (10, 15): ("traffic light", "bench"), (16, 25): ("bird", "giraffe"),

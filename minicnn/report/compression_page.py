@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 
 from minicnn.files import atomic_write
-from minicnn.report.detection import RULES, drawing, points
+from minicnn.report.detection_page import RULES, drawing, points
 from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 

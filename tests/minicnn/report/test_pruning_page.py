@@ -15,7 +15,7 @@ import minicnn
 from minicnn.compression.ledger import ledger
 from minicnn.compression.recipe import Options, Target, compress
 from minicnn.errors import InputError
-from minicnn.report.pruning import cluster_chart, filters_pictures, kernel_grid, png, write_report
+from minicnn.report.pruning_page import cluster_chart, filters_pictures, kernel_grid, png, write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 
