@@ -41,7 +41,7 @@ from minicnn.compression.repair import repair  # noqa: E402
 from minicnn.compression.tucker import reconstruct, tucker2  # noqa: E402
 from minicnn.data import load_annotated  # noqa: E402
 from minicnn.data.images import as_input, as_picture  # noqa: E402
-from minicnn.detection.evaluate import evaluate  # noqa: E402
+from minicnn.detection.evaluation.evaluate import evaluate  # noqa: E402
 from minicnn.fast.measure import measure  # noqa: E402
 from minicnn.functional.dispatch import use  # noqa: E402
 from minicnn.weight_files.convert import convert  # noqa: E402

@@ -17,9 +17,9 @@ from record import ROOT, record, table
 
 from minicnn.cli.detector_evaluation import TITLES, look_at
 from minicnn.data import load_annotated
-from minicnn.detection.compare import compare
-from minicnn.detection.evaluate import evaluate, match_document
-from minicnn.detection.read_detections import read_detections
+from minicnn.detection.evaluation.compare import compare
+from minicnn.detection.evaluation.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.weight_files.convert import convert
 
 sys.path.insert(0, str(ROOT / "tests" / "detection"))

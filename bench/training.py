@@ -55,7 +55,7 @@ def batches(model, size=None):
     from voc import SHARED
 
     from minicnn.data import load_annotated
-    from minicnn.detection.training import DetectorRecipe, draw_batch, plan_epoch
+    from minicnn.detection.training.train import DetectorRecipe, draw_batch, plan_epoch
     data = load_annotated(SHARED / "data" / "voc", "trainval", model.record["class_names"])
     pictures = [picture for picture in data.pictures if size in (None, (picture.height, picture.width))]
     recipe, rng = DetectorRecipe(flip=False), np.random.default_rng(SEED)
@@ -70,7 +70,7 @@ def rate(step):
 
 def ours(model):
     """(step number, batch) -> the loss before it."""
-    from minicnn.detection.training import train_step
+    from minicnn.detection.training.train import train_step
     from minicnn.optim import SGD
     model.train()
     optimizer = SGD(model, LR, MOMENTUM, WEIGHT_DECAY)

@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn import functional as F
 from minicnn.detection import boxes as B
-from minicnn.detection.losses import assign, fastrcnn_losses, sample
+from minicnn.detection.training.losses import assign, fastrcnn_losses, sample
 from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Flatten, Layer, Linear, ReLU, Sequential
 

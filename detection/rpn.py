@@ -11,7 +11,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.detection import boxes as B
 from minicnn.detection.anchors import base_anchors, grid_anchors
-from minicnn.detection.losses import assign, rpn_losses, sample
+from minicnn.detection.training.losses import assign, rpn_losses, sample
 from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Layer, ReLU, Sequential
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minicnn.cli.output import at_least, load_detector, report, too_large
 from minicnn.data.images import as_values, find_pictures, import_pillow, write_picture
-from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
+from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
 from minicnn.hooks import timed

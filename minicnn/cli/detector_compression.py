@@ -37,7 +37,7 @@ from minicnn.compression.recipe import Target, check_reachable, prune_to
 from minicnn.compression.repair import LEAST, repair
 from minicnn.data import is_annotated, load_annotated
 from minicnn.data.images import as_input, as_picture, import_pillow, pictures_in
-from minicnn.detection.evaluate import evaluate
+from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.fast.timing import break_even, engine, machine_rates
 from minicnn.files import make_folder

@@ -8,10 +8,10 @@ from minicnn.cli.bench import fitted
 from minicnn.cli.output import report, table, too_large
 from minicnn.data.annotated import read_annotated, shown
 from minicnn.data.images import as_input, as_picture
-from minicnn.detection.average_precision import precision_recall
-from minicnn.detection.proposal_recall import with_proposals
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
-from minicnn.detection.read_detections import NO_CLASS, check_classes, read_detections
+from minicnn.detection.evaluation.average_precision import precision_recall
+from minicnn.detection.evaluation.proposal_recall import with_proposals
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG
+from minicnn.detection.evaluation.read_detections import NO_CLASS, check_classes, read_detections
 from minicnn.errors import InputError
 from minicnn.prefetch import ahead
 from minicnn.progress import Progress

@@ -8,8 +8,8 @@ from minicnn.cli.output import at_least, check_outputs, checkpoint_path, emit, p
 from minicnn.data import load_annotated
 from minicnn.data.annotated import BACKGROUND
 from minicnn.data.coco import is_coco_file
-from minicnn.detection.feature_cache import FeatureCache
-from minicnn.detection.training import train_detector
+from minicnn.detection.training.feature_cache import FeatureCache
+from minicnn.detection.training.train import train_detector
 from minicnn.errors import InputError
 from minicnn.files import make_folder
 from minicnn.report.training_page import write_report

@@ -13,7 +13,7 @@ from minicnn.cli.detector_training import tell_problems
 from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_network, percent
 from minicnn.data import load_annotated, load_data
 from minicnn.data.images import import_pillow
-from minicnn.detection.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.evaluate import evaluate, match_document
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder

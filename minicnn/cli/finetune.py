@@ -5,8 +5,8 @@ Checkpoints are written as by ``minicnn train``.
 
 from minicnn.cli import detector_training
 from minicnn.cli.output import add_json, add_recipe, load_detector, recipe, source_file
-from minicnn.detection.distillation import Teacher
-from minicnn.detection.training import DetectorRecipe
+from minicnn.detection.training.distillation import Teacher
+from minicnn.detection.training.train import DetectorRecipe
 
 EXAMPLE = "minicnn finetune det.npz --data VOC2007 --split trainval --epochs 3 --out tuned.npz"
 DEFAULTS = {"epochs": 3, "lr": 0.0005}

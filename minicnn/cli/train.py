@@ -27,8 +27,8 @@ from minicnn.cli.output import (
 )
 from minicnn.data import load_data
 from minicnn.detection.backbone import load_backbone
-from minicnn.detection.initial import initialise
-from minicnn.detection.training import DetectorRecipe
+from minicnn.detection.training.train import DetectorRecipe
+from minicnn.detection.training.weight_init import initialise
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.models import BUILDERS

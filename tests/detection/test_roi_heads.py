@@ -8,9 +8,9 @@ from arrays import array
 from checks import FORWARD, assert_close, check_vjp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.losses import Target
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head
+from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import TABLE, run, use
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d

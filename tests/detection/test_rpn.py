@@ -9,8 +9,8 @@ from checks import check_vjp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.anchors import base_anchors, grid_anchors
-from minicnn.detection.losses import Target
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
+from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import run
 

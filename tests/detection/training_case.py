@@ -4,7 +4,7 @@ import numpy as np
 from ladder import pictures
 from sane import sane_detector
 
-from minicnn.detection.losses import Target
+from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Batch, Transform
 from minicnn.functional.dispatch import use
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from annotated_sets import random_set
 
-from minicnn.detection.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.evaluate import evaluate, match_document
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from minicnn.cli import detector_evaluation
 from minicnn.cli.detector_evaluation import label_map, points, span
 from minicnn.data import load_annotated
 from minicnn.detection.detections import Detections
-from minicnn.detection.evaluate import evaluate
+from minicnn.detection.evaluation.evaluate import evaluate
+from minicnn.detection.evaluation.write_detections import comp4_texts, json_text
 from minicnn.detection.faster_rcnn import FasterRCNN
-from minicnn.detection.formats import comp4_texts, json_text
 from minicnn.errors import InputError
 from minicnn.files import sha256
 

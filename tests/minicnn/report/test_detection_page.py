@@ -11,8 +11,8 @@ import pytest
 from annotated_sets import annotated, detections, picture
 from PIL import Image
 
-from minicnn.detection.average_precision import precision_recall
-from minicnn.detection.evaluate import evaluate
+from minicnn.detection.evaluation.average_precision import precision_recall
+from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.report.detection_page import BAD, GOOD, TRUE, caption, curves_charts, drawing, jpeg, pictures_section, write_report
 from minicnn.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH

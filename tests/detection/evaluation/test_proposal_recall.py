@@ -7,7 +7,7 @@ from coco_loops import overlap
 from numpy.testing import assert_array_equal
 from small_detector import scene, small_detector
 
-from minicnn.detection.proposal_recall import proposal_recall, with_proposals
+from minicnn.detection.evaluation.proposal_recall import proposal_recall, with_proposals
 
 
 def test_by_hand():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.losses import BELOW, BETA, BETWEEN, Target, assign, fastrcnn_losses, match, rpn_losses, sample
+from minicnn.detection.training.losses import BELOW, BETA, BETWEEN, Target, assign, fastrcnn_losses, match, rpn_losses, sample
 
 pytestmark = pytest.mark.usefixtures("backend")
 

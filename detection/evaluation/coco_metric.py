@@ -8,8 +8,8 @@ and accumulate in its evaluation code, whose order decides between equals. Its p
 
 import numpy as np
 
-from minicnn.detection.average_precision import COCO_LEVELS, average_precision
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, overlaps
+from minicnn.detection.evaluation.average_precision import COCO_LEVELS, average_precision
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, overlaps
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RULES = [COCO_LEVELS] * len(THRESHOLDS)

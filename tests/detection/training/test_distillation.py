@@ -7,8 +7,8 @@ import pytest
 import toy
 from numpy.testing import assert_allclose
 
-from minicnn.detection.distillation import Lesson, Teacher
-from minicnn.detection.losses import Target, fastrcnn_losses, rpn_losses
+from minicnn.detection.training.distillation import Lesson, Teacher
+from minicnn.detection.training.losses import Target, fastrcnn_losses, rpn_losses
 from minicnn.errors import InputError
 from minicnn.optim import SGD
 

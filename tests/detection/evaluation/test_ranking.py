@@ -5,7 +5,7 @@ import pytest
 from annotated_sets import NOTHING, annotated, detections, picture
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.ranking import as_written, overlaps, rank
+from minicnn.detection.evaluation.ranking import as_written, overlaps, rank
 from minicnn.errors import InputError
 
 TRUTHS = annotated([picture("a", [(1, (0, 0, 10, 10)), (2, (5, 5, 9, 9), "difficult"), (1, (20, 20, 30, 30), "crowd")]), picture("b", []),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.detection.ranking import overlaps
+from minicnn.detection.evaluation.ranking import overlaps
 from minicnn.hooks import probed
 
 COUNTS = (50, 100, 300)

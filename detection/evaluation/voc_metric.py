@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.detection.ranking import IGNORED, RIGHT, overlaps
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, overlaps
 
 
 def voc_hits(ranking, iou_threshold=0.5):

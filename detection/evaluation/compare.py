@@ -5,9 +5,9 @@ Both are resampled by the same draws, so that the interval is of the difference 
 
 import numpy as np
 
-from minicnn.detection.bootstrap import LEVEL, REPLICATES, interval, resampled
-from minicnn.detection.evaluate import class_means
-from minicnn.detection.matches import DAMAGED, RULES, Matches
+from minicnn.detection.evaluation.bootstrap import LEVEL, REPLICATES, interval, resampled
+from minicnn.detection.evaluation.evaluate import class_means
+from minicnn.detection.evaluation.matches import DAMAGED, RULES, Matches
 from minicnn.errors import InputError
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from minicnn.archive import describe
 from minicnn.data.annotated import read_annotated
 from minicnn.data.images import as_input
-from minicnn.detection.losses import Target
+from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Transform
 from minicnn.errors import InputError
 from minicnn.files import interrupts_held

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from annotated_sets import annotated, detections, picture, random_set
 
-from minicnn.detection.bootstrap import interval, resampled
-from minicnn.detection.compare import compare
-from minicnn.detection.evaluate import class_means, evaluate, match_document
-from minicnn.detection.matches import RULES
+from minicnn.detection.evaluation.bootstrap import interval, resampled
+from minicnn.detection.evaluation.compare import compare
+from minicnn.detection.evaluation.evaluate import class_means, evaluate, match_document
+from minicnn.detection.evaluation.matches import RULES
 from minicnn.errors import InputError
 
 

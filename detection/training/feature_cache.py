@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.detection.training import read_image, weights_digest
+from minicnn.detection.training.train import read_image, weights_digest
 from minicnn.detection.transform import Batch, batch_size
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, make_folder

@@ -5,9 +5,9 @@ import pytest
 from annotated_sets import NOTHING, annotated, detections, picture, random_set
 from coco_loops import LEVELS, overlap
 
-from minicnn.detection.coco_metric import coco_hits, coco_partners
-from minicnn.detection.error_kinds import KINDS, error_kinds
-from minicnn.detection.ranking import IGNORED, RIGHT, rank
+from minicnn.detection.evaluation.coco_metric import coco_hits, coco_partners
+from minicnn.detection.evaluation.error_kinds import KINDS, error_kinds
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, rank
 
 BOX, NEAR, FAR = (0, 0, 40, 40), (0, 0, 40, 16), (60, 60, 90, 90)      # NEAR overlaps BOX by 0.4
 

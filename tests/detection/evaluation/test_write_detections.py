@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minicnn import InputError
-from minicnn.detection.formats import check_class_names, check_comp4, comp4_texts, csv_text, json_text
+from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 
 MILLISECONDS = {"read": 1.5, "transform": 2, "backbone": 3, "rpn": 4, "heads": 5, "total": 16}
 ROWS = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minicnn import functional as F
-from minicnn.detection.losses import fastrcnn_losses, rpn_losses, together
+from minicnn.detection.training.losses import fastrcnn_losses, rpn_losses, together
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import run
 

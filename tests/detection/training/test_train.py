@@ -11,10 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minicnn
 from minicnn.archive import read_archive
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, AnnotatedPictures
-from minicnn.detection import training
-from minicnn.detection.distillation import Teacher
-from minicnn.detection.feature_cache import FeatureCache
-from minicnn.detection.training import (
+from minicnn.detection.training.distillation import Teacher
+from minicnn.detection.training.feature_cache import FeatureCache
+from minicnn.detection.training.train import (
     DetectorRecipe,
     draw_batch,
     fingerprint,
@@ -22,6 +21,7 @@ from minicnn.detection.training import (
     learnt,
     plan_epoch,
     read_image,
+    train,
     train_detector,
     train_step,
 )
@@ -102,7 +102,7 @@ def test_interrupted_at_twenty_moments_and_resumed_it_ends_with_the_same_bytes(d
     recipe = dataclasses.replace(RECIPE, epochs=7, **options)
     whole = network()
     expected = train_detector(whole, data, recipe, 5, tmp_path / "whole.npz")
-    rng, stopped, stops, step = np.random.default_rng(0), network(), [0], training.train_step
+    rng, stopped, stops, step = np.random.default_rng(0), network(), [0], train.train_step
 
     def interrupted(*args):
         draw = rng.random()
@@ -114,7 +114,7 @@ def test_interrupted_at_twenty_moments_and_resumed_it_ends_with_the_same_bytes(d
         return step(*args)
     losses = None
     while losses is None:
-        monkeypatch.setattr(training, "train_step", interrupted if stops[0] < 20 else step)
+        monkeypatch.setattr(train, "train_step", interrupted if stops[0] < 20 else step)
         try:
             losses = train_detector(stopped, data, recipe, 5, tmp_path / "stopped.npz", resume=True)
         except KeyboardInterrupt:
@@ -125,8 +125,8 @@ def test_interrupted_at_twenty_moments_and_resumed_it_ends_with_the_same_bytes(d
 
 def test_a_checkpoint_is_written_before_the_first_step_and_now_and_then(data, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(training, "write_checkpoint", lambda path, model, optimizer, settings, progress:
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(train, "write_checkpoint", lambda path, model, optimizer, settings, progress:
                         written.append((len(progress["losses"]), progress["steps"])))
     train_detector(network(), data, RECIPE, 0, tmp_path / "x.npz")
     assert written == [(0, 0), *((0, step) for step in range(1, 7)), (1, 0), *((1, step) for step in range(1, 7)), (2, 0)]

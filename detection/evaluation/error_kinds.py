@@ -17,8 +17,8 @@ detections and the recall levels to their last digit are COCO's, and classes wit
 
 import numpy as np
 
-from minicnn.detection.average_precision import COCO_LEVELS, average_precision
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, common, overlaps
+from minicnn.detection.evaluation.average_precision import COCO_LEVELS, average_precision
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, common, overlaps
 
 FOUND, BACKGROUND = 0.5, 0.1        # overlaps: t_f and t_b of the paper
 KINDS = ("class", "place", "both", "duplicate", "background", "missed")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.data.annotated import shown
-from minicnn.detection.formats import comp4_file
+from minicnn.detection.evaluation.write_detections import comp4_file
 from minicnn.errors import InputError
 
 LONGEST = 40                # characters of a line that a message shows of it

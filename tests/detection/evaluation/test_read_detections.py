@@ -5,8 +5,8 @@ import pytest
 from annotated_sets import annotated, picture
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.formats import comp4_texts, json_text
-from minicnn.detection.read_detections import read_detections
+from minicnn.detection.evaluation.read_detections import read_detections
+from minicnn.detection.evaluation.write_detections import comp4_texts, json_text
 from minicnn.errors import InputError
 
 SET = annotated([picture("000001", []), picture("000002", []), picture("000003", [])], ("cat", "traffic light"))
@@ -75,7 +75,7 @@ def test_cocos_gaps_are_no_class(comp4, rows):
 def test_a_picture_goes_by_its_name_or_its_files():
     set_ = annotated([picture("397133", [])])
     set_.pictures[0].path = set_.pictures[0].path.with_name("COCO_val_000397133.jpg")
-    from minicnn.detection.read_detections import names_of
+    from minicnn.detection.evaluation.read_detections import names_of
     assert names_of(set_) == {"397133": 0, "COCO_val_000397133.jpg": 0, "COCO_val_000397133": 0}
 
 

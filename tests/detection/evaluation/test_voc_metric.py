@@ -8,9 +8,9 @@ import pytest
 from annotated_sets import NOTHING, annotated, case, detections, picture, random_set
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection.average_precision import AREA, VOC07_LEVELS, average_precision
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, rank
-from minicnn.detection.voc_metric import voc_hits
+from minicnn.detection.evaluation.average_precision import AREA, VOC07_LEVELS, average_precision
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, rank
+from minicnn.detection.evaluation.voc_metric import voc_hits
 
 
 def kit_hits(ranking, iou_threshold=0.5):
@@ -70,7 +70,7 @@ def test_it_is_for_the_object_it_overlaps_most_even_if_another_is_free():
 def tiny_yolo():
     """4952 pictures, 254 590 detections, and what each class's average must be."""
     from minicnn.data import load_annotated
-    from minicnn.detection.read_detections import read_detections
+    from minicnn.detection.evaluation.read_detections import read_detections
     folder = case("voc2007_test_tiny_yolo")
     pictures = load_annotated(case("voc2007_test"), "test")
     found, left_out = read_detections(folder, pictures)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicnn.detection.bootstrap import LEVEL, REPLICATES, interval, resampled
-from minicnn.detection.coco_metric import coco_hits, coco_numbers, coco_partners, mean
-from minicnn.detection.error_kinds import error_kinds
-from minicnn.detection.matches import RULES, Matches
-from minicnn.detection.proposal_recall import proposal_recall
-from minicnn.detection.ranking import RIGHT, rank
-from minicnn.detection.voc_metric import voc_hits
+from minicnn.detection.evaluation.bootstrap import LEVEL, REPLICATES, interval, resampled
+from minicnn.detection.evaluation.coco_metric import coco_hits, coco_numbers, coco_partners, mean
+from minicnn.detection.evaluation.error_kinds import error_kinds
+from minicnn.detection.evaluation.matches import RULES, Matches
+from minicnn.detection.evaluation.proposal_recall import proposal_recall
+from minicnn.detection.evaluation.ranking import RIGHT, rank
+from minicnn.detection.evaluation.voc_metric import voc_hits
 
 
 @dataclass

@@ -10,8 +10,8 @@ from coco_loops import numbers
 from numpy.testing import assert_array_equal
 
 from minicnn.data import load_annotated
-from minicnn.detection.coco_metric import AREAS, THRESHOLDS, coco_hits, coco_numbers, coco_partners
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG, rank
+from minicnn.detection.evaluation.coco_metric import AREAS, THRESHOLDS, coco_hits, coco_numbers, coco_partners
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, rank
 
 
 def ours(set_, found):

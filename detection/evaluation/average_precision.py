@@ -17,7 +17,7 @@ development kit, for the area; Lin et al., Microsoft COCO (2014), and its evalua
 
 import numpy as np
 
-from minicnn.detection.ranking import IGNORED, RIGHT
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT
 
 # as the kits write them: 0.1 * 3 is 0.30000000000000004, and a recall of exactly 3/10 does not reach it
 VOC07_LEVELS = np.arange(0, 1.1, 0.1)

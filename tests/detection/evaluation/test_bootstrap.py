@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from minicnn.detection.bootstrap import interval, resampled
+from minicnn.detection.evaluation.bootstrap import interval, resampled
 
 
 def test_every_replicate_has_as_many_pictures():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.detection.initial import convolutions, initialise
+from minicnn.detection.training.weight_init import convolutions, initialise
 
 
 @pytest.mark.parametrize("architecture, parts", [

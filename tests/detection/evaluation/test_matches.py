@@ -8,8 +8,8 @@ from annotated_sets import random_set
 from coco_loops import numbers as coco_loops
 from numpy.testing import assert_array_equal
 
-from minicnn.detection.evaluate import evaluate
-from minicnn.detection.matches import DAMAGED, Matches, hits_of
+from minicnn.detection.evaluation.evaluate import evaluate
+from minicnn.detection.evaluation.matches import DAMAGED, Matches, hits_of
 
 
 def some_matches():

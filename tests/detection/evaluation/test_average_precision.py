@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.detection import average_precision as module
-from minicnn.detection.average_precision import AREA, COCO_LEVELS, VOC07_LEVELS, average_precision, precision_recall
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
+from minicnn.detection.evaluation import average_precision as module
+from minicnn.detection.evaluation.average_precision import AREA, COCO_LEVELS, VOC07_LEVELS, average_precision, precision_recall
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG
 
 RULES = [VOC07_LEVELS, AREA, COCO_LEVELS]
 

@@ -8,8 +8,8 @@ import pytest
 from annotated_sets import annotated, detections, picture, random_set
 from voc import SHARED, WEIGHTS, recorded
 
-from minicnn.detection.bootstrap import interval, resampled
-from minicnn.detection.evaluate import class_means, digest, evaluate, match_document
+from minicnn.detection.evaluation.bootstrap import interval, resampled
+from minicnn.detection.evaluation.evaluate import class_means, digest, evaluate, match_document
 
 CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 

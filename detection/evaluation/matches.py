@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicnn.detection.average_precision import AREA, VOC07_LEVELS, average_precision
-from minicnn.detection.coco_metric import RULES as COCO_RULES
-from minicnn.detection.ranking import IGNORED, RIGHT, WRONG
+from minicnn.detection.evaluation.average_precision import AREA, VOC07_LEVELS, average_precision
+from minicnn.detection.evaluation.coco_metric import RULES as COCO_RULES
+from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG
 
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
 RULES = ("voc07", "voc10", "coco")
