@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 def make(folder):
     """A pruned network, pictures, and its logits; a detector, a photograph, and what it finds there."""
-    from minicnn.compression.recipe import Options, Target, compress
+    from minicnn.compression.rounds import Options, Target, compress
     from minicnn.data.images import as_input, read_picture
     sys.path.insert(0, str(TESTS / "detection"))
     from sane import sane_detector

@@ -31,13 +31,13 @@ from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 import minicnn  # noqa: E402
 from minicnn.cli.bench import REST, STAGES  # noqa: E402
 from minicnn.cli.detector_evaluation import look_at  # noqa: E402
+from minicnn.compression.channels import readers  # noqa: E402
+from minicnn.compression.cost_table import ledger, matrices  # noqa: E402
 from minicnn.compression.hybrid import Options, Rule, decompose  # noqa: E402
-from minicnn.compression.ledger import ledger, matrices  # noqa: E402
-from minicnn.compression.observation import observe  # noqa: E402
-from minicnn.compression.pruning import readers  # noqa: E402
-from minicnn.compression.recipe import Options as PruningOptions  # noqa: E402
-from minicnn.compression.recipe import Target, prune_to  # noqa: E402
+from minicnn.compression.observe import observe  # noqa: E402
 from minicnn.compression.repair import repair  # noqa: E402
+from minicnn.compression.rounds import Options as PruningOptions  # noqa: E402
+from minicnn.compression.rounds import Target, prune_to  # noqa: E402
 from minicnn.compression.tucker import reconstruct, tucker2  # noqa: E402
 from minicnn.data import load_annotated  # noqa: E402
 from minicnn.data.images import as_input, as_picture  # noqa: E402

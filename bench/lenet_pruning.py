@@ -26,8 +26,8 @@ import numpy as np  # noqa: E402
 from record import RESULTS, circumstances, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.compression.ledger import ledger  # noqa: E402
-from minicnn.compression.recipe import Options, Target, compress, removed_counts  # noqa: E402
+from minicnn.compression.cost_table import ledger  # noqa: E402
+from minicnn.compression.rounds import Options, Target, compress, removed_counts  # noqa: E402
 from minicnn.data import load_data  # noqa: E402
 from minicnn.evaluate_classifier import evaluate_classifier  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402

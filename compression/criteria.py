@@ -6,7 +6,7 @@ paper's criterion is held.
 
 import numpy as np
 
-from minicnn.compression.statistics import filter_statistics
+from minicnn.compression.filter_statistics import filter_statistics
 
 
 def mean_square(weight, rng=None):

@@ -14,11 +14,11 @@ import numpy as np
 
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer
-from minicnn.compression.ledger import ledger, matrices, times
-from minicnn.compression.pruning import channel_columns, choose, group_weight, is_linear, lost_share, map_pixels, prune_group, stand_in
+from minicnn.compression.channels import channel_columns, choose, group_weight, is_linear, lost_share, map_pixels, prune_group, stand_in
+from minicnn.compression.cost_table import ledger, matrices, times
+from minicnn.compression.filter_statistics import cluster_filters
+from minicnn.compression.low_rank import Split
 from minicnn.compression.ranks import energy_rank, evbmf_rank
-from minicnn.compression.splitting import Split
-from minicnn.compression.statistics import cluster_filters
 from minicnn.compression.tucker import leading_vectors, unfold
 from minicnn.errors import InputError
 from minicnn.fast.timing import engine, machine_rates

@@ -22,7 +22,7 @@ import functools
 
 import numpy as np
 
-from minicnn.compression.observation import Reader, at, half
+from minicnn.compression.observe import Reader, at, half
 from minicnn.compression.regression import Samples, fit_best, reduce_rank
 from minicnn.errors import InputError
 from minicnn.layers import Sequential

@@ -120,8 +120,8 @@ from compression._common import _streams
 assert compression._common.HERE and compression.zstd.HERE and _streams.BaseStream
 import gzip, bz2, lzma
 assert gzip.decompress(gzip.compress(b"x")) == b"x"
-import minicnn.compression.pruning, minicnn.compression.recipe
-assert minicnn.compression is not compression and minicnn.compression.pruning.prune_group
+import minicnn.compression.channels, minicnn.compression.rounds
+assert minicnn.compression is not compression and minicnn.compression.channels.prune_group
 print("fine")
 """, package) == "fine"
 

@@ -38,9 +38,9 @@ from minicnn.cli.output import (
     table,
     write_checkpoint,
 )
+from minicnn.compression.cost_table import ledger
 from minicnn.compression.criteria import METHODS
-from minicnn.compression.ledger import ledger
-from minicnn.compression.recipe import Options, Target, check_reachable, compress
+from minicnn.compression.rounds import Options, Target, check_reachable, compress
 from minicnn.data import load_data
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier

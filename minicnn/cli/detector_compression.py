@@ -28,13 +28,13 @@ from minicnn.cli.output import (
     write_checkpoint,
 )
 from minicnn.compression.budget import predicted
+from minicnn.compression.channels import readers
+from minicnn.compression.cost_table import ledger, matrices, times
 from minicnn.compression.hybrid import COSTS, Options, Rule, Surgery, decompose
-from minicnn.compression.ledger import ledger, matrices, times
-from minicnn.compression.observation import observe
-from minicnn.compression.pruning import readers
-from minicnn.compression.recipe import Options as PruningOptions
-from minicnn.compression.recipe import Target, check_reachable, prune_to
+from minicnn.compression.observe import observe
 from minicnn.compression.repair import LEAST, repair
+from minicnn.compression.rounds import Options as PruningOptions
+from minicnn.compression.rounds import Target, check_reachable, prune_to
 from minicnn.data import is_annotated, load_annotated
 from minicnn.data.images import as_input, as_picture, import_pillow, pictures_in
 from minicnn.detection.evaluation.evaluate import evaluate

@@ -5,7 +5,7 @@ import textwrap
 import minicnn
 from minicnn.archive import describe
 from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table, trying
-from minicnn.compression.ledger import ledger
+from minicnn.compression.cost_table import ledger
 
 EXAMPLE = "minicnn info small.npz --json -"
 

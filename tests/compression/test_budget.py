@@ -9,9 +9,9 @@ from watched import RATES, generator
 
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer, choose, descent, hull, offers, predicted, priced, sizes
-from minicnn.compression.ledger import ledger
-from minicnn.compression.observation import Inputs
-from minicnn.compression.splitting import Split
+from minicnn.compression.cost_table import ledger
+from minicnn.compression.low_rank import Split
+from minicnn.compression.observe import Inputs
 from minicnn.errors import InputError
 from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
 from minicnn.models.channel_groups import Chain

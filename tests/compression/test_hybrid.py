@@ -10,11 +10,11 @@ from watched import HEADS, MAPS, RATES, SMALL, generator, pictures
 
 import minicnn
 from minicnn.compression.budget import Offer
+from minicnn.compression.cost_table import ledger
+from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.compression.hybrid import Layer, Options, Rule, decompose, milliseconds, prune_low, splittable, weigh
-from minicnn.compression.ledger import ledger
-from minicnn.compression.observation import observe
-from minicnn.compression.splitting import Split
-from minicnn.compression.statistics import cluster_filters
+from minicnn.compression.low_rank import Split
+from minicnn.compression.observe import observe
 from minicnn.errors import InputError
 from minicnn.models import BUILDERS
 

@@ -10,10 +10,10 @@ from watched import HEADS, MAPS, generator, pictures
 
 from minicnn.compression import regression
 from minicnn.compression import repair as module
-from minicnn.compression.observation import at, observe
-from minicnn.compression.pruning import prune_group
+from minicnn.compression.channels import prune_group
+from minicnn.compression.low_rank import Split
+from minicnn.compression.observe import at, observe
 from minicnn.compression.repair import patches, repair
-from minicnn.compression.splitting import Split
 from minicnn.errors import InputError
 from minicnn.hooks import probed
 from minicnn.layers import Conv2d

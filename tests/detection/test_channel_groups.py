@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 import minicnn
 from minicnn.compression import tucker
-from minicnn.compression.pruning import channel_columns, prune_group
+from minicnn.compression.channels import channel_columns, prune_group
 from minicnn.models import BUILDERS
 
 SMALL = {"min_size": 64, "max_size": 96, "rpn_post_nms_top_n_test": 20, "num_classes": 4, "box_head_width": 64}

@@ -15,7 +15,7 @@ import minicnn
 from minicnn import InputError
 from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
 from minicnn.compression import svd, tucker
-from minicnn.compression.pruning import prune_group
+from minicnn.compression.channels import prune_group
 from minicnn.functional import dispatch
 from minicnn.layers import Layer
 

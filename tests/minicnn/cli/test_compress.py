@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.archive import read_archive, write_archive
 from minicnn.cli import compress
-from minicnn.compression.ledger import ledger
+from minicnn.compression.cost_table import ledger
 
 
 @pytest.fixture

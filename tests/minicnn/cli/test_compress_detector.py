@@ -16,7 +16,7 @@ import minicnn
 from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
 from minicnn.compression import repair
-from minicnn.compression.ledger import ledger
+from minicnn.compression.cost_table import ledger
 from minicnn.data.images import write_picture
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
 from minicnn.functional import dispatch

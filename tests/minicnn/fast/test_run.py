@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from small_networks import TOLERANCE, Composite, arrays_of, assert_runs_like_its_layers, block, conv, draw, norm, plain, plan_of, pyramid
 
 import minicnn
-from minicnn.compression.pruning import prune_group
+from minicnn.compression.channels import prune_group
 from minicnn.fast import run as engine_of
 from minicnn.fast.plan import compile
 from minicnn.functional import dispatch

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.compression.pruning import prune_group
+from minicnn.compression.channels import prune_group
 from minicnn.layers import BatchNorm2d, BlockLinear, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
 from minicnn.models.channel_groups import Chain, ChannelGroup
 

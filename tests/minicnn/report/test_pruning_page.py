@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import minicnn
-from minicnn.compression.ledger import ledger
-from minicnn.compression.recipe import Options, Target, compress
+from minicnn.compression.cost_table import ledger
+from minicnn.compression.rounds import Options, Target, compress
 from minicnn.errors import InputError
 from minicnn.report.pruning_page import cluster_chart, filters_pictures, kernel_grid, png, write_report
 

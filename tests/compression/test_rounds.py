@@ -9,11 +9,11 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.archive import describe, restore
+from minicnn.compression.channels import prune_group
+from minicnn.compression.cost_table import ledger
 from minicnn.compression.criteria import METHODS
-from minicnn.compression.ledger import ledger
-from minicnn.compression.pruning import prune_group
-from minicnn.compression.recipe import Options, Target, compress, plan_round, removed_counts, trim
-from minicnn.compression.statistics import Clusters
+from minicnn.compression.filter_statistics import Clusters
+from minicnn.compression.rounds import Options, Target, compress, plan_round, removed_counts, trim
 from minicnn.errors import InputError
 from minicnn.layers import Linear, ReLU
 from minicnn.models.channel_groups import Chain

@@ -7,9 +7,9 @@ from checks import BACKENDS
 from numpy.testing import assert_allclose, assert_array_equal
 from watched import HEADS, MAPS, generator, pictures
 
-from minicnn.compression import observation
-from minicnn.compression.ledger import has_matrix
-from minicnn.compression.observation import Reader, Watch, at, draw, half, observe, rectified
+from minicnn.compression import observe as observation
+from minicnn.compression.cost_table import has_matrix
+from minicnn.compression.observe import Reader, Watch, at, draw, half, observe, rectified
 from minicnn.detection.transform import Batch
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
@@ -110,7 +110,7 @@ def test_calls_share_the_points_of_a_picture():
 
 
 def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
-    monkeypatch.setattr(observation, "KEPT", 8 * 4 * 10)
+    monkeypatch.setattr(observe, "KEPT", 8 * 4 * 10)
     assert observe(model, pictures(), ["backbone.0"], generator()).all_answers("backbone.0").shape == (40, 8)
 
 

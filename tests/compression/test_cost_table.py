@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
-from minicnn.compression.ledger import ledger
+from minicnn.compression.cost_table import ledger
 from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
 from minicnn.models.channel_groups import Chain
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.compression.ledger import count, ledger
-from minicnn.compression.pruning import choose, group_weight, is_linear, prune_group
-from minicnn.compression.statistics import cluster_filters
+from minicnn.compression.channels import choose, group_weight, is_linear, prune_group
+from minicnn.compression.cost_table import count, ledger
+from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.errors import InputError
 
 

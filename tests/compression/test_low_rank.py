@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 from watched import generator
 
-from minicnn.compression.observation import Inputs
-from minicnn.compression.splitting import Split, tail
+from minicnn.compression.low_rank import Split, tail
+from minicnn.compression.observe import Inputs
 from minicnn.compression.tucker import split as hosvd
 from minicnn.layers import Conv2d, Linear
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minicnn.compression.ledger import has_matrix
-from minicnn.compression.pruning import map_pixels
+from minicnn.compression.channels import map_pixels
+from minicnn.compression.cost_table import has_matrix
 from minicnn.functional.dispatch import run
 from minicnn.hooks import probed, standing_in
 from minicnn.layers import Layer

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.compression.observation import Inputs
-from minicnn.compression.pruning import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
+from minicnn.compression.channels import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
+from minicnn.compression.observe import Inputs
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
 from minicnn.models.channel_groups import Chain, ChannelGroup
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.compression.statistics import cluster_filters, filter_statistics, standardise
+from minicnn.compression.filter_statistics import cluster_filters, filter_statistics, standardise
 from minicnn.layers import Conv2d
 
 PATTERN = np.array([1, -1, 1, -1, 1, -1, 1, -1.0]).reshape(2, 2, 2)      # mean 0, variance 1
