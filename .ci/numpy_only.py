@@ -15,7 +15,7 @@ def make(folder):
     """A pruned network, pictures, and its logits; a detector, a photograph, and what it finds there."""
     from minicnn.compression.rounds import Options, Target, compress
     from minicnn.data.images import as_input, read_picture
-    sys.path.insert(0, str(TESTS / "detection"))
+    sys.path.insert(0, str(TESTS.parent / "bench" / "harness"))
     from sane import sane_detector
 
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(0))

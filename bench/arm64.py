@@ -16,6 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 
 import minicnn
@@ -50,7 +51,6 @@ def prepare(folder, args):
 def write_mobilenet(path, picture):
     """A checkpoint as torch writes it, of a detector that finds dozens of things in the picture."""
     import torch
-    sys.path.append(str(ROOT / "tests" / "detection"))
     from sane import sane_detector
 
     from minicnn.data.images import as_input

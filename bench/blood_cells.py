@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import harness  # noqa: F401  puts bench/harness on the path
 from record import ROOT, commit, record, table
 
 from minicnn.cli.detector_evaluation import TITLES

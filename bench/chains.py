@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from engines import blas, threading_layer, versions
 from peers import CORES, PAUSE, spread, with_quartiles  # it also clears the environment that the engines' processes inherit

@@ -25,6 +25,7 @@ __path__ = pkgutil.extend_path([], "compression")       # this folder stands fir
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine says about kernels; gone before anything loads a BLAS
     os.environ.pop(_name, None)
 
+import harness  # noqa: E402, F401  puts bench/harness on the path
 import numpy as np  # noqa: E402
 from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 

@@ -18,10 +18,9 @@ import time
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine says about kernels; gone before anything loads a BLAS
     os.environ.pop(_name, None)
 
-from record import ROOT, record, table  # noqa: E402
-
-sys.path.insert(0, str(ROOT / "tests" / "detection"))
+import harness  # noqa: E402, F401  puts bench/harness on the path
 from ladder import PICTURES, match  # noqa: E402
+from record import record, table  # noqa: E402
 from sane import sane_detector  # noqa: E402
 
 from minicnn.data.images import as_input, read_picture  # noqa: E402

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+import harness  # noqa: F401  puts bench/harness on the path
 from record import blas
 
 

@@ -12,8 +12,10 @@ import statistics
 import sys
 import time
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from record import ROOT, record, table
+from record import record, table
+from voc import WEIGHTS, recorded  # noqa: E402
 
 from minicnn.cli.detector_evaluation import TITLES, look_at
 from minicnn.data import load_annotated
@@ -21,9 +23,6 @@ from minicnn.detection.evaluation.compare import compare
 from minicnn.detection.evaluation.evaluate import evaluate, match_document
 from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.weight_files.convert import convert
-
-sys.path.insert(0, str(ROOT / "tests" / "detection"))
-from voc import WEIGHTS, recorded  # noqa: E402
 
 SHARED = WEIGHTS.parents[1]
 CASES = SHARED / "data" / "map_cases"

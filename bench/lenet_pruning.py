@@ -22,6 +22,7 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # a process a core: accuracy is measured here, not time
 
+import harness  # noqa: E402, F401  puts bench/harness on the path
 import numpy as np  # noqa: E402
 from record import RESULTS, circumstances, record, table  # noqa: E402
 

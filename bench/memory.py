@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from detect import MODELS, picture
 from record import record, table

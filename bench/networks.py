@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 import torch
 from detect import picture

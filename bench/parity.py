@@ -13,10 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from record import ROOT, commit, record, table
-
-sys.path.insert(0, str(ROOT / "tests" / "detection"))
+import harness  # noqa: F401  puts bench/harness on the path
 from ladder import DETECTORS, differences, pictures  # noqa: E402
+from record import commit, record, table
 from sane import sane_detector  # noqa: E402
 from torch_twins import torch_rungs, torch_twin  # noqa: E402
 from voc import WEIGHTS, compare, recorded  # noqa: E402

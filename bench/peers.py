@@ -26,6 +26,7 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "
 os.environ["MINICNN_NUM_THREADS"] = str(CORES)
 
 # light modules only: every engine's process imports this file again, and its memory is measured
+import harness  # noqa: E402, F401  puts bench/harness on the path
 from engines import ENGINES, OURS, TASKS, TORCH, missing, versions, work  # noqa: E402
 from record import RESULTS, ROOT, commit, processor, record, table  # noqa: E402
 
@@ -167,7 +168,6 @@ class Process:
 
 def check(task, engine, output, expected):
     """How far an output is from torch's; the end if it is not the same."""
-    sys.path.insert(0, str(ROOT / "tests" / "detection"))
     from ladder import RELATIVE, match, relative
     if TASKS[task].features:
         if output.shape != expected.shape:

@@ -16,11 +16,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from detect import MODELS, picture
 from record import ROOT, record, table
-
-sys.path.insert(0, str(ROOT / "tests" / "detection"))
 from sane import sane_detector  # noqa: E402
 from voc import WEIGHTS  # noqa: E402
 

@@ -5,6 +5,7 @@ each file under ``FILE/NAME``. What torch no longer writes is written by hand, a
 """
 
 import io
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from torch_files import Code, built, call, encode, legacy_file, name, storage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from torch_files import Code, built, call, encode, legacy_file, name, storage  # noqa: E402
 
 FOLDER = Path(__file__).with_name("checkpoints")
 NUMBERS = np.arange(6, dtype="<f4") / 4 - 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "detection"))
+sys.path[:0] = map(str, (HERE.parent / "support", HERE.parents[1] / "bench" / "harness"))
 
 from detector_cases import CASES, SETTINGS, anchors_hash, sample  # noqa: E402
 from ladder import differences, pictures  # noqa: E402

@@ -5,12 +5,15 @@ Needs the ``parity`` extra. Writes torch_ops.npz: ``values``, all arrays one aft
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
-from torch_cases import CASES, draw, torchs
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from torch_cases import CASES, draw, torchs  # noqa: E402
 
 FILE = Path(__file__).with_name("torch_ops.npz")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "detection"))
+sys.path[:0] = map(str, (HERE.parent / "support", HERE.parents[1] / "bench" / "harness"))
 
 from detector_cases import sample  # noqa: E402
 from torch_twins import torch_training  # noqa: E402

@@ -14,7 +14,7 @@ from minicnn.data.images import as_input, read_picture
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import backend, run
 
-PICTURES = Path(__file__).parents[1] / "pictures"
+PICTURES = Path(__file__).parents[2] / "tests" / "pictures"
 RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
 DETECTORS = ("fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
              "fasterrcnn_mobilenet_v3_large_320_fpn")
