@@ -12,7 +12,7 @@ from training_case import DETECTORS, in_float64, ours, training_case
 
 from minicnn.functional.dispatch import use
 
-RECORDED = np.load(Path(__file__).parents[1] / "recorded" / "training.npz")
+RECORDED = np.load(Path(__file__).parents[2] / "recorded" / "training.npz")
 LOSS, GRADIENT = 1e-4, 1e-3                 # relative to the loss, and to the largest number of a gradient
 
 

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import minicnn
 from minicnn.archive import read_archive
 from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, AnnotatedPictures
+from minicnn.detection.training import train
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.feature_cache import FeatureCache
 from minicnn.detection.training.train import (
@@ -21,7 +22,6 @@ from minicnn.detection.training.train import (
     learnt,
     plan_epoch,
     read_image,
-    train,
     train_detector,
     train_step,
 )
