@@ -12,9 +12,9 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 
 def make(folder):
-    """A pruned network, pictures, and its logits; a detector, a photograph, and what it finds there."""
+    """A pruned network, images, and its logits; a detector, a photograph, and what it finds there."""
     from minicnn.compression.rounds import Options, Target, compress
-    from minicnn.data.images import as_input, read_picture
+    from minicnn.data.images import as_input, read_image
     sys.path.insert(0, str(TESTS.parent / "bench" / "harness"))
     from sane import sane_detector
 
@@ -25,7 +25,7 @@ def make(folder):
     np.save(folder / "x.npy", x)
     np.save(folder / "logits.npy", model(x))
 
-    photograph = read_picture(TESTS / "pictures" / "chelsea.jpg")
+    photograph = read_image(TESTS / "pictures" / "chelsea.jpg")
     detector = sane_detector("fasterrcnn_mobilenet_v3_large_320_fpn", as_input(photograph))
     minicnn.save(folder / "detector.npz", detector)
     np.save(folder / "photograph.npy", photograph)

@@ -1,7 +1,7 @@
 """What bench/arm64.sh runs: the same work on this machine and in an emulated 64-bit Arm Python with NumPy and Pillow alone.
 
 LeNet's forward pass, the conversion of a torch checkpoint and a detection with each of two detectors: MobileNetV3 320 with random
-weights tuned to a picture, and the trained VGG16 one at a short side of 160 pixels. Converted arrays must be equal to the bit, logits
+weights tuned to an image, and the trained VGG16 one at a short side of 160 pixels. Converted arrays must be equal to the bit, logits
 to 1e-5 of the largest, detections in number and label, in place to 0.05 pixels and in score to 1e-3. Times are not compared: those of
 an emulator say nothing.
 
@@ -48,14 +48,14 @@ def prepare(folder, args):
     compute(inputs, empty(folder / "expected"))
 
 
-def write_mobilenet(path, picture):
-    """A checkpoint as torch writes it, of a detector that finds dozens of things in the picture."""
+def write_mobilenet(path, image):
+    """A checkpoint as torch writes it, of a detector that finds dozens of things in the image."""
     import torch
     from sane import sane_detector
 
     from minicnn.data.images import as_input
 
-    model = sane_detector(MOBILENET, as_input(picture), seed=1)
+    model = sane_detector(MOBILENET, as_input(image), seed=1)
     torch.save({name: torch.from_numpy(array) for name, array in model.named_arrays()}, path)
 
 

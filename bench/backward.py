@@ -41,7 +41,7 @@ def convolutions():
 
 
 def lenet():
-    """The network, a batch of pictures and their labels."""
+    """The network, a batch of images and their labels."""
     import minicnn
     rng = np.random.default_rng(0)
     network = minicnn.build("lenet5_caffe", rng=rng).train()

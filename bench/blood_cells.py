@@ -1,6 +1,6 @@
 """How well, and how fast, does ``minicnn train`` learn to find blood cells?
 
-The 364 microscope pictures of BCCD in ``../shared`` show red and white cells and platelets. A detector with the backbone of the one in
+The 364 microscope images of BCCD in ``../shared`` show red and white cells and platelets. A detector with the backbone of the one in
 ``../shared/weights`` and new heads learns from the 292 of trainval, by the README's command, and is measured on the 72 of test, which
 were looked at for nothing else: with ``--choose`` it learns from train and is measured on val, by which the options below were chosen.
 The training is kept in a folder, so that an interrupted bench goes on; its time counts from the first start.
@@ -23,7 +23,7 @@ from minicnn.cli.detector_evaluation import TITLES
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "bccd"
-CONFIG = {"box_batch_size_per_image": 128}      # proposals of a picture that the box head learns from; 512 take it four times as long
+CONFIG = {"box_batch_size_per_image": 128}      # proposals of an image that the box head learns from; 512 take it four times as long
 OPTIONS = ("--config", "cells.json", "--epochs", "8", "--lr", "0.005", "--trainable-backbone-layers", "1", "--cache-features", "features")
 MUST, GOAL, MUST_MINUTES = 0.75, 0.88, 60
 
@@ -85,8 +85,8 @@ def markdown(document):
         for rule, (low, high) in ((rule, document["intervals"][rule]) for rule in TITLES))))
     epochs = len(document["losses"])
     return "\n".join([
-        table((f"blood cells, {document['pictures']} test pictures", "objects", *TITLES.values()), rows), "",
-        f"Trained on {document['images']} pictures for {epochs} epochs in {document['minutes']:.0f} minutes, holding at most "
+        table((f"blood cells, {document['pictures']} test images", "objects", *TITLES.values()), rows), "",
+        f"Trained on {document['images']} images for {epochs} epochs in {document['minutes']:.0f} minutes, holding at most "
         f"{document['peak_mib']:,.0f} MiB; the sum of the losses went from {document['losses'][0]['loss']:.3f} to "
         f"{document['losses'][-1]['loss']:.3f}."])
 

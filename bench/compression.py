@@ -1,9 +1,9 @@
 """How much of its accuracy does a detector lose when it is compressed without training, and how much faster does it get?
 
-The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 pictures of
-VOC's val list right after surgery and after repair with 300 unlabelled pictures of trainval; ``tucker`` also after surgery with errors
+The detector in ``../shared/weights`` is made smaller by five methods, by 54 % and by 75 % of its file, and measured on the 250 images of
+VOC's val list right after surgery and after repair with 300 unlabelled images of trainval; ``tucker`` also after surgery with errors
 told by the weights alone. val is what all choices of the methods were made on; test is not touched. Each network takes turns with the
-original at one picture, on both backends. The README's command is run whole, for its time and memory, and HOSVD is timed beside
+original at one image, on both backends. The README's command is run whole, for its time and memory, and HOSVD is timed beside
 TensorLy's. Rows are kept in ``bench/results/compression`` and networks in a folder, so that an interrupted bench goes on:
 
     python bench/compression.py --runs ../runs/compression
@@ -41,7 +41,7 @@ from minicnn.compression.rounds import Options as PruningOptions  # noqa: E402
 from minicnn.compression.rounds import Target, prune_to  # noqa: E402
 from minicnn.compression.tucker import reconstruct, tucker2  # noqa: E402
 from minicnn.data import load_annotated  # noqa: E402
-from minicnn.data.images import as_input, as_picture  # noqa: E402
+from minicnn.data.images import as_image, as_input  # noqa: E402
 from minicnn.detection.evaluation.evaluate import evaluate  # noqa: E402
 from minicnn.fast.measure import measure  # noqa: E402
 from minicnn.functional.dispatch import use  # noqa: E402
@@ -52,7 +52,7 @@ WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data"
 ROWS = RESULTS / "compression"
 METHODS, SHARES = ("hybrid", "tucker", "statistics", "l1", "random"), (0.46, 0.25)
 BY_WEIGHTS = "tucker, errors of the weights"
-PICTURES, SEED = 300, 0
+IMAGES, SEED = 300, 0
 MUST_POINTS = 3.0
 MUST_WHOLE, MUST_CONVOLUTIONS = 1.4, 1.25
 MUST_MINUTES, MUST_MIB = 15, 3072
@@ -79,14 +79,14 @@ def original(folder):
 
 
 def seen(folder):
-    """What the detector did on pictures, looked at once; and how long that took."""
+    """What the detector did on images, looked at once; and how long that took."""
     path = folder / "seen.pickle"
     if not path.exists():
         model, rng = original(folder), np.random.default_rng(SEED)
-        paths = [picture.path for picture in load_annotated(DATA, "trainval").pictures]
-        pictures = [as_picture(paths[place]) for place in rng.permutation(len(paths))[:PICTURES]]
+        paths = [image.path for image in load_annotated(DATA, "trainval").images]
+        images = [as_image(paths[place]) for place in rng.permutation(len(paths))[:IMAGES]]
         start = time.perf_counter()
-        found = observe(model, pictures, matrices(model), rng)
+        found = observe(model, images, matrices(model), rng)
         path.write_bytes(pickle.dumps((found, time.perf_counter() - start)))
     return pickle.loads(path.read_bytes())
 
@@ -94,10 +94,10 @@ def seen(folder):
 def mean_ap(model):
     """On val, every rule."""
     data = load_annotated(DATA, "val", model.record["class_names"])
-    pictures, found, _, problems = look_at("val", model, data)
+    images, found, _, problems = look_at("val", model, data)
     if problems:
         sys.exit("\n".join(problems))
-    return {**evaluate(pictures, found).document["mAP"], "pictures": len(pictures.pictures)}
+    return {**evaluate(images, found).document["mAP"], "pictures": len(images.images)}
 
 
 def sizes(model):
@@ -138,7 +138,7 @@ def whole_command(folder):
     """The README's command: minutes, peak memory, what is left."""
     original(folder)
     command = ["compress", "voc.npz", "--method", "hybrid", "--target-storage", "0.46", "--data", DATA, "--split", "trainval", "--repair",
-               str(PICTURES), "--out", "small.npz", "--report", "report", "--json", "small.json"]
+               str(IMAGES), "--out", "small.npz", "--report", "report", "--json", "small.json"]
     start = time.perf_counter()
     process = subprocess.Popen([Path(sys.executable).with_name("minicnn"), *map(str, command)], cwd=folder)
     _, status, usage = os.wait4(process.pid, 0)
@@ -149,9 +149,9 @@ def whole_command(folder):
             "left": {name: document["after"][name] / document["before"][name] for name in ("bytes", "convolution_parameters")}}
 
 
-def stages(model, picture):
+def stages(model, image):
     """Milliseconds of one detection: all, the convolutions' steps, the box head's, and what lies between."""
-    _, (total,), steps, between = measure(model, lambda: model([picture]), 1, list(STAGES))
+    _, (total,), steps, between = measure(model, lambda: model([image]), 1, list(STAGES))
     found = {"all": total, "convolutions": 0.0, "box head": 0.0}
     for step in steps:
         found["box head" if step["path"].startswith("roi_heads") else "convolutions"] += step["ms"]
@@ -160,17 +160,17 @@ def stages(model, picture):
 
 def times(folder, row, runs):
     """{backend: {"before" and "after": {stage: milliseconds of each run}}}, both networks in turn."""
-    picture, found = as_input(as_picture(load_annotated(DATA, "val").pictures[0].path)), {}
+    image, found = as_input(as_image(load_annotated(DATA, "val").images[0].path)), {}
     for backend in ("numba", "numpy"):
         with use(backend):
             networks = {"before": original(folder), "after": minicnn.load(folder / f"{row['method']} {row['share']}.npz")}
             found[backend] = {name: {} for name in networks}
             for turn in range(runs + 1):
                 for name, model in networks.items():
-                    for stage, milliseconds in stages(model, picture).items():
+                    for stage, milliseconds in stages(model, image).items():
                         if turn:                                        # the first one warms up
                             found[backend][name].setdefault(stage, []).append(milliseconds)
-    return {"milliseconds": found, "picture": list(picture.shape[1:])}
+    return {"milliseconds": found, "picture": list(image.shape[1:])}
 
 
 def hosvd(runs):
@@ -203,7 +203,7 @@ def main():
     folder = args.runs
     folder.mkdir(parents=True, exist_ok=True)
     first = SHARES[0]
-    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": PICTURES,
+    document = {"question": "mean AP on VOC's val and milliseconds of a detector made smaller without training", "pictures": IMAGES,
                 "original": kept("original", lambda: {"mAP": mean_ap(original(folder)), "ledger": sizes(original(folder))}),
                 "hosvd": kept("hosvd", lambda: hosvd(5)), "command": kept("command", lambda: whole_command(folder)),
                 "by_weights": kept(f"{BY_WEIGHTS} {first} cut", lambda: cut(folder, BY_WEIGHTS, first)), "rows": [], "rows_made_on": []}
@@ -277,8 +277,8 @@ def markdown(document):
     return "\n".join([
         table(("method", "off the file", "off the convolutions", "VOC07, cut", "VOC07, repaired", "ms, Numba", "ms, NumPy"), rows), "",
         table(("`hybrid` at 54 %, ms", "Numba, before", "after", "NumPy, before", "after", "faster by Numba (quartiles)"), stages), "",
-        f"VOC07 is the mean AP in points on the {whole['mAP']['pictures']} pictures of VOC's val list, by which the methods were chosen: "
-        f"right after surgery, and after repair with {document['pictures']} unlabelled pictures; nothing was trained. `hybrid` "
+        f"VOC07 is the mean AP in points on the {whole['mAP']['pictures']} images of VOC's val list, by which the methods were chosen: "
+        f"right after surgery, and after repair with {document['pictures']} unlabelled images; nothing was trained. `hybrid` "
         f"at 54 % loses {lost:.1f} points. The command above took {command['minutes']:.1f} "
         f"minutes and at most {command['peak_mib']:,.0f} MiB. HOSVD of 512 × 512 × 3 × 3 at half the ranks takes "
         f"{seconds['minicnn']:.2f} s, TensorLy's {seconds['tensorly']:.2f} s."])

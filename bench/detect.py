@@ -1,6 +1,6 @@
 """How long one detection takes, against torchvision on the same processor.
 
-Same picture, same weights (random ones that behave like trained ones, see ``tests/detection/sane.py``), float32, from an array of bytes
+Same image, same weights (random ones that behave like trained ones, see ``tests/detection/sane.py``), float32, from an array of bytes
 to boxes. Each library runs in a process of its own with its default threads: minicnn on the backend that it chooses by itself, Numba's;
 torch in both memory layouts it documents for processors, of which the faster counts. The detections are held against each other before
 anything is timed; then they take turns, one detection each, while the others wait.
@@ -19,11 +19,11 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):         # what a machine
     os.environ.pop(_name, None)
 
 import harness  # noqa: E402, F401  puts bench/harness on the path
-from ladder import PICTURES, match  # noqa: E402
+from ladder import IMAGES, match  # noqa: E402
 from record import record, table  # noqa: E402
 from sane import sane_detector  # noqa: E402
 
-from minicnn.data.images import as_input, read_picture  # noqa: E402
+from minicnn.data.images import as_input, read_image  # noqa: E402
 
 PAUSE = 0.2                     # seconds before a turn; what computed last keeps its threads awake for a while
 OURS, TORCH, CHANNELS_LAST = "minicnn", "torchvision", "torchvision, channels last"
@@ -33,9 +33,9 @@ MODELS = {
 }
 
 
-def picture():
+def photograph():
     """384 x 512 pixels, which become 600 x 800, 800 x 1066 or 320 x 426."""
-    return read_picture(PICTURES / "astronaut.jpg")[64:448].copy()
+    return read_image(IMAGES / "astronaut.jpg")[64:448].copy()
 
 
 def our_detector(model):
@@ -61,7 +61,7 @@ def torch_detector(model, channels_last):
 
 def work(library, name, orders):
     """A process: a detection for every order; answer seconds and detections."""
-    image = picture()
+    image = photograph()
     model = sane_detector(name, as_input(image), **MODELS[name])
     detect = our_detector(model) if library == OURS else torch_detector(model, library == CHANNELS_LAST)
     orders.send("ready")
@@ -111,7 +111,7 @@ def main():
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS, help="which (default: all)")
     args = parser.parse_args()
     record("detect", {
-        "question": "seconds for one detection in a picture of 384 x 512 pixels, from bytes to boxes, float32",
+        "question": "seconds for one detection in an image of 384 x 512 pixels, from bytes to boxes, float32",
         "rows": [measure(name, args.runs) for name in args.models],
     }, ("torch", "torchvision", "numba", "pillow"))
 

@@ -1,7 +1,7 @@
 """Does the real detector, run by us, reach the averages that torchvision's detections of it have? And how long do the metrics take?
 
 The detector and the 500 photographs are in ``../shared``; there, too, are torchvision's detections of them, their averages by another
-program, and 254 590 detections by another detector on all 4952 test pictures of VOC2007, with their averages.
+program, and 254 590 detections by another detector on all 4952 test images of VOC2007, with their averages.
 
     python bench/evaluation.py
 """
@@ -31,16 +31,16 @@ CASES = SHARED / "data" / "map_cases"
 def live():
     """The detector on the photographs, against torchvision's detections of the same."""
     model = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
-    pictures = load_annotated(SHARED / "data" / "voc", "test")
+    images = load_annotated(SHARED / "data" / "voc", "test")
     theirs = recorded()
-    kept, found, proposals, problems = look_at(WEIGHTS.name, model, pictures)
+    kept, found, proposals, problems = look_at(WEIGHTS.name, model, images)
     if problems:
         sys.exit("\n".join(problems))
     ours = evaluate(kept, found, proposals, np.random.default_rng(0))
-    other = evaluate(pictures, [theirs[one.name] for one in pictures.pictures])
+    other = evaluate(images, [theirs[one.name] for one in images.images])
     answer = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
-    difference = compare(match_document(pictures, other), match_document(kept, ours), np.random.default_rng(0))
-    return {"pictures": len(kept.pictures), "minicnn": ours.document, "torchvision": other.document["mAP"],
+    difference = compare(match_document(images, other), match_document(kept, ours), np.random.default_rng(0))
+    return {"pictures": len(kept.images), "minicnn": ours.document, "torchvision": other.document["mAP"],
             "stated": answer["mAP"], "difference": difference["mAP"],
             "largest_class_difference": max(abs(ours.document["per_class"][name][rule] - answer["per_class"][name][rule])
                                             for name in answer["per_class"] for rule in ("voc07", "voc10"))}
@@ -56,10 +56,10 @@ def large(runs):
         seconds[part].append(time.process_time() - start)
         return result
     for _ in range(runs):
-        pictures = timed("annotations", load_annotated, CASES / "voc2007_test", "test")
-        found, _ = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", pictures)
-        timed("metrics", evaluate, pictures, found)
-        document = timed("metrics and intervals", evaluate, pictures, found, None, np.random.default_rng(0)).document
+        images = timed("annotations", load_annotated, CASES / "voc2007_test", "test")
+        found, _ = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", images)
+        timed("metrics", evaluate, images, found)
+        document = timed("metrics and intervals", evaluate, images, found, None, np.random.default_rng(0)).document
     answer = json.loads((CASES / "voc2007_test_tiny_yolo" / "expected.json").read_text())
     return {"pictures": document["pictures"], "detections": sum(len(scores) for _, scores, _ in found), "seconds": seconds,
             "mAP": document["mAP"], "intervals": document["intervals"], "stated": answer["mean"]}
@@ -89,9 +89,9 @@ def markdown(document):
     recalls = ", ".join(f"{100 * share:.1f} % by {count}" for count, share in ours["proposal_recall"].items())
     return "\n".join([
         table((f"{live['pictures']} photographs", "minicnn (95 % interval)", "torchvision", "difference, points (interval)"), rows), "",
-        "These are 500 of VOC2007's 4,952 test pictures, and the detector was trained shortly: no figure to hold against published ones. "
+        "These are 500 of VOC2007's 4,952 test images, and the detector was trained shortly: no figure to hold against published ones. "
         f"Recall of the proposals: {recalls}. The {large['detections']:,} detections of another detector on all {large['pictures']:,} test "
-        f"pictures of VOC2007 have a mean AP of {100 * large['mAP']['voc07']:.4f} % ({100 * large['stated']['ap_11point']:.4f} % stated); "
+        f"images of VOC2007 have a mean AP of {100 * large['mAP']['voc07']:.4f} % ({100 * large['stated']['ap_11point']:.4f} % stated); "
         f"reading the XML files takes {medians['annotations']:.1f} s, the detections {medians['detections']:.1f} s, all metrics "
         f"{medians['metrics']:.1f} s, with intervals {medians['metrics and intervals']:.1f} s, of one core."])
 

@@ -1,10 +1,10 @@
-"""How time and memory grow: with pixels, proposals, boxes, pictures in a batch, threads, and pictures of many shapes.
+"""How time and memory grow: with pixels, proposals, boxes, images in a batch, threads, and images of many shapes.
 
 Time: the steps of VGG16's convolutions on squares of 200 to 2000 pixels, the box head and RoIAlign on 10 to 2000 proposals,
-non-maximum suppression of 250 to 16 000 boxes, batches of 1 to 8 pictures; each on one thread and on two, by both backends of the
+non-maximum suppression of 250 to 16 000 boxes, batches of 1 to 8 images; each on one thread and on two, by both backends of the
 engine, in a process each. Medians of interleaved rounds; the exponent b of time = a * work^b is fitted over the upper part of each
 series, where a step takes longer than its start. Memory: what a process holds at most beside weights and arena, for each size; and the
-engine's memory after twenty pictures of twenty shapes.
+engine's memory after twenty images of twenty shapes.
 
     python bench/growth.py
 """
@@ -68,7 +68,7 @@ def timed_series(rounds):
         function(*args)
         seconds[series][size].append(now() - start)
 
-    pictures = {side: rng.random((1, 3, side, side), np.float32) for side in SIDES}
+    images = {side: rng.random((1, 3, side, side), np.float32) for side in SIDES}
     batches = {n: rng.random((n, 3, 400, 400), np.float32) for n in BATCHES}
     pooled = {n: rng.random((n, 7, 7, 512), np.float32).transpose(0, 3, 1, 2) for n in ROIS}
     proposals = {n: random_boxes(rng, n, 800) for n in ROIS}
@@ -79,7 +79,7 @@ def timed_series(rounds):
             seconds.clear()             # the first round compiled and planned
         for side in SIDES:
             with observed(watch(side * side)):
-                clock("backbone", side * side, run, model.backbone, pictures[side])
+                clock("backbone", side * side, run, model.backbone, images[side])
         for n in BATCHES:
             clock("batch", n, run, model.backbone, batches[n])
         for n in ROIS:
@@ -97,7 +97,7 @@ def random_boxes(rng, n, side):
 
 
 def memory_of(side):
-    """Bytes that this process holds at most beside the plan, for one picture's convolutions."""
+    """Bytes that this process holds at most beside the plan, for one image's convolutions."""
     import minicnn
     from minicnn.fast.plan import compile
     from minicnn.functional.dispatch import run
@@ -112,7 +112,7 @@ def memory_of(side):
 
 
 def memory_of_shapes():
-    """The engine's bytes for the whole detector at 600 x 800, and after twenty pictures of other shapes."""
+    """The engine's bytes for the whole detector at 600 x 800, and after twenty images of other shapes."""
     import minicnn
     from minicnn.fast import run as engine
 
@@ -177,7 +177,7 @@ def markdown(document):
     series = ["backbone", "batch", "box head", "roi_align", "nms"]
     cases = sorted({(row["backend"], row["threads"]) for row in document["rows"]})
     found = {(row["backend"], row["threads"], row["series"]): row for row in document["rows"]}
-    names = {"backbone": "pixels, VGG16's convolutions", "batch": "pictures in a batch", "box head": "proposals, box head",
+    names = {"backbone": "pixels, VGG16's convolutions", "batch": "images in a batch", "box head": "proposals, box head",
              "roi_align": "proposals, RoIAlign", "nms": "boxes, suppression"}
     rows = [(names[one], *(f"{found[*case, one]['exponent']:.2f}" for case in cases)) for one in series]
     steps = [row for row in document["rows"] if row["series"].startswith("backbone.")]
@@ -191,7 +191,7 @@ def markdown(document):
         rest = [(figures["peak"] - figures["plan_and_weights"]) / MIB for figures in one["sides"].values()]
         lines.append(f"Memory, {one['backend']}: transformed weights and arena of `fasterrcnn_vgg16` at 600 × 800 take "
                      f"{shapes['at_600x800'] / MIB:.0f} MiB (at most {MUST_MIB}), {shapes['after_twenty_shapes'] / MIB:.0f} MiB after 20 "
-                     f"pictures of twenty shapes (at most {MUST_SHARE:.1f} times as much); beside weights, plan and picture the process "
+                     f"images of twenty shapes (at most {MUST_SHARE:.1f} times as much); beside weights, plan and image the process "
                      f"holds {', '.join(f'{mib:.0f}' for mib in rest)} MiB at 400², 1000² and 2000² pixels.")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """How long an epoch of LeNet-5 takes, against torch on the same processor.
 
-Same network (``lenet5_caffe``), same first weights, same batches of 64 pictures in the same order, float32, SGD with momentum and
+Same network (``lenet5_caffe``), same first weights, same batches of 64 images in the same order, float32, SGD with momentum and
 weight decay. Each library runs in a process of its own, with its default threads: torch on all cores, minicnn with one BLAS thread as in
 ``minicnn train``, and once more with BLAS's own number of threads, as where threadpoolctl is missing. The losses of the first batches
 are held against each other before anything is timed; then they take turns, a whole epoch each, while the others wait.
@@ -32,7 +32,7 @@ CHECKED = 10        # batches; each step of training enlarges what rounding made
 
 
 def minicnn_step():
-    """A function of a batch's pictures and labels that trains by one step and returns the loss before it."""
+    """A function of a batch's images and labels that trains by one step and returns the loss before it."""
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(0)).train()
     optimizer = SGD(model, LR, MOMENTUM, WEIGHT_DECAY)
     return lambda images, labels: train_step(model, images, labels, optimizer)
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--data", required=True, help="folder of the MNIST files")
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs of each (default: 5)")
     args = parser.parse_args()
-    pictures = len(load_data(args.data, "train")[1])
+    images = len(load_data(args.data, "train")[1])
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for library in (OURS, UNLIMITED, TORCH):
@@ -95,13 +95,13 @@ def main():
     seconds = {library: [] for library in pipes}
     for _ in range(args.epochs):
         for library in pipes:
-            seconds[library].append(run(library, pictures)[0])
+            seconds[library].append(run(library, images)[0])
             print(f"{library}: {seconds[library][-1]:.1f} s", file=sys.stderr)
     for pipe in pipes.values():
         pipe.send(None)
     ratios = {library: [a / b for a, b in zip(seconds[library], seconds[TORCH])] for library in (OURS, UNLIMITED)}
     record("lenet", {
-        "question": f"seconds for an epoch of lenet5_caffe over {pictures} MNIST pictures, batch {BATCH}, float32",
+        "question": f"seconds for an epoch of lenet5_caffe over {images} MNIST images, batch {BATCH}, float32",
         "largest_difference_of_losses": difference,
         "seconds": seconds, "median": {library: statistics.median(values) for library, values in seconds.items()},
         "ratio_to_torch": {library: {"median": statistics.median(values), "least": min(values), "most": max(values)}
@@ -115,7 +115,7 @@ def markdown(document):
             for name, values in document["seconds"].items()]
     rows += [(f"{name} / torch", f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}")
              for name, ratio in document["ratio_to_torch"].items()]
-    return table(("an epoch of `lenet5_caffe`, 55 000 pictures", "median", "least to most"), rows)
+    return table(("an epoch of `lenet5_caffe`, 55 000 images", "median", "least to most"), rows)
 
 
 if __name__ == "__main__":

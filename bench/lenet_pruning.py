@@ -8,8 +8,8 @@ cluster of the 20 filters of conv1 may hold 18.
     python bench/lenet_pruning.py --data ../shared/data/mnist --runs ../runs/lenet_pruning
 
 Every finished row is a file in --runs, so that the program can be stopped and started again. Which rung of the ladder is the
-smallest at 0.3 points, or at the error of the literature's network, is chosen on the validation pictures; what is then told of it is of
-the test pictures.
+smallest at 0.3 points, or at the error of the literature's network, is chosen on the validation images; what is then told of it is of
+the test images.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def read(runs, name):
 
 
 def publish(runs):
-    """Write the result file and the picture from the rows."""
+    """Write the result file and the image from the rows."""
     bases = [read(runs, f"base-{seed}") for seed in SEEDS]
     whole = {key: bases[0][key] for key in ("parameters", "macs")}
     arms = {arm: [summary(runs, bases, arm, share) for share in budgets(arm)] for arm in ARMS}
@@ -131,7 +131,7 @@ def publish(runs):
                                  f"at most {ERROR} % error": smallest(arms, "validation_error", ERROR)},
         "literature": {"kept": "3-18-284-283 of 20-50-800-500", "parameters": LITERATURE, "test_error": ERROR},
     })
-    (RESULTS / "lenet_pruning.svg").write_text(picture(arms, whole["parameters"]))
+    (RESULTS / "lenet_pruning.svg").write_text(image(arms, whole["parameters"]))
 
 
 def smallest(arms, figure, most):
@@ -163,7 +163,7 @@ def spread(values):
     return {"mean": statistics.mean(values), "least": min(values), "most": max(values), "deviation": statistics.stdev(values)}
 
 
-def picture(arms, whole):
+def image(arms, whole):
     """Test accuracy lost against parameters kept, one line a criterion."""
     shown = [arm for arm in ARMS if arm != ONLY]
     series = [Series(arm, [100 * entry["parameters"]["mean"] / whole for entry in arms[arm]],
@@ -188,7 +188,7 @@ def markdown(document):
                    f"statistics {alike['statistics']:.2f})")
     base = document["base"]["test"]
     lines = [
-        f"`lenet5_caffe` on MNIST gets {base['mean']:.2f} % of the test pictures right ({base['least']:.2f} to {base['most']:.2f}, "
+        f"`lenet5_caffe` on MNIST gets {base['mean']:.2f} % of the test images right ({base['least']:.2f} to {base['most']:.2f}, "
         f"{len(document['seeds'])} seeds) after 8 epochs. Compressed:", "",
         table(("criterion", "parameters left", "MACs left", "test points lost, mean (least to most)", "test error"), rows), "",
         f"Which criterion won, of the four that remove as many filters of each layer: {'; '.join(won)}. Their differences are "

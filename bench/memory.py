@@ -1,7 +1,7 @@
 """How much memory one detection takes: the most that a whole process ever held, less the size of the weights.
 
 Each detector runs in a process of its own for each backend, from ``import minicnn`` over the loading of its file to the boxes, on a
-picture of 384 x 512 pixels in an ``.npy`` file, so that NumPy (and Numba, for its backend) is all that is imported. The reference takes
+image of 384 x 512 pixels in an ``.npy`` file, so that NumPy (and Numba, for its backend) is all that is imported. The reference takes
 the least: the engine holds the weights in a second form, and all results of a step at once.
 
     python bench/memory.py
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from detect import MODELS, picture
+from detect import MODELS, photograph
 from record import record, table
 from sane import sane_detector
 
@@ -35,16 +35,16 @@ print(1024 * int(peak.split()[1]), len(found), "PIL" in sys.modules)
 
 def measure(name, folder):
     """One detector's rows."""
-    weights, image = Path(folder, "weights.npz"), Path(folder, "picture.npy")
-    np.save(image, picture())
-    model = sane_detector(name, as_input(picture()), **MODELS[name])
+    weights, saved = Path(folder, "weights.npz"), Path(folder, "picture.npy")
+    np.save(saved, photograph())
+    model = sane_detector(name, as_input(photograph()), **MODELS[name])
     minicnn.save(weights, model)
     size = sum(array.nbytes for _, array in model.named_arrays())
-    height, width = model.transform.size(*picture().shape[:2])
+    height, width = model.transform.size(*photograph().shape[:2])
     del model
     rows = []
     for backend in BACKENDS:
-        result = subprocess.run([sys.executable, "-c", CHILD, weights, image], capture_output=True, text=True, check=True,
+        result = subprocess.run([sys.executable, "-c", CHILD, weights, saved], capture_output=True, text=True, check=True,
                                 env={**os.environ, "MINICNN_BACKEND": backend})
         peak, found, pillow = result.stdout.split()
         assert pillow == "False"
@@ -70,7 +70,7 @@ def markdown(document):
     rows = [(f"`{row['model']}`", "{} × {}".format(*row["size"]), f"{row['weights_bytes'] / MIB:.0f} MiB",
              *(f"{peaks[row['model'], backend]['above_weights_MiB']:.0f} MiB" for backend in BACKENDS),
              f"{row['must_MiB']} MiB" if row["must_MiB"] else "") for row in document["rows"] if row["backend"] == "reference"]
-    headers = "one detection, whole process", "picture becomes", "weights", *(f"peak above them, {backend}" for backend in BACKENDS)
+    headers = "one detection, whole process", "image becomes", "weights", *(f"peak above them, {backend}" for backend in BACKENDS)
     return table((*headers, "reference at most"), rows)
 
 

@@ -1,6 +1,6 @@
 """The files of one task of ``peers.py``: its input and its network, in the form that each engine reads.
 
-``input.npy`` is the picture or the pixels; ``minicnn.npz`` ours; ``torch.pt`` the whole module; ``NAME.onnx`` is named after the exporter
+``input.npy`` is the image or the pixels; ``minicnn.npz`` ours; ``torch.pt`` the whole module; ``NAME.onnx`` is named after the exporter
 that worked; ``ncnn.param`` and ``ncnn.bin`` are there for the features alone. A folder that is there is not made again.
 
     python bench/networks.py vgg16_features ../runs/peers/vgg16_features
@@ -15,7 +15,7 @@ from pathlib import Path
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 import torch
-from detect import picture
+from detect import photograph
 from engines import TASKS
 from sane import sane_detector
 from torch_twins import torch_twin
@@ -27,7 +27,7 @@ from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, MaxPool2d
 from minicnn.weight_files.convert import convert
 
-VGG_SIZES = {"min_size": 600, "max_size": 1000}         # the picture of 384 x 512 becomes 600 x 800, in a batch of 608 x 800
+VGG_SIZES = {"min_size": 600, "max_size": 1000}         # the image of 384 x 512 becomes 600 x 800, in a batch of 608 x 800
 EXPORTERS = {"torch.export": True, "TorchScript": False}        # the names of torch's two -> torch.onnx.export's ``dynamo``
 OPSET = 18
 NCNN_MAGIC = 7767517
@@ -43,17 +43,17 @@ def prepare(task, folder):
     if TASKS[task].features:
         write_features(model, twin, partial)
     else:
-        np.save(partial / "input.npy", picture())
+        np.save(partial / "input.npy", photograph())
         minicnn.save(partial / "minicnn.npz", model)
         torch.save(twin, partial / "torch.pt")
-        export(twin, [torch.from_numpy(as_input(picture()))], ["boxes", "labels", "scores"], partial)
+        export(twin, [torch.from_numpy(as_input(photograph()))], ["boxes", "labels", "scores"], partial)
     os.replace(partial, folder)
 
 
 def detector(name, folder):
     """VGG16's with the real weights, the others with random ones that behave like them."""
     if name != "fasterrcnn_vgg16":
-        return sane_detector(name, as_input(picture()))
+        return sane_detector(name, as_input(photograph()))
     if not WEIGHTS.exists():
         sys.exit(f"{WEIGHTS} is missing, the detector's weights. Put them there, or leave its tasks out with --tasks.")
     config = folder / "config.json"
@@ -62,7 +62,7 @@ def detector(name, folder):
 
 
 def write_features(model, twin, folder):
-    pixels = model.transform([as_input(picture())]).pixels
+    pixels = model.transform([as_input(photograph())]).pixels
     np.save(folder / "input.npy", pixels)
     np.savez(folder / "minicnn.npz", **dict(model.backbone.named_arrays()))
     torch.save(twin.backbone, folder / "torch.pt")

@@ -1,4 +1,4 @@
-"""How far ours is from torchvision: every rung from a picture to its boxes, and the real detector on 500 photographs, by each backend.
+"""How far ours is from torchvision: every rung from an image to its boxes, and the real detector on 500 photographs, by each backend.
 
 The ladder (``tests/detection/ladder.py``) takes all five detectors with random weights that behave like trained ones, at their default
 sizes, over four photographs of shapes on which ports fail. The real detector is held against what torchvision found, recorded beside its
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import harness  # noqa: F401  puts bench/harness on the path
-from ladder import DETECTORS, differences, pictures  # noqa: E402
+from ladder import DETECTORS, differences, images  # noqa: E402
 from record import commit, record, table
 from sane import sane_detector  # noqa: E402
 from torch_twins import torch_rungs, torch_twin  # noqa: E402
@@ -38,7 +38,7 @@ def kept(folder, name, make):
 
 
 def ladder_rows(architecture, image):
-    """One picture's figures by each backend."""
+    """One image's figures by each backend."""
     with use("reference"):
         model = sane_detector(architecture, image)
     theirs = torch_rungs(torch_twin(model), [image])
@@ -80,10 +80,10 @@ def main():
     Path(args.runs).mkdir(parents=True, exist_ok=True)
     rungs, commits = [], set()
     for architecture in DETECTORS:
-        for picture, image in pictures().items():
-            rows = kept(args.runs, f"{architecture} {picture}", lambda: ladder_rows(architecture, image))
+        for name, image in images().items():
+            rows = kept(args.runs, f"{architecture} {name}", lambda: ladder_rows(architecture, image))
             commits.add(rows.pop("commit"))
-            rungs += [{"model": architecture, "picture": picture, "backend": backend, **row} for backend, row in rows.items()]
+            rungs += [{"model": architecture, "picture": name, "backend": backend, **row} for backend, row in rows.items()]
     model, _ = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))
     photographs = {}
     for name, theirs in recorded().items():

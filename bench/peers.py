@@ -97,7 +97,7 @@ def previous():
 
 
 def save(document, task, rows, left_out):
-    """Put a finished task into the document, and write it and its picture."""
+    """Put a finished task into the document, and write it and its image."""
     kept = [row for row in document["rows"] if row["task"] != task] + rows
     document["rows"] = sorted(kept, key=lambda row: list(TASKS).index(row["task"]))
     document["left_out"][task] = left_out
@@ -105,7 +105,7 @@ def save(document, task, rows, left_out):
     record("peers", {"question": "milliseconds of one run, float32, batch 1, from the input to NumPy arrays, equal threads",
                      "rows_made_on": sorted({row["commit"] for row in document["rows"]}),
                      **{key: document[key] for key in ("machine", "left_out", "rows")}}, sorted(packages & versions(packages).keys()))
-    (RESULTS / "peers.svg").write_text(picture(document["rows"]))
+    (RESULTS / "peers.svg").write_text(image(document["rows"]))
 
 
 def measure(task, folder, engines, runs):
@@ -197,7 +197,7 @@ def spread(values):
     return {"least": min(values), "lower_quartile": low, "upper_quartile": high, "most": max(values)}
 
 
-def picture(rows):
+def image(rows):
     """Bars of the ratios, the fastest first."""
     from bars import Bar, bars
 

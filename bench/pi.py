@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from detect import MODELS, picture
+from detect import MODELS, photograph
 from record import ROOT, record, table
 from sane import sane_detector  # noqa: E402
 from voc import WEIGHTS  # noqa: E402
@@ -84,7 +84,7 @@ def measured(task, backend, folder):
     path, result = folder / f"{task}.npz", folder / f"{task}.{backend}.json"
     if not path.exists():
         minicnn.save(path, detector(task, folder))
-        np.save(folder / "picture.npy", picture())
+        np.save(folder / "picture.npy", photograph())
     if not result.exists():
         command = "import sys; from minicnn.cli.main import main; sys.exit(main())"
         variables = {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
@@ -99,7 +99,7 @@ def detector(task, folder):
         config = folder / "config.json"
         config.write_text(json.dumps(json.loads(WEIGHTS.with_suffix(".json").read_text()) | VGG_SIZES))
         return convert(WEIGHTS, config=config)[0]
-    return sane_detector(task, as_input(picture()), **MODELS[task])
+    return sane_detector(task, as_input(photograph()), **MODELS[task])
 
 
 def prediction(document, board):

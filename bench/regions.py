@@ -36,7 +36,7 @@ TASKS = {                       # title, what the Numba path may take of the fas
 
 
 def inputs(task):
-    """The arrays of a task; boxes lie in a picture of 800 x 1066 pixels, their centres and sides drawn uniformly."""
+    """The arrays of a task; boxes lie in an image of 800 x 1066 pixels, their centres and sides drawn uniformly."""
     rng = np.random.default_rng(0)
 
     def draw_boxes(count, least, most):

@@ -4,7 +4,7 @@ The detector of ``../shared/weights`` with new heads, drawn from a seed; conv5 a
 trainval in one order, short side 400, in batches of two, by SGD with momentum; the first anchors and proposals are learnt from in place of
 random ones. Two hundred steps in torchvision on one thread, on two, and in ours: float32 rounds differently in all three, so torchvision's
 two runs tell how far two right trainings may be apart. Then the time of a step and the peak memory, each engine in a process of its own,
-taking turns on the same pictures, all of them 400 x 533 when resized. Runs are kept in a folder, so that an interrupted bench goes on:
+taking turns on the same images, all of them 400 x 533 when resized. Runs are kept in a folder, so that an interrupted bench goes on:
 
     python bench/training.py --runs ../runs/training
 """
@@ -27,7 +27,7 @@ from record import RESULTS, commit, record, table
 
 STEPS, WINDOW = 200, 50
 SEED, LR, MOMENTUM, WEIGHT_DECAY, WARMUP, CLIP = 0, 0.0025, 0.9, 5e-4, 100, 10.0
-SIZE = (375, 500)               # of the pictures whose steps are timed
+SIZE = (375, 500)               # of the images whose steps are timed
 CURVES = {"torchvision, 1 thread": ("torch", 1), "torchvision, 2 threads": ("torch", 2), "minicnn": ("numba", 2)}
 OURS, TORCHS = ("numba", "numpy"), ("torch", "torch, channels last")
 MUST_SHARE, MUST_TIME, GOAL_TIME, MUST_MEMORY = 0.01, 1.5, 1.0, 1.5
@@ -56,10 +56,10 @@ def batches(model, size=None):
     from minicnn.data import load_annotated
     from minicnn.detection.training.train import DetectorRecipe, draw_batch, plan_epoch
     data = load_annotated(SHARED / "data" / "voc", "trainval", model.record["class_names"])
-    pictures = [picture for picture in data.pictures if size in (None, (picture.height, picture.width))]
+    images = [image for image in data.images if size in (None, (image.height, image.width))]
     recipe, rng = DetectorRecipe(flip=False), np.random.default_rng(SEED)
-    for step in plan_epoch(pictures, recipe, rng):
-        yield draw_batch([pictures[place] for place in step[0]], recipe, rng)
+    for step in plan_epoch(images, recipe, rng):
+        yield draw_batch([images[place] for place in step[0]], recipe, rng)
 
 
 def rate(step):
@@ -198,7 +198,7 @@ def timed(turns):
     return seconds, memory
 
 
-def picture(found):
+def image(found):
     """The smoothed losses as SVG."""
     from minicnn.report.svg import COLORS, Series, chart
     steps = list(range(WINDOW, STEPS + 1))
@@ -221,7 +221,7 @@ def main():
     seconds, memory = timed(args.turns)
     best = min(TORCHS, key=lambda engine: statistics.median(seconds[engine]))
     ratios = {engine: [a / b for a, b in zip(seconds[engine], seconds[best])] for engine in OURS}
-    RESULTS.joinpath("training.svg").write_text(picture(found))
+    RESULTS.joinpath("training.svg").write_text(image(found))
     record("training", {
         "question": "does the loss of training follow torchvision's, and what does a step take", "rows_made_on": commits,
         "steps": STEPS, "window": WINDOW, "losses": found, "torchvisions_own_difference": own, "difference": difference,

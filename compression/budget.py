@@ -43,7 +43,7 @@ def offers(split, row, times=1, backend=None, rates=None):
     Args:
         split: a ``splitting.Split``.
         row: of the layer in the ``ledger``.
-        times: on how many proposals of a picture it runs, 1 elsewhere.
+        times: on how many proposals of an image it runs, 1 elsewhere.
         backend, rates: see ``fast.timing.chain_milliseconds``.
 
     Returns:
@@ -100,7 +100,7 @@ def sizes(split, row, ranks, times=1):
 
 
 def predicted(layer, row, ranks, times=1, backend=None, rates=None, pixels=1):
-    """Milliseconds of a layer and of its splits at ``ranks``, one picture, summed over its calls; of a grouped convolution 0.
+    """Milliseconds of a layer and of its splits at ``ranks``, one image, summed over its calls; of a grouped convolution 0.
     pixels: see ``splitting.Split``."""
     total, chains = 0.0, [0.0] * len(ranks)
     for shape in row["inputs"] if getattr(layer, "groups", 1) == 1 else ():

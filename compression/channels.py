@@ -45,7 +45,7 @@ def prune_group(model, group, remove, images=None):
         model: a Layer with ``channel_groups``.
         group: one of them.
         remove: indices of the channels that go.
-        images: (N, C, H, W) unlabelled pictures for compensation (see ``compensate``), or None.
+        images: (N, C, H, W) unlabelled images for compensation (see ``compensate``), or None.
     """
     channels = len(model.get_layer(group.producers[0]).weight)
     keep = np.setdiff1d(np.arange(channels), remove)
@@ -63,8 +63,8 @@ def compensate(model, group, remove, images):
     """Fold the mean of what the removed channels gave into the biases of the layers that read them.
 
     A reader computes W x + b. Dropping the inputs R loses W_R x_R; its mean W_R mean(x_R) is kept by adding it to b. The mean is
-    taken where the reader reads, thus after activation and pooling: for a convolution over pictures and pixels, for a linear layer
-    over pictures, column by column. For a convolution with padding it is inexact at the borders, where part of the removed
+    taken where the reader reads, thus after activation and pooling: for a convolution over images and pixels, for a linear layer
+    over images, column by column. For a convolution with padding it is inexact at the borders, where part of the removed
     channel's patch was zeros and not its mean. (Ours: the paper's abstract tells nothing of it.)
 
     Args:
@@ -130,7 +130,7 @@ def lost_share(reader, remove, inputs):
 def stand_in(reader, remove, inputs):
     """Rebuild a reader of channels that are about to go, so that the others stand in for them, in place.
 
-    A reader computes W x + b. With x_R ~ A x_K + c over the pictures (``substitutes``), W_K + W_R A and b + W_R c give nearly the same
+    A reader computes W x + b. With x_R ~ A x_K + c over the images (``substitutes``), W_K + W_R A and b + W_R c give nearly the same
     without x_R, tap by tap. (Ours, a closed form of the "next layer rebuilt"; ``compensate`` is the case A = 0. Inexact at borders, as
     there.)
 

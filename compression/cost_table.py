@@ -11,15 +11,15 @@ def ledger(model, input_shape):
     """Count every layer that has weights and multiplies.
 
     Args:
-        model: a Layer. Parts of it that run several times on one picture are told by its attribute ``repeats``, if it has one:
+        model: a Layer. Parts of it that run several times on one image are told by its attribute ``repeats``, if it has one:
             {path: how often}, such as a box head that runs on every proposal.
-        input_shape: (C, H, W) of one picture; the multiplications depend on it.
+        input_shape: (C, H, W) of one image; the multiplications depend on it.
 
     Returns:
-        {"layers": [{"path", "kind", "weight": shape, "inputs": shape of what one picture gives it, of each call, "output": shape of one
-        picture's output, "parameters", "macs", "bytes"}],
+        {"layers": [{"path", "kind", "weight": shape, "inputs": shape of what one image gives it, of each call, "output": shape of one
+        image's output, "parameters", "macs", "bytes"}],
         "parameters", "convolution_parameters", "linear_parameters", "macs", "bytes"}. Bytes are those of all arrays, buffers
-        too, as float32, uncompressed. MACs are multiply-adds for one picture, with as many proposals as it may have; biases,
+        too, as float32, uncompressed. MACs are multiply-adds for one image, with as many proposals as it may have; biases,
         activations and pooling are not counted.
     """
     rows = {}
@@ -59,7 +59,7 @@ def count(model, kind):
 
 
 def times(model, path):
-    """How often a layer runs on one picture."""
+    """How often a layer runs on one image."""
     return math.prod(often for part, often in getattr(model, "repeats", {}).items() if path.startswith(f"{part}."))
 
 

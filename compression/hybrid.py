@@ -1,7 +1,7 @@
 """The paper's method for a whole detector: low-dimensional convolutions are pruned, high-dimensional ones split by Tucker decomposition.
 
 The paper's abstract says no more than that of Faster R-CNN. Ours are: where low ends (128 output channels), how ranks are found
-(``budget``, from what the pictures show of a layer's output), that the RPN's convolution and, by SVD, the linear layers take part, and
+(``budget``, from what the images show of a layer's output), that the RPN's convolution and, by SVD, the linear layers take part, and
 the repair before fine-tuning (``repair``).
 """
 
@@ -26,7 +26,7 @@ from minicnn.progress import Progress
 
 TIME = 0.2              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
 PROPOSING = 0.05        # what an error of the RPN's answers counts, one of the box head's being 1
-WEIGHED = 8             # pictures on which the layers' errors are compared
+WEIGHED = 8             # images on which the layers' errors are compared
 LEAST_ERROR = 1e-6      # of the ranks that are tried there: less is rounding, and tells nothing of other ranks
 
 
@@ -74,7 +74,7 @@ def prune_low(model, options, rng, seen=None):
 
     Of each group that only convolutions of at most ``options.low`` filters make, filters of the weak cluster go (``statistics``), in the
     order of mu^2 + sigma^2, as many as the layers that read them can do without: each loses at most ``options.loss`` of the squares (with
-    a record of pictures, of the variance) of its output, and what is left is a multiple of 8 (ours: the whole cluster may be most of a
+    a record of images, of the variance) of its output, and what is left is a multiple of 8 (ours: the whole cluster may be most of a
     layer). The readers are rebuilt so that the channels that stay stand in for those that go, see ``pruning.stand_in``.
 
     Returns:
@@ -224,15 +224,15 @@ def target_layer(path, split, row, often, backend, rates):
 def weigh(model, layers, seen):
     """Turn the errors of layers' outputs into those of the network's answers, so that layers can be compared (ours).
 
-    Each layer in turn is split alone, at the middle one of its offers; on the first ``WEIGHED`` pictures the squared differences of the
+    Each layer in turn is split alone, at the middle one of its offers; on the first ``WEIGHED`` images the squared differences of the
     RPN's logits and deltas and of the box head's scores and deltas, each over their variance, are added up, the RPN's counting
     ``PROPOSING`` times: a box that is proposed a little off is still looked at. At any other ranks the error is taken to do as many times
     what it is. The same error of a layer's output does several times more where the rectifier behind it lets little through.
     """
     def answers():
         proposing, judging = [], []
-        for picture, proposals in zip(seen.pictures[:WEIGHED], seen.proposals):
-            batch = model.scale(picture)
+        for image, proposals in zip(seen.images[:WEIGHED], seen.proposals):
+            batch = model.scale(image)
             maps, heads = model.look(batch.pixels)
             proposing += [[one.ravel() for one in some] for some in heads]
             judging.append([one.ravel() for one in model.judge(model.pool(maps, batch, proposals)[1])])

@@ -16,12 +16,12 @@ class Split:
     vectors of pixels, as HOSVD of mode 3 has them. The first of its two layers mixes the pixels of each map alike to ``rank`` numbers, the
     second is linear, (O, C rank). Where a box head pools proposals to 7 x 7 much more can go so than by SVD: neighbours are alike.
 
-    With a record of what the layer did on pictures, singular values are those of its *output*, not of its weights:
+    With a record of what the layer did on images, singular values are those of its *output*, not of its weights:
 
     * on the output side the eigenvectors of the outputs' covariance, of which a projection loses least (Zhang et al. 2016, section
       3.1);
     * on the input side the vectors of HOSVD of the weight times the square root of the input channels' covariance, W x_1 C^(1/2):
-      directions that the pictures hardly vary in count little (ours; exact if the taps of a kernel were independent). Of a layer that
+      directions that the images hardly vary in count little (ours; exact if the taps of a kernel were independent). Of a layer that
       is split along pixels with the pixels' covariance in the place of the channels'.
 
     Args:

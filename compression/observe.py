@@ -1,7 +1,7 @@
-"""What the layers of a network read and give on unlabelled pictures: that a smaller network shall give the same, it must be known.
+"""What the layers of a network read and give on unlabelled images: that a smaller network shall give the same, it must be known.
 
-Of a convolution's output random points of each picture are kept; what runs on proposals is watched on the best of those that the network
-makes of the picture.
+Of a convolution's output random points of each image are kept; what runs on proposals is watched on the best of those that the network
+makes of the image.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from minicnn.layers import Layer
 from minicnn.progress import Progress
 from minicnn.trace import Untraceable, trace
 
-POINTS = 128                # of a layer's outputs on a picture, at most: pixels of its maps
-PROPOSALS = 32              # that are watched on a picture, at most
+POINTS = 128                # of a layer's outputs on an image, at most: pixels of its maps
+PROPOSALS = 32              # that are watched on an image, at most
 KEPT = 2**29                # numbers of all layers' outputs that are kept, at most
 LARGEST = np.finfo(np.float16).max
 
@@ -69,15 +69,15 @@ class Inputs:
 
 @dataclass
 class Observation:
-    """What a network did on pictures.
+    """What a network did on images.
 
-    pictures: a list; proposals: of each the best (P, 4), see ``pool``;
-    points: {path: for each picture a list, one a call of the layer, of (rows, columns) or (rows,)}; answers: {path: for each picture a
+    images: a list; proposals: of each the best (P, 4), see ``pool``;
+    points: {path: for each image a list, one a call of the layer, of (rows, columns) or (rows,)}; answers: {path: for each image a
     list of (P, O)}, the layer's outputs at these points; inputs: {path: ``Inputs``}; heads: paths of what runs on proposals; rectified: of
     what nothing but a rectifier reads; order: all paths as they are called.
     """
 
-    pictures: list
+    images: list
     proposals: list = field(default_factory=list)
     points: dict = field(default_factory=dict)
     answers: dict = field(default_factory=dict)
@@ -87,16 +87,16 @@ class Observation:
     order: list = field(default_factory=list)
 
     def all_answers(self, path):
-        """(S, O) of all pictures and calls."""
+        """(S, O) of all images and calls."""
         return np.concatenate([rows for calls in self.answers[path] for rows in calls])
 
 
-def observe(model, pictures, paths, rng):
-    """Let a network look at pictures, and keep what some of its layers did.
+def observe(model, images, paths, rng):
+    """Let a network look at images, and keep what some of its layers did.
 
     Args:
         model: with ``scale``, ``look``, ``pool``, ``judge``, ``repeats`` and ``channel_groups``, as detectors have.
-        pictures: list of what ``scale`` takes.
+        images: list of what ``scale`` takes.
         paths: of convolutions and linear layers.
         rng: a Generator, for points.
 
@@ -104,9 +104,9 @@ def observe(model, pictures, paths, rng):
         An ``Observation``.
     """
     outputs = sum(len(model.get_layer(path).weight) for path in paths)
-    count = int(np.clip(KEPT // (outputs * max(len(pictures), 1)), 1, POINTS))
+    count = int(np.clip(KEPT // (outputs * max(len(images), 1)), 1, POINTS))
     pixels = map_pixels(model)
-    seen = Observation(list(pictures), heads=tuple(path for path in paths if on_proposals(model, path)))
+    seen = Observation(list(images), heads=tuple(path for path in paths if on_proposals(model, path)))
     for path in paths:
         seen.points[path], seen.answers[path], seen.inputs[path] = [], [], Inputs()
     maps_watch = Watch(model, [path for path in paths if path not in seen.heads], model.look)
@@ -128,9 +128,9 @@ def observe(model, pictures, paths, rng):
             seen.answers[path][-1].append(half(at(y, points)))
             seen.inputs[path].add(at(x, draw(x, share, rng)), x.shape[1] if y.ndim == 4 else pixels.get(path, 1))
 
-    with Progress(len(pictures), "looking at pictures", "pictures") as bar:
-        for picture in pictures:
-            batch = model.scale(picture)
+    with Progress(len(images), "looking at images", "images") as bar:
+        for image in images:
+            batch = model.scale(image)
             (maps, _), arrays = run(maps_watch, batch.pixels)
             note(maps_watch, arrays)
             if seen.heads:
@@ -210,7 +210,7 @@ def half(x):
 
 
 class Reached(Exception):
-    """The layer that is asked for was called as often as it is on a picture."""
+    """The layer that is asked for was called as often as it is on an image."""
 
 
 class Reader(Layer):

@@ -85,7 +85,7 @@ def fit_best(samples, held_back, weight, bias, cut=lambda weight, covariance: (w
     """Rounds of ``fit``, with the strength that after the first one has the least error on held-back samples.
 
     Args:
-        samples, held_back: ``Samples`` of different pictures. weight, bias: (O, D) and (O,), what there is.
+        samples, held_back: ``Samples`` of different images. weight, bias: (O, D) and (O,), what there is.
         cut: (weight, covariance) -> factors of the same as the layer can have it, such as of lower rank, the first one rightmost.
 
     Returns:

@@ -1,6 +1,6 @@
 """Repair: what was made smaller is fitted anew to what the original gave, layer by layer, without labels and without SGD.
 
-In the order in which the layers run, each one reads what the already repaired layers before it make of the pictures, and is fitted by
+In the order in which the layers run, each one reads what the already repaired layers before it make of the images, and is fitted by
 least squares to the original's outputs at the same points (``regression``). So a layer also mends, as far as it can, what those before
 it have lost. Where nothing but a rectifier reads a layer, only what the rectifier lets through counts: of VGG16's last convolution that
 is one output of twenty.
@@ -9,9 +9,9 @@ Of a convolution split into three the first stays as HOSVD made it; core and las
 whole and cut to the rank again by reduced-rank regression. Of a linear layer split into two the second is fitted. A layer with more than
 ``WIDEST`` inputs, and a grouped convolution, get a new bias alone.
 
-In memory are samples of one layer at a time, ``observation.POINTS`` of a picture at most, what one layer reads of all pictures if that is
+In memory are samples of one layer at a time, ``observation.POINTS`` of an image at most, what one layer reads of all images if that is
 no more than ``HELD`` numbers, and, where several layers of the box head are fitted, what it reads of ``observation.PROPOSALS`` proposals
-of a picture.
+of an image.
 
 References: see ``regression``; He, Zhang, Sun, Channel pruning for accelerating very deep neural networks (2017), section 3.1, for the
 layers that read what pruning left. The order and the target, the original's outputs on the smaller network's own inputs, are those of
@@ -29,9 +29,9 @@ from minicnn.layers import Sequential
 from minicnn.progress import Progress
 
 WIDEST = 4608               # inputs: 512 channels of 3 x 3; their covariance takes 170 MB
-HELD_BACK = 5               # every fifth picture chooses the ridge's strength
+HELD_BACK = 5               # every fifth image chooses the ridge's strength
 HELD = 2**27                # numbers of what a layer reads that are kept, at most
-LEAST = 10                  # pictures
+LEAST = 10                  # images
 
 
 def repair(model, seen, kept, changed, rows=(), on_layer=None):
@@ -49,21 +49,21 @@ def repair(model, seen, kept, changed, rows=(), on_layer=None):
 
     Returns:
         list of {"path", "strength": the ridge's, None where the bias alone was fitted, or nothing, "before", "after": the mean square of
-        what the layer's outputs lack, behind the rectifier if one follows, over their variance}, on pictures that were held back.
+        what the layer's outputs lack, behind the rectifier if one follows, over their variance}, on images that were held back.
 
     Raises:
-        InputError: fewer than ``LEAST`` pictures.
+        InputError: fewer than ``LEAST`` images.
     """
-    if len(seen.pictures) < LEAST:
-        raise InputError(f"got {len(seen.pictures)} pictures to repair from, expected at least {LEAST}. Give more.")
+    if len(seen.images) < LEAST:
+        raise InputError(f"got {len(seen.images)} images to repair from, expected at least {LEAST}. Give more.")
     order = [path for path in seen.order if path in changed]
     heads = [path for path in order if path in seen.heads]
 
     def pixels(number):
-        return model.scale(seen.pictures[number]).pixels
+        return model.scale(seen.images[number]).pixels
 
     def pooled(number):
-        batch = model.scale(seen.pictures[number])
+        batch = model.scale(seen.images[number])
         return half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
 
     rows = list(rows)
@@ -79,26 +79,26 @@ def repair(model, seen, kept, changed, rows=(), on_layer=None):
                     on_layer(rows)
             bar.update(1, path)
     with Progress(len(order), "repair", "layers") as bar:
-        fit(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.pictures)))
+        fit(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.images)))
         fit(heads, Way(model, model.judge, functools.cache(pooled) if len(heads) > 1 else pooled))
     return rows
 
 
 class Way:
-    """How pictures get through the smaller network to one layer after another.
+    """How images get through the smaller network to one layer after another.
 
-    What a layer reads is kept where that is little for all pictures; if all that a later one reads comes from it, they start there.
+    What a layer reads is kept where that is little for all images; if all that a later one reads comes from it, they start there.
 
     Args:
-        model; through: see ``observation.Reader``. given: number -> what goes in of a picture, of any precision.
-        count: of pictures, which are 0, 1, ...; None: nothing is kept.
+        model; through: see ``observation.Reader``. given: number -> what goes in of an image, of any precision.
+        count: of images, which are 0, 1, ...; None: nothing is kept.
     """
 
     def __init__(self, model, through, given, count=None):
         self.model, self.through, self.given, self.count, self.start, self.held = model, through, given, count, None, []
 
     def to(self, path, calls):
-        """number -> what the layer at a path reads of a picture: a list, one a call."""
+        """number -> what the layer at a path reads of an image: a list, one a call."""
         read = self.reading(path, calls)
         if self.count is None or calls > 1 or read(0)[0].size * self.count > HELD:
             return read
@@ -145,10 +145,10 @@ def repair_layer(model, path, seen, kept, way):
 
 def sampled(path, reader, seen, channels, way, width, taken):
     """Two ``Samples``, to learn from and to hold back: x, ``taken`` (P, width) of what the layer at the path ``reader`` reads and of
-    points; y, the original's answers there. Filled in place, picture by picture, so that they are not in memory twice."""
+    points; y, the original's answers there. Filled in place, image by image, so that they are not in memory twice."""
     read, samples = way.to(reader, calls_of(seen, path)), []
-    pictures = range(len(seen.pictures))
-    for numbers in ([one for one in pictures if (one % HELD_BACK == HELD_BACK - 1) == back] for back in (False, True)):
+    images = range(len(seen.images))
+    for numbers in ([one for one in images if (one % HELD_BACK == HELD_BACK - 1) == back] for back in (False, True)):
         answers = [rows for one in numbers for rows in seen.answers[path][one]]
         x = np.empty((sum(map(len, answers)), width), np.float32)
         y = np.concatenate([rows[:, channels] for rows in answers], dtype=np.float32)
@@ -162,7 +162,7 @@ def sampled(path, reader, seen, channels, way, width, taken):
 
 
 def calls_of(seen, path):
-    """How often a layer is called on a picture."""
+    """How often a layer is called on an image."""
     return len(seen.points[path][0])
 
 

@@ -52,9 +52,9 @@ def compress(model, target, options, *, seed, images=None, finetune=None, evalua
         target: a ``Target``.
         options: ``Options``.
         seed: int; round r draws from (seed, r).
-        images: (N, C, H, W) unlabelled pictures for compensation, or None.
+        images: (N, C, H, W) unlabelled images for compensation, or None.
         finetune: ``finetune(model, round)`` trains in place and returns the losses, or None.
-        evaluate: ``evaluate(model)`` returns an accuracy, on pictures that are for choosing; needed for that kind of target.
+        evaluate: ``evaluate(model)`` returns an accuracy, on images that are for choosing; needed for that kind of target.
         counts: the filters to remove, {producer's path: number}, of each round, from another run's ``rounds``: then a control
             removes as many in each layer as that run did. None: as many as the weak clusters hold.
         rounds: those of an interrupted run, already done to ``model``.

@@ -1,4 +1,4 @@
-"""Backbones: pictures -> a list of maps, finest first."""
+"""Backbones: images -> a list of maps, finest first."""
 
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d

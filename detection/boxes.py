@@ -65,7 +65,7 @@ def centres(boxes):
 
 
 def clip(boxes, size):
-    """Move corners into a picture of size (h, w): x to [0, w], y to [0, h]."""
+    """Move corners into an image of size (h, w): x to [0, w], y to [0, h]."""
     h, w = size
     return np.clip(boxes, 0, np.array([w, h, w, h], np.float32))
 

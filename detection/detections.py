@@ -1,4 +1,4 @@
-"""What a detector found in one picture."""
+"""What a detector found in one image."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from minicnn.detection.draw import draw
 
 @dataclass
 class Detections:
-    """The objects of one picture, the surest first.
+    """The objects of one image, the surest first.
 
     Args:
-        boxes: (D, 4) float32, x1, y1, x2, y2 in pixels of the original picture.
+        boxes: (D, 4) float32, x1, y1, x2, y2 in pixels of the original image.
         labels: (D,) int64; 0, the background, is none of them.
         scores: (D,) float32, descending.
         names: list of str, the D names of the labels.
@@ -33,7 +33,7 @@ class Detections:
                           [name for name, kept in zip(self.names, keep) if kept])
 
     def draw(self, image):
-        """The picture, anything ``minicnn.data.images.as_picture`` takes, with the boxes on it: a new (H, W, 3) uint8."""
+        """The image, anything ``minicnn.data.images.as_image`` takes, with the boxes on it: a new (H, W, 3) uint8."""
         return draw(image, self.boxes, self.labels, self.scores, self.names)
 
     def document(self):

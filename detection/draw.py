@@ -1,7 +1,7 @@
-"""Boxes with readable labels on a picture.
+"""Boxes with readable labels on an image.
 
 Colours: the eight of Okabe and Ito, which people of any colour vision tell apart, then the same ones lighter and darker. Lines and
-letters grow with the picture; each line has a dark or a light rim, so that it shows on any ground.
+letters grow with the image; each line has a dark or a light rim, so that it shows on any ground.
 
 Reference: Okabe, Ito, Color universal design (2008); W3C, Web content accessibility guidelines 2.1, "relative luminance".
 """
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from minicnn.data.images import as_picture, import_pillow
+from minicnn.data.images import as_image, import_pillow
 from minicnn.errors import InputError
 
 # in an order in which neighbours stay far apart in every shade, for protanopes and deuteranopes too (as its test computes)
@@ -25,27 +25,27 @@ def draw(image, boxes, labels, scores, names):
     """Draw boxes and their labels, the surest on top.
 
     Args:
-        image: anything ``minicnn.data.images.as_picture`` takes.
-        boxes: (D, 4), x1, y1, x2, y2 in pixels; those that miss the picture, or have NaN or sides the wrong way round, are left out.
+        image: anything ``minicnn.data.images.as_image`` takes.
+        boxes: (D, 4), x1, y1, x2, y2 in pixels; those that miss the image, or have NaN or sides the wrong way round, are left out.
         labels: (D,) integers, which choose the colours.
         scores: (D,) numbers.
         names: D strings.
 
     Returns:
-        picture: (H, W, 3) uint8, a copy.
+        drawn: (H, W, 3) uint8, a copy.
 
     Raises:
         InputError: not as many of each, or no Pillow.
     """
-    picture = as_picture(image)
-    canvas = import_pillow("drawing").fromarray(picture)
+    drawn = as_image(image)
+    canvas = import_pillow("drawing").fromarray(drawn)
     from PIL import ImageDraw, ImageFont
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes) == len(labels) == len(scores) == len(names):
         raise InputError(f"got {len(boxes)} boxes, {len(labels)} labels, {len(scores)} scores and {len(names)} names, expected as many "
-                         "of each. Give those of one picture.")
-    height, width = picture.shape[:2]
-    side = math.sqrt(height * width)                                # of a square as large as the picture
+                         "of each. Give those of one image.")
+    height, width = drawn.shape[:2]
+    side = math.sqrt(height * width)                                # of a square as large as the image
     line, font = math.ceil(0.004 * side), ImageFont.load_default(max(LEAST_LETTER, round(5 + 0.02 * side)))
     pen = ImageDraw.Draw(canvas)
 
@@ -63,7 +63,7 @@ def draw(image, boxes, labels, scores, names):
 
 
 def colour(label):
-    """The colour of a class, the same in every picture: (red, green, blue), 0 to 255. 96 differ."""
+    """The colour of a class, the same in every image: (red, green, blue), 0 to 255. 96 differ."""
     shade, index = divmod(int(label) - 1, len(PALETTE))
     base, share = PALETTE[index], SHADES[shade % len(SHADES)]
     ground = 0 if share < 0 and base != BLACK else 255              # black becomes no darker: its shades are greys
@@ -88,7 +88,7 @@ def luminance(rgb):
 
 
 def shows(box, width, height):
-    """Is there something of the box in the picture? Not with NaN, for which every comparison is false."""
+    """Is there something of the box in the image? Not with NaN, for which every comparison is false."""
     x1, y1, x2, y2 = box
     return x1 <= x2 and y1 <= y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0
 
@@ -104,7 +104,7 @@ def draw_box(pen, box, line, rgb):
 
 
 def fitting_text(name, score, font, width):
-    """Name and score; if the picture is too narrow for both, the name or its beginning."""
+    """Name and score; if the image is too narrow for both, the name or its beginning."""
     name = " ".join(str(name).split())[:LONGEST_NAME]
     for text in (f"{name} {score:.2f}", name):
         if font.getlength(text) <= width:
@@ -119,7 +119,7 @@ def tag_size(text, font, line):
 
 
 def free_place(box, size, taken, width, height):
-    """(x1, y1, x2, y2) of a tag near its box: within the picture, and where it hides least of the tags that stand already."""
+    """(x1, y1, x2, y2) of a tag near its box: within the image, and where it hides least of the tags that stand already."""
     x1, y1, x2, y2 = map(round, box)
     w, h = size
     places = [(max(0, min(x, width - w)), max(0, min(y, height - h)))

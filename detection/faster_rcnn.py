@@ -1,4 +1,4 @@
-"""Faster R-CNN: the whole way from pictures to boxes, and the five detectors that torchvision's weights fit.
+"""Faster R-CNN: the whole way from images to boxes, and the five detectors that torchvision's weights fit.
 
 Parameter paths are torchvision's keys.
 
@@ -35,7 +35,7 @@ class FasterRCNN(Layer):
         boxes, scores, labels = model([image])[0]        # image (3, H, W) float32 in [0, 1]
 
     Args:
-        backbone: pictures (N, 3, H, W) -> maps, finest first.
+        backbone: images (N, 3, H, W) -> maps, finest first.
         rpn, roi_heads: see their files.
         transform: a ``Transform``.
         pooled_maps: from so many of the maps, the finest, boxes are pooled; the rest, the pyramid's extra one, only the RPN reads.
@@ -50,8 +50,8 @@ class FasterRCNN(Layer):
         """images: (3, H, W) float32 in [0, 1] each -> for each boxes (D, 4) in its pixels, scores (D,), labels (D,)."""
         batch = self.transform(images)                                            # pixels (N, 3, Hp, Wp)
         maps = run(self.backbone, batch.pixels)                                   # (N, C, Hl, Wl), finest first
-        proposals = self.rpn(maps, batch)                                         # (R, 4) for each picture
-        found = self.roi_heads(maps[:self.pooled_maps], proposals, batch)         # boxes, scores, labels for each picture
+        proposals = self.rpn(maps, batch)                                         # (R, 4) for each image
+        found = self.roi_heads(maps[:self.pooled_maps], proposals, batch)         # boxes, scores, labels for each image
         return [(self.transform.scale_boxes(boxes, size, original), scores, labels)
                 for (boxes, scores, labels), size, original in zip(found, batch.sizes, batch.original_sizes)]
 
@@ -75,8 +75,8 @@ class FasterRCNN(Layer):
 
         Args:
             batch, state: from ``start``.
-            targets: a ``losses.Target`` for each picture, boxes in the pixels of the resized picture.
-            permutation: see ``losses.sample``. It is asked picture by picture for the RPN, then for the box head, as torchvision asks.
+            targets: a ``losses.Target`` for each image, boxes in the pixels of the resized image.
+            permutation: see ``losses.sample``. It is asked image by image for the RPN, then for the box head, as torchvision asks.
             lesson: a teacher's ``distillation.Lesson`` of the batch, which brings four losses more, or None.
 
         Returns:
@@ -107,11 +107,11 @@ class FasterRCNN(Layer):
             groups += [*inside.groups, group(self, inside.producers, inside.followers, [one.reader for one in outside])]
         return [*maps.groups, group(self, maps.producers, maps.followers, readers), *groups]
 
-    # what compression asks of a model besides ``channel_groups``: to let a picture through in parts, for who watches its layers
+    # what compression asks of a model besides ``channel_groups``: to let an image through in parts, for who watches its layers
 
-    def scale(self, picture):
-        """A ``Batch`` of one picture, see ``as_input``."""
-        return self.transform([as_input(picture)])
+    def scale(self, image):
+        """A ``Batch`` of one image, see ``as_input``."""
+        return self.transform([as_input(image)])
 
     def look(self, pixels):
         """The backbone's maps of a batch's pixels, and (logits, deltas) of the RPN's head on each."""
@@ -119,7 +119,7 @@ class FasterRCNN(Layer):
         return maps, [run(self.rpn.head, x) for x in maps]
 
     def pool(self, maps, batch, proposals=None):
-        """(proposals, pooled): what the box head reads, (R, C, P, P), of proposals (R, 4) in pixels of the resized picture, as another
+        """(proposals, pooled): what the box head reads, (R, C, P, P), of proposals (R, 4) in pixels of the resized image, as another
         network made them, or None: its own."""
         if proposals is None:
             proposals = self.rpn(maps, batch)[0]
@@ -129,25 +129,25 @@ class FasterRCNN(Layer):
         """The box head's scores and deltas of what ``pool`` gave."""
         return run(self.roi_heads.box_predictor, run(self.roi_heads.box_head, pooled))
 
-    def detect(self, pictures):
-        """Find the objects in a picture, or in each of a list, which then goes through as one batch.
+    def detect(self, images):
+        """Find the objects in an image, or in each of a list, which then goes through as one batch.
 
         Args:
-            pictures: a path, a Pillow image, or an array: (H, W, 3) uint8, (3, H, W) or (H, W, 3) float in [0, 1]
+            images: a path, a Pillow image, or an array: (H, W, 3) uint8, (3, H, W) or (H, W, 3) float in [0, 1]
                 (``minicnn.data.images.as_input`` says what else); or a list of them.
 
         Returns:
             A ``Detections``, or a list of them.
 
         Raises:
-            InputError: something is not a picture.
+            InputError: something is not an image.
         """
-        if not isinstance(pictures, (list, tuple)):
-            return self.detect([pictures])[0]
-        if not pictures:
+        if not isinstance(images, (list, tuple)):
+            return self.detect([images])[0]
+        if not images:
             return []
         return [Detections(boxes, labels, scores, [self.class_name(label) for label in labels])
-                for boxes, scores, labels in self([as_input(picture) for picture in pictures])]
+                for boxes, scores, labels in self([as_input(image) for image in images])]
 
     def class_name(self, label):
         """The name of a label, "class 7" where the model's file does not tell."""
@@ -161,12 +161,12 @@ class FasterRCNN(Layer):
 
     @property
     def input_shape(self):
-        """(C, H, W) of a picture that is not resized, 3 : 4: what costs are counted at."""
+        """(C, H, W) of an image that is not resized, 3 : 4: what costs are counted at."""
         return 3, self.transform.min_size, min(self.transform.max_size, self.transform.min_size * 4 // 3)
 
     @property
     def repeats(self):
-        """{path: n}: what stands there runs on each of up to n proposals of a picture, not once."""
+        """{path: n}: what stands there runs on each of up to n proposals of an image, not once."""
         return {"roi_heads": self.rpn.post_nms_top_n}
 
 
@@ -316,7 +316,7 @@ def fasterrcnn_mobilenet_v3_large_fpn(num_classes=91, norm="frozen", norm_eps=1e
 
 
 def fasterrcnn_mobilenet_v3_large_320_fpn(num_classes=91, norm="frozen", norm_eps=1e-5, *, rng=None, **settings):
-    """``fasterrcnn_mobilenet_v3_large_fpn`` for small pictures: short side 320, long side at most 640, 150 proposals."""
+    """``fasterrcnn_mobilenet_v3_large_fpn`` for small images: short side 320, long side at most 640, 150 proposals."""
     return fasterrcnn_mobilenet_v3_large_fpn(num_classes, norm, norm_eps, rng=rng, **{
         "min_size": 320, "max_size": 640, "rpn_pre_nms_top_n_test": 150, "rpn_post_nms_top_n_test": 150, **settings})
 

@@ -26,10 +26,10 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     """Average the map in each bin of each box (torchvision's ``roi_align`` with aligned=False).
 
     Args:
-        x: (C, H, W), the map of one picture.
-        boxes: (R, 4) float32, in the picture's pixels.
+        x: (C, H, W), the map of one image.
+        boxes: (R, 4) float32, in the image's pixels.
         output_size: P.
-        spatial_scale: pixels of the map for one of the picture.
+        spatial_scale: pixels of the map for one of the image.
         sampling_ratio: g; 0 takes ceil(side / P), different for each box and axis.
 
     Returns:
@@ -72,7 +72,7 @@ def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_rati
 
 
 def both_shares(boxes, height, width, bins, spatial_scale, sampling_ratio):
-    """A_y (R, P, H) and A_x (R, P, W) of boxes (R, 4) in the picture's pixels."""
+    """A_y (R, P, H) and A_x (R, P, W) of boxes (R, 4) in the image's pixels."""
     scaled = boxes * np.float32(spatial_scale)
     sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
     return (shares(scaled[:, axis], sides[:, axis], length, bins, sampling_ratio) for axis, length in ((1, height), (0, width)))
@@ -123,7 +123,7 @@ class MultiScaleRoIAlign(Layer):
         self.output_size, self.sampling_ratio = output_size, sampling_ratio
 
     def __call__(self, maps, proposals, sizes):
-        """maps: (N, C, H_l, W_l), finest first; proposals: (R_n, 4) of each picture; sizes: (h, w) of each picture in the batch.
+        """maps: (N, C, H_l, W_l), finest first; proposals: (R_n, 4) of each image; sizes: (h, w) of each image in the batch.
 
         Returns:
             pooled: (sum of R_n, C, P, P), in the order of the proposals.
@@ -166,7 +166,7 @@ class MultiScaleRoIAlign(Layer):
 
 
 def map_scales(maps, sizes):
-    """Pixels of each map for one of the picture: the power of two next to (rows of the map) / (rows of the tallest picture).
+    """Pixels of each map for one of the image: the power of two next to (rows of the map) / (rows of the tallest image).
 
     torchvision guesses so, from the unpadded height alone, and keeps the guess of the first batch it sees; here every batch has
     its own, so that a result does not depend on what came before.

@@ -60,7 +60,7 @@ class FastRCNNPredictor(Layer):
 
 
 class RoIHeads(Layer):
-    """Maps and proposals -> boxes, scores and labels of each picture, by score descending.
+    """Maps and proposals -> boxes, scores and labels of each image, by score descending.
 
     Args:
         box_roi_pool, box_head, box_predictor: the three steps.
@@ -69,7 +69,7 @@ class RoIHeads(Layer):
         nms_thresh: overlap above which the lower of two of one class is dropped.
         detections_per_img: so many are left.
         fg_iou_thresh, bg_iou_thresh: in training a proposal is an object from that overlap on, background below this.
-        batch_size_per_image, positive_fraction: so many proposals of a picture are learnt from, at most such a share of them objects.
+        batch_size_per_image, positive_fraction: so many proposals of an image are learnt from, at most such a share of them objects.
     """
 
     def __init__(self, box_roi_pool, box_head, box_predictor, bbox_reg_weights, score_thresh, nms_thresh, detections_per_img, *,
@@ -81,10 +81,10 @@ class RoIHeads(Layer):
         self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
 
     def __call__(self, maps, proposals, batch):
-        """maps: those to pool from, finest first; proposals: (R_n, 4) of each picture; batch: a ``transform.Batch``.
+        """maps: those to pool from, finest first; proposals: (R_n, 4) of each image; batch: a ``transform.Batch``.
 
         Returns:
-            for each picture boxes (D, 4), scores (D,) and labels (D,) int64.
+            for each image boxes (D, 4), scores (D,) and labels (D,) int64.
         """
         pooled = self.box_roi_pool(maps, proposals, batch.sizes)                          # (R, C, P, P)
         logits, deltas = run(self.box_predictor, run(self.box_head, pooled))              # (R, K), (R, 4 K)
@@ -96,7 +96,7 @@ class RoIHeads(Layer):
 
         Args:
             maps, proposals, batch: as for ``__call__``.
-            targets: a ``losses.Target`` for each picture.
+            targets: a ``losses.Target`` for each image.
             permutation: see ``losses.sample``.
             lesson: a teacher's ``distillation.Lesson``, or None.
 
@@ -117,7 +117,7 @@ class RoIHeads(Layer):
         return losses, pullback
 
     def sample(self, proposals, targets, permutation):
-        """The proposals (R_n, 4) of each picture to learn from, the true boxes among them, with labels (R,) and deltas (R, 4) of all."""
+        """The proposals (R_n, 4) of each image to learn from, the true boxes among them, with labels (R,) and deltas (R, 4) of all."""
         chosen, labels, encoded = [], [], []
         for boxes, target in zip(proposals, targets):
             boxes = np.concatenate([boxes, target.boxes])
@@ -129,7 +129,7 @@ class RoIHeads(Layer):
         return chosen, np.concatenate(labels), np.concatenate(encoded)
 
     def select(self, logits, deltas, proposals, size):
-        """The detections of one picture of size (h, w): every class of every proposal is a candidate, the background (0) apart."""
+        """The detections of one image of size (h, w): every class of every proposal is a candidate, the background (0) apart."""
         scores = F.softmax(logits)                                                        # (R, K)
         rows, labels = np.nonzero(scores[:, 1:] > np.float32(self.score_thresh))
         labels += 1

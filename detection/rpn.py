@@ -48,18 +48,18 @@ class RPNHead(Layer):
 
 
 class RegionProposalNetwork(Layer):
-    """Maps -> proposals, one (R, 4) array a picture, best first.
+    """Maps -> proposals, one (R, 4) array an image, best first.
 
     Args:
         head: an ``RPNHead``.
         anchor_sizes, aspect_ratios: for each map, finest first.
         pre_nms_top_n: of each map the so many highest logits go on.
-        post_nms_top_n: so many proposals of a picture are left.
+        post_nms_top_n: so many proposals of an image are left.
         nms_thresh: overlap above which the lower of two is dropped.
         score_thresh: least score.
         pre_nms_top_n_train, post_nms_top_n_train: the same two in training.
         fg_iou_thresh, bg_iou_thresh: an anchor is positive from that overlap on, negative below this.
-        batch_size_per_image, positive_fraction: so many anchors of a picture are learnt from, at most such a share of them positive.
+        batch_size_per_image, positive_fraction: so many anchors of an image are learnt from, at most such a share of them positive.
     """
 
     def __init__(self, head, anchor_sizes, aspect_ratios, pre_nms_top_n, post_nms_top_n, nms_thresh, score_thresh, *,
@@ -82,12 +82,12 @@ class RegionProposalNetwork(Layer):
 
         Args:
             maps, batch: as for ``__call__``.
-            targets: a ``losses.Target`` for each picture.
+            targets: a ``losses.Target`` for each image.
             permutation: see ``losses.sample``.
             lesson: a teacher's ``distillation.Lesson``, or None.
 
         Returns:
-            proposals: (R, 4) of each picture; no gradient flows through them.
+            proposals: (R, 4) of each image; no gradient flows through them.
             losses: see ``losses.rpn_losses``.
             pullback: scale -> a gradient for each map.
         """
@@ -117,17 +117,17 @@ class RegionProposalNetwork(Layer):
         return proposals, losses, pullback
 
     def proposals(self, answers, anchors, sizes):
-        """The proposals of each picture, from each map's objectness (N, R_l), deltas (N, R_l, 4) and anchors (R_l, 4)."""
+        """The proposals of each image, from each map's objectness (N, R_l), deltas (N, R_l, 4) and anchors (R_l, 4)."""
         return [self.propose([(objectness[i], deltas[i]) for objectness, deltas in answers], anchors, size)
                 for i, size in enumerate(sizes)]
 
     def anchors(self, maps, batch):
-        """A list of (H_l W_l A, 4), one for each map; the same for every picture of the batch."""
+        """A list of (H_l W_l A, 4), one for each map; the same for every image of the batch."""
         return [grid_anchors(base_anchors(sizes, ratios), x.shape[2:], batch.pixels.shape[2:])
                 for sizes, ratios, x in zip(self.anchor_sizes, self.aspect_ratios, maps)]
 
     def propose(self, answers, anchors, size):
-        """The proposals of one picture of size (h, w), from each map's (objectness, deltas) and anchors."""
+        """The proposals of one image of size (h, w), from each map's (objectness, deltas) and anchors."""
         boxes, scores, levels = self.candidates(answers, anchors, size)
         count = self.post_nms_top_n_train if self.training else self.post_nms_top_n
         return boxes[B.batched_nms(boxes, scores, levels, self.nms_thresh)[:count]]

@@ -1,6 +1,6 @@
-"""Pictures of any size -> one batch the network can read; boxes back to the pixels of each picture.
+"""Images of any size -> one batch the network can read; boxes back to the pixels of each image.
 
-Each picture is normalised, resized so that its short side becomes ``min_size`` unless its long side would exceed ``max_size``, and
+Each image is normalised, resized so that its short side becomes ``min_size`` unless its long side would exceed ``max_size``, and
 put into the top left corner of the batch, whose sides are multiples of 32.
 """
 
@@ -15,8 +15,8 @@ SIZE_DIVISIBLE = 32         # the batch's sides: the coarsest stride of a backbo
 
 
 class Batch(NamedTuple):
-    """pixels: (N, 3, H, W) float32, normalised, zero (the mean colour) right of and below each picture;
-    sizes: (h, w) of each picture in it; original_sizes: (h, w) before resizing."""
+    """pixels: (N, 3, H, W) float32, normalised, zero (the mean colour) right of and below each image;
+    sizes: (h, w) of each image in it; original_sizes: (h, w) before resizing."""
 
     pixels: np.ndarray
     sizes: list
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 def batch_size(sizes):
-    """(H, W) of the batch that pictures of such (h, w) share."""
+    """(H, W) of the batch that images of such (h, w) share."""
     return tuple(-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
 
 
@@ -33,7 +33,7 @@ class Transform(Layer):
 
     Args:
         min_size, max_size: pixels; what the short side becomes, and what the long one may not exceed.
-        image_mean, image_std: three numbers each, of pictures in [0, 1].
+        image_mean, image_std: three numbers each, of images in [0, 1].
     """
 
     def __init__(self, min_size, max_size, image_mean, image_std):
@@ -66,6 +66,6 @@ class Transform(Layer):
 
     @staticmethod
     def scale_boxes(boxes, size, new_size):
-        """Boxes (D, 4) in a picture of size (h, w) -> in the same picture resized; not clipped, as in torchvision."""
+        """Boxes (D, 4) in an image of size (h, w) -> in the same image resized; not clipped, as in torchvision."""
         ratio_h, ratio_w = (np.float32(new) / np.float32(old) for new, old in zip(new_size, size))
         return boxes * np.array([ratio_w, ratio_h, ratio_w, ratio_h], np.float32)

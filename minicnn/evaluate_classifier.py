@@ -5,11 +5,11 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.progress import Progress
 
-BATCH = 500     # pictures at once: keeps the columns of LeNet's convolutions at some tens of MB
+BATCH = 500     # images at once: keeps the columns of LeNet's convolutions at some tens of MB
 
 
 def predict(model, images, label="evaluating"):
-    """The logits of many pictures, batch by batch: (N, C, H, W) -> (N, K)."""
+    """The logits of many images, batch by batch: (N, C, H, W) -> (N, K)."""
     logits = []
     with Progress(len(images), label) as progress:
         for start in range(0, len(images), BATCH):
@@ -20,7 +20,7 @@ def predict(model, images, label="evaluating"):
 
 
 def evaluate_classifier(model, images, labels):
-    """Accuracy and loss on labelled pictures.
+    """Accuracy and loss on labelled images.
 
     Args:
         model: a Layer in evaluation mode, (N, C, H, W) -> logits (N, K).
@@ -28,7 +28,7 @@ def evaluate_classifier(model, images, labels):
 
     Returns:
         {"accuracy": share that is right, "images": N, "errors": number that is wrong, "loss": mean cross-entropy,
-        "per_class": [accuracy of each class, None where it has no picture]}
+        "per_class": [accuracy of each class, None where it has no image]}
     """
     logits = predict(model, images)
     right = logits.argmax(axis=1) == labels

@@ -1,4 +1,4 @@
-"""Doing the next thing while the caller is busy with this one: pictures are read while the one before is looked at."""
+"""Doing the next thing while the caller is busy with this one: images are read while the one before is looked at."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor

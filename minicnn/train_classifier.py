@@ -29,8 +29,8 @@ BUFFER = "momentum:"    # prefix of the optimizer's arrays in a checkpoint
 class Recipe:
     """How to train.
 
-    epochs: passes over the pictures, an upper limit with ``patience``;
-    batch_size: pictures a step;
+    epochs: passes over the images, an upper limit with ``patience``;
+    batch_size: images a step;
     lr: highest learning rate; it falls to 0 along half a cosine over all steps, or with ``patience`` in steps;
     momentum, weight_decay, nesterov: of ``SGD``;
     warmup_steps: steps in which the rate rises to ``lr``;
@@ -88,7 +88,7 @@ def train(model, images, labels, recipe, seed, checkpoint=None, resume=False, la
 
 
 def train_epoch(model, images, labels, recipe, optimizer, seed, losses, label):
-    """One pass over the pictures in random order; returns the mean loss."""
+    """One pass over the images in random order; returns the mean loss."""
     epoch = len(losses)
     rng = np.random.default_rng([*np.atleast_1d(seed), epoch])
     order = rng.permutation(len(images))

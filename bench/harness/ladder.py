@@ -1,6 +1,6 @@
-"""The rungs from a picture to its boxes, ours and a reference's, held against each other.
+"""The rungs from an image to its boxes, ours and a reference's, held against each other.
 
-Up to the RPN's answers everything is smooth, and ours is computed from the picture. Choosing the best and suppressing the rest is
+Up to the RPN's answers everything is smooth, and ours is computed from the image. Choosing the best and suppressing the rest is
 not: two scores that differ in the last digit change places. So from there on each step of ours is given the *reference's* input, and
 only the last rung, the detections, is compared from end to end.
 """
@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from minicnn import functional as F
-from minicnn.data.images import as_input, read_picture
+from minicnn.data.images import as_input, read_image
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import backend, run
 
-PICTURES = Path(__file__).parents[2] / "tests" / "pictures"
+IMAGES = Path(__file__).parents[2] / "tests" / "pictures"
 RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
 DETECTORS = ("fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
              "fasterrcnn_mobilenet_v3_large_320_fpn")
 
 
-def pictures():
+def images():
     """Photographs cut to shapes on which ports fail: name -> (3, H, W) float32."""
-    chelsea, astronaut, hopper = (read_picture(PICTURES / f"{name}.jpg") for name in ("chelsea", "astronaut", "grace_hopper"))
+    chelsea, astronaut, hopper = (read_image(IMAGES / f"{name}.jpg") for name in ("chelsea", "astronaut", "grace_hopper"))
     gray = np.repeat(chelsea.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-    return {name: as_input(np.ascontiguousarray(picture)) for name, picture in (
+    return {name: as_input(np.ascontiguousarray(image)) for name, image in (
         ("gray 300x451", gray),
         ("trap 161x214", astronaut[20:181, 150:364]),               # 161 (800 / 161) < 800
         ("tall 480x150", hopper[60:540, 180:330]),
@@ -108,7 +108,7 @@ def match(ours, theirs):
 
 
 def pairs(ours, theirs):
-    """Pair detections of one picture by label, place and score, whatever their order.
+    """Pair detections of one image by label, place and score, whatever their order.
 
     Args:
         ours, theirs: boxes (D, 4), scores and labels (D,), or None for both.

@@ -1,6 +1,6 @@
 """Detectors with random weights that behave like trained ones: activations near 1 all the way, dozens of boxes at the end.
 
-A network drawn at random loses or explodes its signal in twenty layers, and its heads say the same everywhere. So a real picture
+A network drawn at random loses or explodes its signal in twenty layers, and its heads say the same everywhere. So a real image
 is sent through once, and layer by layer the norms take their statistics from it, and the other layers are scaled.
 """
 
@@ -12,7 +12,7 @@ from minicnn.layers import Conv2d, Layer, Linear, Norm2d
 
 STDS = {"rpn.head.cls_logits": 1, "rpn.head.bbox_pred": 0.25, "roi_heads.box_predictor.cls_score": 2,
         "roi_heads.box_predictor.bbox_pred": 1}             # of what a layer says; 1 for all others
-BOXES = 30                                                  # found on the picture, at least
+BOXES = 30                                                  # found on the image, at least
 
 
 def sane_detector(architecture, image, seed=0, recorded=None, **arguments):

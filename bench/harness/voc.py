@@ -15,7 +15,7 @@ PHOTOGRAPHS = SHARED / "data" / "voc" / "VOC2007" / "JPEGImages"
 
 
 def recorded():
-    """{picture: (boxes, scores, labels)} as torchvision found them."""
+    """{image: (boxes, scores, labels)} as torchvision found them."""
     rows = json.loads((WEIGHTS.parent / "test_detections.json").read_text())
     tables = {name: np.array(table).reshape(-1, 6) for name, table in rows.items()}
     return {name: (table[:, 2:], table[:, 1], table[:, 0].astype(int)) for name, table in tables.items()}

@@ -26,36 +26,36 @@ AREA = None                 # no levels: the area under the envelope
 WEIGHED_AT_ONCE = 2**22     # detections times weightings: some tens of MB
 
 
-def average_precision(pictures, hits, rules, objects, weights=None):
+def average_precision(images, hits, rules, objects, weights=None):
     """Average precision of one class.
 
-    A picture of weight 3 counts as three equal pictures: copies of a right detection stand one behind the other, and the envelope
-    of what lies between them is that of the last. So a bootstrap weighs pictures and matches nothing again.
+    An image of weight 3 counts as three equal images: copies of a right detection stand one behind the other, and the envelope
+    of what lies between them is that of the last. So a bootstrap weighs images and matches nothing again.
 
     Args:
-        pictures: (D,) int, each detection's picture, the surest detection first.
+        images: (D,) int, each detection's image, the surest detection first.
         hits: (T, D), each ``RIGHT``, ``WRONG`` or ``IGNORED``, by T ways to tell.
         rules: T, for each of these the recall levels, or ``AREA``.
-        objects: (P,) int, in each picture.
-        weights: (R, P) int, how often each picture counts; None: once.
+        objects: (P,) int, in each image.
+        weights: (R, P) int, how often each image counts; None: once.
 
     Returns:
         (T, R) float64; NaN where there are no objects.
     """
     weights = np.ones((1, len(objects)), np.int32) if weights is None else weights
     end = np.flatnonzero((hits == RIGHT).any(axis=0)).max(initial=-1) + 1                   # what comes later changes nothing
-    pictures, hits = pictures[:end], hits[:, :end]
+    images, hits = images[:end], hits[:, :end]
     step = max(1, WEIGHED_AT_ONCE // max(1, end))
-    return np.concatenate([weighed(pictures, hits, rules, objects, weights[start:start + step])
+    return np.concatenate([weighed(images, hits, rules, objects, weights[start:start + step])
                            for start in range(0, len(weights), step)], axis=1)
 
 
-def weighed(pictures, hits, rules, objects, weights):
+def weighed(images, hits, rules, objects, weights):
     """``average_precision`` by as many weightings as there is memory for at once."""
     def sums(values):
         return np.cumsum(values, axis=1, dtype=weights.dtype)
     total = weights @ objects                                                               # (R,)
-    weight = weights.take(pictures, axis=1)                                                 # (R, D)
+    weight = weights.take(images, axis=1)                                                 # (R, D)
     seen = sums(weight)
     averages = np.empty((len(hits), len(weights)))
     for average, hit, levels in zip(averages, hits, rules):

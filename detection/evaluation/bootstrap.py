@@ -1,7 +1,7 @@
-"""The bootstrap over pictures: how far would a figure have moved with other pictures of the same kind?
+"""The bootstrap over images: how far would a figure have moved with other images of the same kind?
 
-A replicate draws as many pictures as there are, with replacement; a figure's interval lies between percentiles of its replicates.
-Two detectors are compared on the same draws, so that what makes pictures hard for both cancels.
+A replicate draws as many images as there are, with replacement; a figure's interval lies between percentiles of its replicates.
+Two detectors are compared on the same draws, so that what makes images hard for both cancels.
 
 Reference: Efron, Tibshirani, An introduction to the bootstrap (1993), chapters 6 (pairs) and 13 (percentiles).
 """
@@ -13,7 +13,7 @@ LEVEL = 0.95
 
 
 def resampled(count, rng, replicates=REPLICATES):
-    """How often each of ``count`` pictures is drawn in each replicate: (R, P) int32."""
+    """How often each of ``count`` images is drawn in each replicate: (R, P) int32."""
     drawn = rng.integers(count, size=(replicates, count))
     return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.int32)
 
@@ -21,7 +21,7 @@ def resampled(count, rng, replicates=REPLICATES):
 def interval(values):
     """The percentile interval [low, high] of a figure's replicates (R,); None if there are none.
 
-    Replicates that are NaN, where no picture with an object of the class was drawn, are left out.
+    Replicates that are NaN, where no image with an object of the class was drawn, are left out.
     """
     values = values[~np.isnan(values)]
     return [float(end) for end in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])] if values.size else None

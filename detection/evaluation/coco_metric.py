@@ -3,7 +3,7 @@
 Dimensions: A areas, T thresholds, D detections and G objects of one class, K classes.
 
 Reference: Lin et al., Microsoft COCO: common objects in context (2014); https://cocodataset.org/#detection-eval; COCOeval.evaluateImg
-and accumulate in its evaluation code, whose order decides between equals. Its pictures go by ascending id, ours as the set has them.
+and accumulate in its evaluation code, whose order decides between equals. Its images go by ascending id, ours as the set has them.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, overlaps
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RULES = [COCO_LEVELS] * len(THRESHOLDS)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}      # square pixels, ends included
-MOST = 100                  # detections of a class in a picture that are looked at
+MOST = 100                  # detections of a class in an image that are looked at
 
 
 def coco_partners(ranking):
@@ -28,7 +28,7 @@ def coco_partners(ranking):
     """
     partners = np.full((len(AREAS), len(THRESHOLDS), len(ranking.scores)), -1, np.int32)
     ignored = ignored_truths(ranking)
-    for detections, truths in ranking.by_picture():
+    for detections, truths in ranking.by_image():
         detections = detections[:MOST]
         crowd = ranking.crowd[truths]
         iou = overlaps(ranking.boxes[detections], ranking.truths[truths], crowd)
@@ -38,7 +38,7 @@ def coco_partners(ranking):
 
 
 def match(iou, ignored, crowd):
-    """One picture: the surest detection chooses first, among the objects left that it overlaps enough.
+    """One image: the surest detection chooses first, among the objects left that it overlaps enough.
 
     It takes the one that it overlaps most, the last of equals; an ignored object only if no other is left; a crowd any number of times.
 
@@ -66,7 +66,7 @@ def match(iou, ignored, crowd):
 def coco_hits(ranking, partners):
     """What the matches say of each detection: (A, T, D) int8.
 
-    One without a partner is wrong, unless its own area is out of the range; one beyond the hundredth of its picture is ignored.
+    One without a partner is wrong, unless its own area is out of the range; one beyond the hundredth of its image is ignored.
     """
     ignored = ignored_truths(ranking)
     area = (ranking.boxes[:, 2:] - ranking.boxes[:, :2]).prod(axis=1)
@@ -92,14 +92,14 @@ def coco_numbers(rankings, all_hits):
 
     Returns:
         {"AP": mean over classes and thresholds, "AP50", "AP75": at one threshold, "AP small" ... "AP large": of objects of that area,
-        "AR1", "AR10", "AR100": mean recall by so many detections of a class in a picture, "AR small" ... "AR large": by 100}; a class
+        "AR1", "AR10", "AR100": mean recall by so many detections of a class in an image, "AR small" ... "AR large": by 100}; a class
         without objects of a size is left out of its mean; None where all are.
     """
     precision, recalls = [], []
     for ranking, hits in zip(rankings, all_hits):
         ignored, ranks = ignored_truths(ranking), ranking.ranks()
         counts = (~ignored).sum(axis=1)                                                     # (A,)
-        precision.append([average_precision(np.zeros_like(ranking.pictures), hits[a], RULES, counts[a:a + 1])[:, 0]
+        precision.append([average_precision(np.zeros_like(ranking.images), hits[a], RULES, counts[a:a + 1])[:, 0]
                           for a in range(len(AREAS))])
         right = [(hits[:, :, ranks < most] == RIGHT).sum(axis=2) for most in (1, 10, MOST)]
         with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Two detectors on the same pictures: is one better, or were the pictures kind to it?
+"""Two detectors on the same images: is one better, or were the images kind to it?
 
 Both are resampled by the same draws, so that the interval is of the difference itself.
 """
@@ -24,11 +24,11 @@ def compare(first, second, rng, names=("the first", "the second")):
         difference}}, "per_class": {class: {rule: the same}}}; None for what a class without objects does not have.
 
     Raises:
-        InputError: they are of different pictures or objects, or damaged.
+        InputError: they are of different images or objects, or damaged.
     """
     check(first, second, names)
     count, classes = len(first["pictures"]), list(first["classes"])
-    weights = np.vstack([np.ones((1, count), np.int32), resampled(count, rng)])             # the first row: the pictures as they are
+    weights = np.vstack([np.ones((1, count), np.int32), resampled(count, rng)])             # the first row: the images as they are
     values = []
     for document, name in zip((first, second), names):
         try:
@@ -60,14 +60,14 @@ def check(first, second, names):
         except DAMAGED as error:
             raise damaged(name, error) from error
         if not fine:
-            raise damaged(name, "its pictures, truths or classes are of other kinds")
+            raise damaged(name, "its images, truths or classes are of other kinds")
     if first["pictures"] != second["pictures"]:
         a, b = (set(document["pictures"]) for document in (first, second))
         how = f"{len(a - b)} are only in {names[0]}, {len(b - a)} only in {names[1]}" if a != b else "their order differs"
-        raise InputError(f"got evaluations of different pictures ({how}), expected the same ones. Evaluate both on the same data and "
+        raise InputError(f"got evaluations of different images ({how}), expected the same ones. Evaluate both on the same data and "
                          "split.")
     if set(first["classes"]) != set(second["classes"]) or first["truths"] != second["truths"]:
-        raise InputError(f"got evaluations whose objects differ in {names[0]} and {names[1]}, expected the same pictures with the same "
+        raise InputError(f"got evaluations whose objects differ in {names[0]} and {names[1]}, expected the same images with the same "
                          "annotations. Evaluate both on the same data.")
 
 

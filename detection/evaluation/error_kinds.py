@@ -36,11 +36,11 @@ def error_kinds(rankings, all_hits, all_partners):
     Returns:
         {kind: {"count", "dAP"}}; dAP is None where no class has objects.
     """
-    scores, pictures, boxes = (np.concatenate([getattr(one, key) for one in rankings]) for key in ("scores", "pictures", "boxes"))
+    scores, images, boxes = (np.concatenate([getattr(one, key) for one in rankings]) for key in ("scores", "images", "boxes"))
     labels = np.repeat(np.arange(len(rankings)), [len(one.scores) for one in rankings])
     hits = np.concatenate(all_hits)
     truths = counted_truths(rankings, all_hits, all_partners)
-    kinds, targets = kinds_of(np.flatnonzero(hits == WRONG), pictures, boxes, labels, truths)
+    kinds, targets = kinds_of(np.flatnonzero(hits == WRONG), images, boxes, labels, truths)
 
     order = np.argsort(-scores[targets[:, 0]], kind="stable")
     wanted, first = np.unique(targets[order, 1], return_index=True)                 # of each object wanted, the surest
@@ -72,13 +72,13 @@ def error_kinds(rankings, all_hits, all_partners):
 
 
 def counted_truths(rankings, all_hits, all_partners):
-    """The objects that count, of all classes, picture by picture: {"pictures", "labels", "boxes", "taken"}."""
+    """The objects that count, of all classes, image by image: {"pictures", "labels", "boxes", "taken"}."""
     columns = {"pictures": [], "labels": [], "boxes": [], "taken": []}
     for label, (ranking, hits, partners) in enumerate(zip(rankings, all_hits, all_partners)):
         taken = np.zeros(len(ranking.truths), bool)
         taken[partners[hits == RIGHT]] = True
         counts = ~ranking.ignored
-        for key, values in (("pictures", ranking.truth_pictures), ("labels", np.full(len(taken), label)), ("boxes", ranking.truths),
+        for key, values in (("pictures", ranking.truth_images), ("labels", np.full(len(taken), label)), ("boxes", ranking.truths),
                             ("taken", taken)):
             columns[key].append(values[counts])
     columns = {key: np.concatenate(values) for key, values in columns.items()}
@@ -86,24 +86,24 @@ def counted_truths(rankings, all_hits, all_partners):
     return {key: values[order] for key, values in columns.items()}
 
 
-def kinds_of(wrong, pictures, boxes, labels, truths):
+def kinds_of(wrong, images, boxes, labels, truths):
     """Tell the wrong detections apart.
 
     Args:
         wrong: (W,) places of the wrong ones among all N.
-        pictures, boxes, labels: of all N detections.
+        images, boxes, labels: of all N detections.
         truths: see ``counted_truths``.
 
     Returns:
         kinds: (N,) places in ``KINDS``, -1 for those that are not wrong.
         targets: (M, 2): detections that would be right if they were mended, and the free objects that they are about.
     """
-    kinds, targets = np.full(len(pictures), -1), [np.empty((0, 2), np.int64)]
-    kinds[wrong] = KINDS.index("background")                                        # those in pictures without objects stay so
-    wrong = wrong[np.argsort(pictures[wrong], kind="stable")]
-    for start, end, first, last in common(pictures[wrong], truths["pictures"]):
+    kinds, targets = np.full(len(images), -1), [np.empty((0, 2), np.int64)]
+    kinds[wrong] = KINDS.index("background")                                        # those in images without objects stay so
+    wrong = wrong[np.argsort(images[wrong], kind="stable")]
+    for start, end, first, last in common(images[wrong], truths["pictures"]):
         mine, its = wrong[start:end], slice(first, last)
-        iou = overlaps(boxes[mine], truths["boxes"][its])                           # (W, G) of this picture
+        iou = overlaps(boxes[mine], truths["boxes"][its])                           # (W, G) of this image
         same, taken = labels[mine][:, None] == truths["labels"][its], truths["taken"][its]
         own, other, used = np.where(same, iou, 0), np.where(same, 0, iou), np.where(same & taken, iou, 0)
         near = own.max(axis=1)

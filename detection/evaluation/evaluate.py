@@ -1,4 +1,4 @@
-"""How good a detector is: all metrics of what it found in annotated pictures.
+"""How good a detector is: all metrics of what it found in annotated images.
 
 The way: ``ranking`` sorts detections and objects by class; ``voc_metric`` and ``coco_metric`` tell which are right; ``average_precision``
 makes numbers of that, ``bootstrap`` their intervals, ``error_kinds`` the reasons.
@@ -33,12 +33,12 @@ class Evaluation:
 
 
 def evaluate(annotated, found, proposals=None, rng=None):
-    """Measure detections against the objects of annotated pictures.
+    """Measure detections against the objects of annotated images.
 
     Args:
-        annotated: an ``AnnotatedPictures``.
-        found: of each picture (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels.
-        proposals: of each picture (R, 4), best first; None: their recall is not told.
+        annotated: an ``AnnotatedImages``.
+        found: of each image (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels.
+        proposals: of each image (R, 4), best first; None: their recall is not told.
         rng: a Generator, for intervals; None: there are none.
 
     Returns:
@@ -55,22 +55,22 @@ def evaluate(annotated, found, proposals=None, rng=None):
     for ranking in rankings:
         partner = coco_partners(ranking)
         hits = coco_hits(ranking, partner)
-        matches.append(Matches(ranking.pictures, ranking.scores, ranking.objects, voc_hits(ranking), hits[0]))
+        matches.append(Matches(ranking.images, ranking.scores, ranking.objects, voc_hits(ranking), hits[0]))
         all_hits.append(hits)
         partners.append(partner[0, 0])
     values = np.array([one.average_precisions()[:, 0] for one in matches])                  # (K, 3)
     per_class = {ranking.name: {"objects": int(one.objects.sum()), "detections": len(one.scores), "found": int((one.voc == RIGHT).sum()),
                                 **dict(zip(RULES, map(mean, row)))} for ranking, one, row in zip(rankings, matches, values)}
     document = {
-        "pictures": len(annotated.pictures), "objects": sum(row["objects"] for row in per_class.values()),
-        "difficult": int(sum((one.difficult | one.crowd).sum() for one in annotated.pictures)),
+        "pictures": len(annotated.images), "objects": sum(row["objects"] for row in per_class.values()),
+        "difficult": int(sum((one.difficult | one.crowd).sum() for one in annotated.images)),
         "mAP": {rule: mean(column) for rule, column in zip(RULES, values.T)}, "per_class": per_class,
         "coco": coco_numbers(rankings, all_hits), "errors": error_kinds(rankings, [hits[0, 0] for hits in all_hits], partners),
     }
     if proposals is not None:
         document["proposal_recall"] = {str(count): share for count, share in proposal_recall(annotated, proposals).items()}
     if rng is not None:
-        weights = resampled(len(annotated.pictures), rng)
+        weights = resampled(len(annotated.images), rng)
         replicates = np.array([one.average_precisions(weights) for one in matches])         # (K, 3, R)
         document["intervals"] = {"level": LEVEL, "replicates": REPLICATES,
                                  **{rule: interval(class_means(replicates[:, k])) for k, rule in enumerate(RULES)}}
@@ -88,15 +88,15 @@ def class_means(values):
 
 def match_document(annotated, evaluation):
     """What a comparison needs of an evaluation: {"pictures": names, "truths": a digest of all objects, "classes": {name: see Matches}}."""
-    return {"pictures": [one.name for one in annotated.pictures], "truths": digest(annotated),
+    return {"pictures": [one.name for one in annotated.images], "truths": digest(annotated),
             "classes": {ranking.name: one.document() for ranking, one in zip(evaluation.rankings, evaluation.matches)}}
 
 
 def digest(annotated):
     """The SHA-256 of everything that the metrics read of the truth, whatever order the classes have."""
     text = hashlib.sha256()
-    for picture in annotated.pictures:
-        names = [annotated.class_names[label] for label in picture.labels]
-        columns = (column.tolist() for column in (picture.boxes, picture.difficult, picture.crowd, picture.areas))
-        text.update(repr((picture.name, list(zip(names, *columns)))).encode())
+    for image in annotated.images:
+        names = [annotated.class_names[label] for label in image.labels]
+        columns = (column.tolist() for column in (image.boxes, image.difficult, image.crowd, image.areas))
+        text.update(repr((image.name, list(zip(names, *columns)))).encode())
     return text.hexdigest()

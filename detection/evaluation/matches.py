@@ -15,15 +15,15 @@ LETTERS = {WRONG: "F", RIGHT: "T", IGNORED: "-"}
 
 @dataclass
 class Matches:
-    """D detections of one class, the surest first, in P pictures.
+    """D detections of one class, the surest first, in P images.
 
     Args:
-        pictures: (D,) int; scores: (D,) float64; objects: (P,) int64: see ``Ranking``.
+        images: (D,) int; scores: (D,) float64; objects: (P,) int64: see ``Ranking``.
         voc: (D,) int8, see ``voc_hits``.
         coco: (T, D) int8, see ``coco_hits``; objects of all areas.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     scores: np.ndarray
     objects: np.ndarray
     voc: np.ndarray
@@ -32,25 +32,25 @@ class Matches:
     def average_precisions(self, weights=None):
         """(3, R): by each of ``RULES``, COCO's as the mean over its thresholds; weights: see ``average_precision``."""
         hits, rules = np.stack([self.voc, self.voc, *self.coco]), [VOC07_LEVELS, AREA, *COCO_RULES]
-        values = average_precision(self.pictures, hits, rules, self.objects, weights)
+        values = average_precision(self.images, hits, rules, self.objects, weights)
         return np.stack([*values[:2], values[2:].mean(axis=0)])
 
     def document(self):
-        """As texts for JSON: {"objects": the picture of each, "pictures", "scores": of each detection, "voc", "coco": a letter each}."""
+        """As texts for JSON: {"objects": the image of each, "pictures", "scores": of each detection, "voc", "coco": a letter each}."""
         letters = np.array([LETTERS[hit] for hit in (WRONG, RIGHT, IGNORED)])               # IGNORED is -1, the last
-        return {"objects": numbers(np.repeat(np.arange(len(self.objects)), self.objects)), "pictures": numbers(self.pictures),
+        return {"objects": numbers(np.repeat(np.arange(len(self.objects)), self.objects)), "pictures": numbers(self.images),
                 "scores": " ".join(f"{score:.6g}" for score in self.scores), "voc": "".join(letters[self.voc]),
                 "coco": ["".join(letters[hits]) for hits in self.coco]}
 
     @classmethod
     def from_document(cls, document, count):
-        """The same again, in ``count`` pictures. Raises one of ``DAMAGED`` if the document is."""
-        pictures, objects = (parsed(document[key], count) for key in ("pictures", "objects"))
+        """The same again, in ``count`` images. Raises one of ``DAMAGED`` if the document is."""
+        images, objects = (parsed(document[key], count) for key in ("pictures", "objects"))
         scores = np.array(document["scores"].split(), np.float64)
         voc, *coco = (hits_of(text) for text in (document["voc"], *document["coco"]))
-        if len(coco) != len(COCO_RULES) or any(len(column) != len(pictures) for column in (scores, voc, *coco)):
+        if len(coco) != len(COCO_RULES) or any(len(column) != len(images) for column in (scores, voc, *coco)):
             raise ValueError("its columns differ in length")
-        return cls(pictures, scores, np.bincount(objects, minlength=count), voc, np.array(coco))
+        return cls(images, scores, np.bincount(objects, minlength=count), voc, np.array(coco))
 
 
 def numbers(values):
@@ -58,10 +58,10 @@ def numbers(values):
 
 
 def parsed(text, count):
-    """Places among ``count`` pictures."""
+    """Places among ``count`` images."""
     places = np.array(text.split(), np.int64)
     if places.size and not 0 <= places.min() <= places.max() < count:
-        raise ValueError("a picture's number is out of range")
+        raise ValueError("an image's number is out of range")
     return places
 
 

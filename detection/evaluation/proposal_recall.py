@@ -9,11 +9,11 @@ COUNTS = (50, 100, 300)
 
 
 def proposal_recall(annotated, proposals, counts=COUNTS, iou_threshold=0.5):
-    """The share of the objects, of any class, that one of a picture's first proposals overlaps by ``iou_threshold`` at least.
+    """The share of the objects, of any class, that one of an image's first proposals overlaps by ``iou_threshold`` at least.
 
     Args:
-        annotated: an ``AnnotatedPictures``; difficult objects and crowds do not count.
-        proposals: of each picture (R, 4) in its pixels, best first.
+        annotated: an ``AnnotatedImages``; difficult objects and crowds do not count.
+        proposals: of each image (R, 4) in its pixels, best first.
         counts: numbers of proposals.
 
     Returns:
@@ -22,8 +22,8 @@ def proposal_recall(annotated, proposals, counts=COUNTS, iou_threshold=0.5):
     Reference: Ren et al., Faster R-CNN (2015), section 4.1, "recall-to-IoU".
     """
     found, objects = dict.fromkeys(counts, 0), 0
-    for picture, boxes in zip(annotated.pictures, proposals, strict=True):
-        truths = picture.boxes[~(picture.difficult | picture.crowd)].astype(np.float64)
+    for image, boxes in zip(annotated.images, proposals, strict=True):
+        truths = image.boxes[~(image.difficult | image.crowd)].astype(np.float64)
         objects += len(truths)
         near = overlaps(np.asarray(boxes, np.float64), truths) >= iou_threshold             # (R, G)
         for count in counts:
@@ -40,7 +40,7 @@ def with_proposals(model, image):
 
     Returns:
         found: boxes (D, 4), scores (D,), labels (D,).
-        proposals: (R, 4) in the picture's pixels, best first.
+        proposals: (R, 4) in the image's pixels, best first.
     """
     seen = []
     with probed(model, {"rpn": lambda maps, batch, proposals: seen.append((proposals[0], batch.sizes[0], batch.original_sizes[0]))}):

@@ -1,4 +1,4 @@
-"""The detections of one class in all pictures, the surest first, beside the objects of that class: what every metric counts on."""
+"""The detections of one class in all images, the surest first, beside the objects of that class: what every metric counts on."""
 
 from dataclasses import dataclass
 
@@ -13,59 +13,59 @@ DECIMALS = 5                            # of a side's length: more than files ha
 
 @dataclass
 class Ranking:
-    """D detections and G objects of one class, in P pictures.
+    """D detections and G objects of one class, in P images.
 
     Args:
         name: of the class.
-        scores: (D,) float64, descending; equal ones in the order of the pictures, and in one picture as they were given.
-        pictures: (D,) int, the places of the detections' pictures in their set.
+        scores: (D,) float64, descending; equal ones in the order of the images, and in one image as they were given.
+        images: (D,) int, the places of the detections' images in their set.
         boxes: (D, 4) float64, x1, y1, x2, y2 in continuous pixels.
-        truth_pictures: (G,) int, ascending.
+        truth_images: (G,) int, ascending.
         truths: (G, 4) float64.
         ignored: (G,) bool, difficult objects and crowds, that do not count, found or missed.
         crowd: (G,) bool.
         areas: (G,) float64, square pixels.
-        objects: (P,) int64, how many that count each picture has.
+        objects: (P,) int64, how many that count each image has.
     """
 
     name: str
     scores: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     boxes: np.ndarray
-    truth_pictures: np.ndarray
+    truth_images: np.ndarray
     truths: np.ndarray
     ignored: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
     objects: np.ndarray
 
-    def by_picture(self):
-        """For each picture that has both: places of its detections, the surest first, and of its objects, in their order."""
-        order = np.argsort(self.pictures, kind="stable")
-        for start, end, first, last in common(self.pictures[order], self.truth_pictures):
+    def by_image(self):
+        """For each image that has both: places of its detections, the surest first, and of its objects, in their order."""
+        order = np.argsort(self.images, kind="stable")
+        for start, end, first, last in common(self.images[order], self.truth_images):
             yield order[start:end], np.arange(first, last)
 
     def ranks(self):
-        """(D,) int: how many surer detections of this class the same picture has."""
-        order = np.argsort(self.pictures, kind="stable")
-        ordered = self.pictures[order]
+        """(D,) int: how many surer detections of this class the same image has."""
+        order = np.argsort(self.images, kind="stable")
+        ordered = self.images[order]
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
         return ranks
 
 
-def common(pictures, truth_pictures):
-    """For each picture that is in both of two ascending lists where it begins and ends in the one, and in the other: four places."""
-    both = np.intersect1d(pictures, truth_pictures)
-    return zip(*(np.searchsorted(column, both, side) for column in (pictures, truth_pictures) for side in ("left", "right")))
+def common(images, truth_images):
+    """For each image that is in both of two ascending lists where it begins and ends in the one, and in the other: four places."""
+    both = np.intersect1d(images, truth_images)
+    return zip(*(np.searchsorted(column, both, side) for column in (images, truth_images) for side in ("left", "right")))
 
 
 def rank(annotated, found):
     """Sort detections and objects by class.
 
     Args:
-        annotated: an ``AnnotatedPictures``.
-        found: of each of its pictures (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels, in any order.
+        annotated: an ``AnnotatedImages``.
+        found: of each of its images (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels, in any order.
 
     Returns:
         list of ``Ranking``, one for each class, without the background.
@@ -73,22 +73,22 @@ def rank(annotated, found):
     Raises:
         InputError: not as many of each, or values that are no detections.
     """
-    if len(found) != len(annotated.pictures):
-        raise InputError(f"got detections of {len(found)} pictures, expected those of {len(annotated.pictures)}. Give a list for each, "
+    if len(found) != len(annotated.images):
+        raise InputError(f"got detections of {len(found)} images, expected those of {len(annotated.images)}. Give a list for each, "
                          "empty where nothing was found.")
-    for picture, (boxes, scores, labels) in zip(annotated.pictures, found):
-        check(picture.name, np.asarray(boxes), np.asarray(scores), np.asarray(labels), len(annotated.class_names))
-    boxes, scores, labels, pictures = joined([(np.asarray(boxes).reshape(-1, 4), scores, labels) for boxes, scores, labels in found])
-    truths, truth_labels, difficult, crowd, areas, truth_pictures = joined(
-        [(one.boxes.reshape(-1, 4), one.labels, one.difficult, one.crowd, one.areas) for one in annotated.pictures])
+    for image, (boxes, scores, labels) in zip(annotated.images, found):
+        check(image.name, np.asarray(boxes), np.asarray(scores), np.asarray(labels), len(annotated.class_names))
+    boxes, scores, labels, images = joined([(np.asarray(boxes).reshape(-1, 4), scores, labels) for boxes, scores, labels in found])
+    truths, truth_labels, difficult, crowd, areas, truth_images = joined(
+        [(one.boxes.reshape(-1, 4), one.labels, one.difficult, one.crowd, one.areas) for one in annotated.images])
     boxes, scores, truths, ignored = np.asarray(boxes, np.float64), np.asarray(scores, np.float64), as_written(truths), difficult | crowd
     rankings = []
     for label, name in enumerate(annotated.class_names[1:], start=1):
         mine = np.flatnonzero(labels == label)
         mine = mine[np.argsort(-scores[mine], kind="stable")]
         true = np.flatnonzero(truth_labels == label)
-        objects = np.bincount(truth_pictures[true[~ignored[true]]], minlength=len(found))
-        rankings.append(Ranking(name, scores[mine], pictures[mine], boxes[mine], truth_pictures[true], truths[true], ignored[true],
+        objects = np.bincount(truth_images[true[~ignored[true]]], minlength=len(found))
+        rankings.append(Ranking(name, scores[mine], images[mine], boxes[mine], truth_images[true], truths[true], ignored[true],
                                 crowd[true], areas[true], objects))
     return rankings
 
@@ -96,7 +96,7 @@ def rank(annotated, found):
 def joined(rows):
     """Each column's arrays one after the other, and besides (N,) the row that each element is from."""
     if not rows:
-        raise InputError("got no pictures, expected at least one. Choose another split.")
+        raise InputError("got no images, expected at least one. Choose another split.")
     columns = [np.concatenate(column) for column in zip(*rows)]
     return *columns, np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
 
@@ -117,7 +117,7 @@ def check(name, boxes, scores, labels, classes):
     """Refuse what is no detection: raises InputError."""
     if not len(boxes) == len(scores) == len(labels):
         raise InputError(f"got {len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels in {name}, expected as many of each. "
-                         "Give those of one picture.")
+                         "Give those of one image.")
     if not len(boxes):
         return
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):

@@ -1,7 +1,7 @@
-"""Detections that were written to files, by whatever program: read, held against a data set's pictures and classes.
+"""Detections that were written to files, by whatever program: read, held against a data set's images and classes.
 
 Two forms (``formats`` writes them): VOC's, a folder with a file ``comp4_det_test_CLASS.txt`` for each class; and the JSON that
-``minicnn detect --json`` writes. Classes go by their names, pictures by theirs.
+``minicnn detect --json`` writes. Classes go by their names, images by theirs.
 """
 
 import json
@@ -24,11 +24,11 @@ def read_detections(path, annotated):
 
     Args:
         path: a folder of comp4 files, or a JSON file.
-        annotated: an ``AnnotatedPictures``, which says what pictures and classes there are.
+        annotated: an ``AnnotatedImages``, which says what images and classes there are.
 
     Returns:
-        found: of each picture (boxes (D, 4) float64, in continuous pixels, scores (D,) float64, labels (D,) int64), as they were written.
-        left_out: {picture: number of detections} of those that the data set does not have.
+        found: of each image (boxes (D, 4) float64, in continuous pixels, scores (D,) float64, labels (D,) int64), as they were written.
+        left_out: {image: number of detections} of those that the data set does not have.
 
     Raises:
         InputError: the files cannot be read, or are damaged, or of other classes.
@@ -36,7 +36,7 @@ def read_detections(path, annotated):
     path = Path(path)
     rows = comp4_rows(path, annotated.class_names) if path.is_dir() else json_rows(path, annotated.class_names)
     places = names_of(annotated)
-    found = [([], [], []) for _ in annotated.pictures]
+    found = [([], [], []) for _ in annotated.images]
     left_out = {}
     for name, label, score, box in rows:
         place = places.get(name)
@@ -46,24 +46,24 @@ def read_detections(path, annotated):
             for column, value in zip(found[place], (box, score, label)):
                 column.append(value)
     if left_out and not any(scores for _, scores, _ in found):
-        raise InputError(f"got detections in {path} of pictures such as {shown(next(iter(left_out)))}, none of which is among the "
-                         f"{len(annotated.pictures)} of the data, such as {shown(annotated.pictures[0].name)}. Choose the split they are "
+        raise InputError(f"got detections in {path} of images such as {shown(next(iter(left_out)))}, none of which is among the "
+                         f"{len(annotated.images)} of the data, such as {shown(annotated.images[0].name)}. Choose the split they are "
                          "of.")
     return [(np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64), np.array(labels, np.int64))
             for boxes, scores, labels in found], left_out
 
 
 def names_of(annotated):
-    """{name: place} by all names that a picture may go by: its own, its file's, its file's without the suffix."""
+    """{name: place} by all names that an image may go by: its own, its file's, its file's without the suffix."""
     places = {}
     for name in (lambda one: one.name, lambda one: Path(one.path).name, lambda one: Path(one.path).stem):
-        for place, picture in enumerate(annotated.pictures):
-            places.setdefault(name(picture), place)
+        for place, image in enumerate(annotated.images):
+            places.setdefault(name(image), place)
     return places
 
 
 def comp4_rows(folder, class_names):
-    """(picture, label, score, box) of each line, class by class. In VOC a box is x1 + 1, y1 + 1, x2, y2: see ``formats.comp4_texts``."""
+    """(image, label, score, box) of each line, class by class. In VOC a box is x1 + 1, y1 + 1, x2, y2: see ``formats.comp4_texts``."""
     files = {comp4_file(name): label for label, name in enumerate(class_names) if label}
     there = {path.name: path for path in sorted(folder.glob(comp4_file("*").replace("_.txt", "*.txt")))}
     if not there:
@@ -78,18 +78,18 @@ def comp4_rows(folder, class_names):
 
 
 def comp4_row(line, label, where):
-    """One line: picture, score, xmin, ymin, xmax, ymax."""
-    picture, *texts = line.split()
+    """One line: image, score, xmin, ymin, xmax, ymax."""
+    image, *texts = line.split()
     try:
         score, x1, y1, x2, y2 = map(float, texts)
     except ValueError:
-        raise InputError(f"got {line[:LONGEST]!r} in {where}, expected a picture and five numbers: score, xmin, ymin, xmax, ymax. "
+        raise InputError(f"got {line[:LONGEST]!r} in {where}, expected an image and five numbers: score, xmin, ymin, xmax, ymax. "
                          "Mend the line.") from None
-    return picture, label, *checked(score, (x1 - 1, y1 - 1, x2, y2), where)
+    return image, label, *checked(score, (x1 - 1, y1 - 1, x2, y2), where)
 
 
 def json_rows(path, class_names):
-    """(picture, label, score, box) of each detection of the JSON that ``minicnn detect`` writes."""
+    """(image, label, score, box) of each detection of the JSON that ``minicnn detect`` writes."""
     labels = {name: label for label, name in enumerate(class_names) if label}
     try:
         document = json.loads(read_text(path))
@@ -103,7 +103,7 @@ def json_rows(path, class_names):
                   complete=False)
     (image, count), = Counter(image for image, _ in rows).most_common(1) or [("", 0)]
     if count > 1:
-        raise InputError(f"got the picture {shown(image)} {count} times in {path}, expected each once. Remove the others.")
+        raise InputError(f"got the image {shown(image)} {count} times in {path}, expected each once. Remove the others.")
     for image, found in rows:
         for name, score, box in (one for one in found if one[0] != NO_CLASS):
             yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {shown(image)}")

@@ -23,8 +23,8 @@ def voc_hits(ranking, iou_threshold=0.5):
     """
     hits = np.zeros(len(ranking.scores), np.int8)
     free = np.ones(len(ranking.truths), bool)
-    for detections, truths in ranking.by_picture():
-        iou = overlaps(ranking.boxes[detections], ranking.truths[truths])                   # (D, G) of this picture
+    for detections, truths in ranking.by_image():
+        iou = overlaps(ranking.boxes[detections], ranking.truths[truths])                   # (D, G) of this image
         near = iou.max(axis=1) > iou_threshold
         for detection, truth in zip(detections[near], truths[iou[near].argmax(axis=1)]):
             if ranking.ignored[truth]:

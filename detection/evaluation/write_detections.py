@@ -1,6 +1,6 @@
-"""Detections of many pictures as text: JSON, CSV, and the files of PASCAL VOC's competition 4.
+"""Detections of many images as text: JSON, CSV, and the files of PASCAL VOC's competition 4.
 
-All take a list of rows, one a picture: {"image", "width", "height", "detections": [{"label", "name", "score", "box"}],
+All take a list of rows, one an image: {"image", "width", "height", "detections": [{"label", "name", "score", "box"}],
 "milliseconds"}, boxes x1, y1, x2, y2 in continuous pixels.
 """
 
@@ -36,7 +36,7 @@ def comp4_texts(rows, class_names):
     """VOC's files of results: a line ``image-id score xmin ymin xmax ymax`` for each detection of the class.
 
     Args:
-        rows: see above; a picture's id is its file name without the suffix.
+        rows: see above; an image's id is its file name without the suffix.
         class_names: of all classes, without the background; one that was not found has an empty file.
 
     Returns:
@@ -61,15 +61,15 @@ def comp4_file(name):
 
 
 def check_comp4(paths):
-    """Refuse pictures whose ids would be the same, or would break the line: raises InputError."""
+    """Refuse images whose ids would be the same, or would break the line: raises InputError."""
     ids = [Path(path).stem for path in paths]
     (name, count), = Counter(ids).most_common(1)
     if count > 1:
-        raise InputError(f"got {count} pictures named {name}, expected different names: comp4 knows a picture by its name without "
+        raise InputError(f"got {count} images named {name}, expected different names: comp4 knows an image by its name without "
                          "folder and suffix. Rename one, or take --format json.")
     if any(name.split() != [name] for name in ids):
         name = next(name for name in ids if name.split() != [name])
-        raise InputError(f"got a picture named {name!r}, expected no spaces: in comp4's lines they part the columns. Rename it, or take "
+        raise InputError(f"got an image named {name!r}, expected no spaces: in comp4's lines they part the columns. Rename it, or take "
                          "--format json.")
 
 

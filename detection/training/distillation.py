@@ -28,7 +28,7 @@ class Teacher:
         student: the detector that is trained.
 
     Raises:
-        InputError: they have other classes, anchors or sizes of pictures, so that their answers cannot be compared.
+        InputError: they have other classes, anchors or sizes of images, so that their answers cannot be compared.
     """
 
     def __init__(self, model, student):
@@ -64,7 +64,7 @@ class Lesson:
     deltas: np.ndarray
 
     def of(self, proposals):
-        """Logits (R, K) and deltas (R, 4 K) of proposals (R_n, 4) of each picture."""
+        """Logits (R, K) and deltas (R, 4 K) of proposals (R_n, 4) of each image."""
         heads = self.model.roi_heads
         pooled = heads.box_roi_pool(self.maps, proposals, self.batch.sizes)
         return run(heads.box_predictor, run(heads.box_head, pooled))

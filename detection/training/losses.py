@@ -18,7 +18,7 @@ BETA = 1 / 9                    # of the smooth L1 losses: torchvision's, from D
 
 
 class Target(NamedTuple):
-    """The objects of one picture: boxes (G, 4) float32 in the pixels of the batch, labels (G,) int64 of at least 1."""
+    """The objects of one image: boxes (G, 4) float32 in the pixels of the batch, labels (G,) int64 of at least 1."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -85,7 +85,7 @@ def rpn_losses(objectness, deltas, wanted, targets, positive, negative):
     """Of the RPN: is there an object, and where.
 
     Args:
-        objectness: (R,) logits; deltas: (R, 4); of all pictures' anchors together.
+        objectness: (R,) logits; deltas: (R, 4); of all images' anchors together.
         wanted: (R,), 1 for an object, 0 for background, or a probability.
         targets: (P, 4), what the deltas at ``positive`` should be.
         positive, negative: (P,), (Q,) the sample.
@@ -111,7 +111,7 @@ def fastrcnn_losses(logits, deltas, labels, targets, wanted=None):
     """Of the box head: which class, and where exactly.
 
     Args:
-        logits: (R, K); deltas: (R, 4 K), four for each class; of the sampled proposals of all pictures.
+        logits: (R, K); deltas: (R, 4 K), four for each class; of the sampled proposals of all images.
         labels: (R,) int, 0 for background.
         targets: (R, 4), what the deltas of the label's class should be.
         wanted: (R, K), the classes' probabilities; None: the labels are certain.

@@ -1,4 +1,4 @@
-"""Training a detector: pictures in random order, mirrored and resized at random, four losses, one step of SGD, again.
+"""Training a detector: images in random order, mirrored and resized at random, four losses, one step of SGD, again.
 
 Every step draws its own generator from (seed, epoch, step). So a checkpoint needs no generator's state, and a resumed run makes the
 very numbers of one that was never stopped.
@@ -39,7 +39,7 @@ class DetectorRecipe(Recipe):
     accumulate: batches whose gradients make one step together, as one batch so many times as large would;
     milestones: epochs at whose beginning the rate falls to ``gamma`` of itself, in place of the half cosine;
     clip_norm: largest norm of a step's gradient, 0: any;
-    flip: mirror half of the pictures;
+    flip: mirror half of the images;
     min_sizes: short sides, pixels, of which each batch draws one; none: the detector's own;
     trainable_backbone_layers: so many of the backbone's stages, the last ones, are trained.
     """
@@ -60,7 +60,7 @@ def train_detector(model, data, recipe, seed, checkpoint=None, resume=False, cac
 
     Args:
         model: a ``FasterRCNN``; it is in evaluation mode afterwards.
-        data: an ``AnnotatedPictures``, with the model's classes. Objects that are difficult or crowds are left out.
+        data: an ``AnnotatedImages``, with the model's classes. Objects that are difficult or crowds are left out.
         recipe: a ``DetectorRecipe``.
         seed: int; every random choice comes from it and the numbers of epoch and step.
         checkpoint: file written before the first step, after every epoch, when interrupted, and every few minutes; or None.
@@ -69,10 +69,10 @@ def train_detector(model, data, recipe, seed, checkpoint=None, resume=False, cac
         teacher: a ``distillation.Teacher``, or None.
 
     Returns:
-        losses: for each epoch, {name of a loss: its mean over the pictures}, "loss" their sum.
+        losses: for each epoch, {name of a loss: its mean over the images}, "loss" their sum.
 
     Raises:
-        InputError: a picture cannot be read, the checkpoint is of another training, or the loss is no longer finite.
+        InputError: an image cannot be read, the checkpoint is of another training, or the loss is no longer finite.
     """
     check(model, data, recipe, cache, teacher)
     model.freeze(recipe.trainable_backbone_layers)
@@ -104,35 +104,35 @@ def check(model, data, recipe, cache, teacher):
     if len(data.class_names) != model.num_classes:
         raise InputError(f"got data of {len(data.class_names) - 1} classes, expected {model.num_classes - 1} as the detector has. Give the "
                          "data that it was made for.")
-    if not any((~picture.difficult & ~picture.crowd).any() for picture in data.pictures):
-        raise InputError(f"got {len(data.pictures)} pictures without an object to learn from, expected some. Choose another split.")
+    if not any((~image.difficult & ~image.crowd).any() for image in data.images):
+        raise InputError(f"got {len(data.images)} images without an object to learn from, expected some. Choose another split.")
     if recipe.batch_size < 1 or recipe.accumulate < 1:
         raise InputError(f"got batch_size={recipe.batch_size}, accumulate={recipe.accumulate}, expected at least 1 of each. Raise them.")
     if cache and recipe.min_sizes:
         raise InputError(f"got a cache of features and {len(recipe.min_sizes)} min_sizes, expected one size, of which it is. "
                          "Leave out the one or the other.")
     if cache and teacher:
-        raise InputError("got a cache of features and a teacher, expected one of them, since a teacher sees the pictures. Leave "
+        raise InputError("got a cache of features and a teacher, expected one of them, since a teacher sees the images. Leave "
                          "out the one or the other.")
-    with Progress(len(data.pictures), "checking pictures") as bar:
-        for picture in data.pictures:
-            read_annotated(picture)
+    with Progress(len(data.images), "checking images") as bar:
+        for image in data.images:
+            read_annotated(image)
             bar.update(1)
 
 
 def train_epoch(model, data, recipe, optimizer, seed, progress, cache, teacher, save):
     """The rest of an epoch, from the step that ``progress`` says; it is kept up to date, and saved now and then."""
-    epoch, pictures = len(progress["losses"]), data.pictures
-    steps = plan_epoch(pictures, recipe, np.random.default_rng([seed, epoch]))
+    epoch, images = len(progress["losses"]), data.images
+    steps = plan_epoch(images, recipe, np.random.default_rng([seed, epoch]))
     drop = 0.1 ** plateaus(totals(progress), recipe.patience)
     start = saved = time.perf_counter()
     done = count(steps[:progress["steps"]])
 
     def prepare(number):
         rng = np.random.default_rng([seed, epoch, number])
-        return rng, [draw_batch([pictures[i] for i in batch], recipe, rng, cache) for batch in steps[number]]
+        return rng, [draw_batch([images[i] for i in batch], recipe, rng, cache) for batch in steps[number]]
     name = f"epoch {epoch + 1}/{recipe.epochs}"
-    with Progress(len(pictures), name) as bar, np.errstate(over="ignore", invalid="ignore"):    # a loss that is not finite is told below
+    with Progress(len(images), name) as bar, np.errstate(over="ignore", invalid="ignore"):    # a loss that is not finite is told below
         bar.update(done)
         try:
             for number, prepared in ahead(prepare, range(progress["steps"], len(steps))):
@@ -158,18 +158,18 @@ def train_epoch(model, data, recipe, optimizer, seed, progress, cache, teacher, 
     means = {key: value / batches for key, value in progress["sums"].items()}
     progress.update(losses=[*progress["losses"], means], steps=0, sums={})
     print(f"{name}  {note(means)}", file=sys.stderr)
-    if done < len(pictures):                                                # else it was interrupted just before its end
-        rate = (len(pictures) - done) / seconds
-        left = (recipe.epochs - epoch - 1) * len(pictures) / rate
+    if done < len(images):                                                # else it was interrupted just before its end
+        rate = (len(images) - done) / seconds
+        left = (recipe.epochs - epoch - 1) * len(images) / rate
         print(f"  {rate:.1f} images/s, {duration(left)} left", file=sys.stderr)
 
 
-def plan_epoch(pictures, recipe, rng):
-    """The epoch's steps: a list of lists of batches of places. High and wide pictures go into batches of their own, which then need
+def plan_epoch(images, recipe, rng):
+    """The epoch's steps: a list of lists of batches of places. High and wide images go into batches of their own, which then need
     less padding, as in torchvision's reference training."""
     batches, waiting = [], {True: [], False: []}
-    for place in rng.permutation(len(pictures)).tolist():
-        batch = waiting[pictures[place].height > pictures[place].width]
+    for place in rng.permutation(len(images)).tolist():
+        batch = waiting[images[place].height > images[place].width]
         batch.append(place)
         if len(batch) == recipe.batch_size:
             batches.append(batch.copy())
@@ -180,7 +180,7 @@ def plan_epoch(pictures, recipe, rng):
 
 
 def count(steps):
-    """The pictures in some steps."""
+    """The images in some steps."""
     return sum(len(batch) for step in steps for batch in step)
 
 
@@ -195,34 +195,34 @@ def learning_rate(recipe, epoch, step, steps, drop):
     return fall * warmup(epoch * steps + step, recipe.warmup_steps)
 
 
-def draw_batch(pictures, recipe, rng, cache=None):
-    """The random choices for a batch, and its pictures read.
+def draw_batch(images, recipe, rng, cache=None):
+    """The random choices for a batch, and its images read.
 
     Returns:
-        images: (3, H, W) float32 in [0, 1] each; where there is a cache, the pictures and whether each is mirrored, instead.
-        targets: a ``Target`` for each, in the pixels of the picture.
+        pixels: (3, H, W) float32 in [0, 1] each; where there is a cache, the images and whether each is mirrored, instead.
+        targets: a ``Target`` for each, in the pixels of the image.
         min_size: short side, or None for the detector's own.
     """
-    flips = rng.random(len(pictures)) < 0.5 if recipe.flip else np.zeros(len(pictures), bool)
+    flips = rng.random(len(images)) < 0.5 if recipe.flip else np.zeros(len(images), bool)
     min_size = int(rng.choice(recipe.min_sizes)) if recipe.min_sizes else None
-    targets = [learnt(picture, flipped) for picture, flipped in zip(pictures, flips)]
-    images = list(zip(pictures, flips)) if cache else [read_image(picture, flipped) for picture, flipped in zip(pictures, flips)]
-    return images, targets, min_size
+    targets = [learnt(image, flipped) for image, flipped in zip(images, flips)]
+    pixels = list(zip(images, flips)) if cache else [read_pixels(image, flipped) for image, flipped in zip(images, flips)]
+    return pixels, targets, min_size
 
 
-def read_image(picture, flipped):
-    """The pixels of an ``AnnotatedPicture``, mirrored or not: (3, H, W) float32 in [0, 1]."""
-    image = as_input(read_annotated(picture))
-    return np.ascontiguousarray(image[:, :, ::-1]) if flipped else image
+def read_pixels(image, flipped):
+    """The pixels of an ``AnnotatedImage``, mirrored or not: (3, H, W) float32 in [0, 1]."""
+    pixels = as_input(read_annotated(image))
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if flipped else pixels
 
 
-def learnt(picture, flipped):
-    """The ``Target`` of a picture, mirrored or not, without what is difficult or a crowd."""
-    kept = ~picture.difficult & ~picture.crowd
-    boxes = picture.boxes[kept]
+def learnt(image, flipped):
+    """The ``Target`` of an image, mirrored or not, without what is difficult or a crowd."""
+    kept = ~image.difficult & ~image.crowd
+    boxes = image.boxes[kept]
     if flipped:
-        boxes = np.stack([picture.width - boxes[:, 2], boxes[:, 1], picture.width - boxes[:, 0], boxes[:, 3]], axis=1)
-    return Target(boxes.astype(np.float32), picture.labels[kept])
+        boxes = np.stack([image.width - boxes[:, 2], boxes[:, 1], image.width - boxes[:, 0], boxes[:, 3]], axis=1)
+    return Target(boxes.astype(np.float32), image.labels[kept])
 
 
 def train_step(model, batches, optimizer, permutation, clip_norm=0, cache=None, teacher=None):
@@ -277,7 +277,7 @@ def weights_digest(layer):
 
 
 def fingerprint(data):
-    """A number that tells other data: of the classes, the pictures' names and all objects."""
+    """A number that tells other data: of the classes, the images' names and all objects."""
     text = json.dumps([data.class_names, *([p.name, p.boxes.tolist(), p.labels.tolist(), p.difficult.tolist(), p.crowd.tolist()]
-                                           for p in data.pictures)])
+                                           for p in data.images)])
     return zlib.crc32(text.encode())

@@ -1,7 +1,7 @@
 """Measure where a network's time goes on this machine, step by step.
 
 A detector's whole way is timed, from an array to boxes: the plans of its parts, and what lies between them. The table adds up to the
-whole. Reading a picture file is not in it.
+whole. Reading an image file is not in it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WIDTH = 80              # of a terminal
 
 def add_arguments(verb):
     add_network(verb)
-    verb.add_argument("--picture", metavar="FILE", help="a picture to look at (default: random pixels)")
+    verb.add_argument("--picture", metavar="FILE", help="an image to look at (default: random pixels)")
     verb.add_argument("--runs", type=at_least(1, int), default=7, metavar="N", help="timed runs (default: %(default)s)")
     verb.add_argument("--all", action="store_true", help=f"show every step, not only the {SHOWN} longest")
     add_json(verb)
@@ -58,10 +58,10 @@ def run(args):
     check_outputs(args)
     with dispatch.use(args.backend):
         model = minicnn.load(args.file)
-        picture, call = task(model, args)
+        image, call = task(model, args)
         if args.report is not None:
             make_folder(args.report)
-        document = timed_document(model, picture, call, args)
+        document = timed_document(model, image, call, args)
     text = terminal(document, args)
     if args.report is not None:
         text += f"\n{write_report(args.report, document)}"
@@ -69,26 +69,26 @@ def run(args):
 
 
 def task(model, args):
-    """The picture (C, H, W) and a function that runs the model on it once."""
+    """The image (C, H, W) and a function that runs the model on it once."""
     own = model.input_shape
     sides = args.size or own[1:]
     detects = hasattr(model, "detect")
     with trying(args.file):
         if getattr(args, "picture", None) is None:
-            picture = np.random.default_rng(0).random((own[0], *sides), np.float32)
+            image = np.random.default_rng(0).random((own[0], *sides), np.float32)
         else:
-            picture = as_input(args.picture)
+            image = as_input(args.picture)
     if detects:
         if args.size is not None:
             model.transform.min_size, model.transform.max_size = min(sides), max(sides)
-        return picture, lambda: model([picture])
-    if getattr(args, "picture", None) is not None and picture.shape != own:
-        raise InputError(f"got a picture of {shape(picture.shape)}, expected {shape(own)}, which {model.architecture} takes. Give one of "
+        return image, lambda: model([image])
+    if getattr(args, "picture", None) is not None and image.shape != own:
+        raise InputError(f"got an image of {shape(image.shape)}, expected {shape(own)}, which {model.architecture} takes. Give one of "
                          "that size, or none.")
-    return picture, lambda: model(picture[None])
+    return image, lambda: model(image[None])
 
 
-def timed_document(model, picture, call, args):
+def timed_document(model, image, call, args):
     """What --json prints."""
     backend, detects = dispatch.backend(), hasattr(model, "detect")
     stages = {**(STAGES if detects else {}), "": REST}
@@ -110,7 +110,7 @@ def timed_document(model, picture, call, args):
     between[GAP] = total - sum(between.values()) - sum(step["ms"] for step in steps)
     flop = sum(step["flop"] for step in steps)
     return {"minicnn_bench": FORMAT, **source_file(args.file), "architecture": model.architecture, "backend": backend,
-            "size": list(picture.shape[1:]), "picture": Path(args.picture).name if args.picture else "random pixels",
+            "size": list(image.shape[1:]), "picture": Path(args.picture).name if args.picture else "random pixels",
             "machine": machine.describe(backend), "celsius": [before, machine.celsius()], "roofs": roofs, "first_ms": first,
             "total": {"ms": total, "ms_least": min(totals), "ms_most": max(totals), "runs": len(totals), "flop": flop,
                       "gflops": flop / total / 1e6}, "between": between, "steps": steps}

@@ -1,4 +1,4 @@
-"""Compare two detectors' evaluations of the same pictures: differences of average precision, with paired intervals."""
+"""Compare two detectors' evaluations of the same images: differences of average precision, with paired intervals."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ EXAMPLE = "minicnn compare before.json after.json"
 
 def add_arguments(verb):
     verb.add_argument("first", metavar="A.json", help="what 'minicnn evaluate --json' wrote for a detector")
-    verb.add_argument("second", metavar="B.json", help="the same for another, on the same pictures")
+    verb.add_argument("second", metavar="B.json", help="the same for another, on the same images")
     add_json(verb)
 
 
@@ -50,7 +50,7 @@ def comparison_text(result, names):
         return (name, points(values["first"]), points(values["second"]), signed(values["difference"]), span(values["interval"]))
     rows = [row(name, rules["voc07"]) for name, rules in result["per_class"].items()]
     means = [row(heading, result["mAP"][rule]) for rule, heading in TITLES.items()]
-    return "\n".join([f"A: {names[0]}", f"B: {names[1]}", f"the same {result['pictures']:,} pictures; average precision in %", "",
+    return "\n".join([f"A: {names[0]}", f"B: {names[1]}", f"the same {result['pictures']:,} images; average precision in %", "",
                       fitted(("class, VOC07", "A", "B", "B - A", title), rows), "", fitted(("mean", "A", "B", "B - A", title), means)])
 
 

@@ -1,10 +1,10 @@
 """Make a network smaller.
 
 A classifier: prune weak filters, rebuild the next layer, fine-tune, in rounds until the target is met. Accuracies of the rounds are of
-the validation pictures; the test pictures are only looked at before and after.
+the validation images; the test images are only looked at before and after.
 
 A detector: prune low-dimensional convolutions, split the others and the linear layers in two or three, and fit what is left to what the
-network did on unlabelled pictures; 'minicnn finetune' goes on from there.
+network did on unlabelled images; 'minicnn finetune' goes on from there.
 
 After each round, and after each layer that is fitted, a checkpoint is written beside the output; it is removed when the output is
 written.
@@ -24,8 +24,8 @@ from minicnn.cli.output import (
     add_json,
     add_recipe,
     at_least,
+    check_images,
     check_outputs,
-    check_pictures,
     checkpoint_path,
     emit,
     load_classifier,
@@ -49,7 +49,7 @@ from minicnn.report.pruning_page import write_report
 from minicnn.train_classifier import Recipe, jsonable, train
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
-COMPENSATION = 1000     # pictures over which the means of removed channels are taken
+COMPENSATION = 1000     # images over which the means of removed channels are taken
 EPOCHS = 4              # of fine-tuning in each round
 CLASSIFIERS_DATA = "digits"
 CLASSIFIERS = {"like": None, "compensate": True}           # options of one kind of network alone, and their defaults
@@ -60,7 +60,7 @@ DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low"
 def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
-    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of pictures, "
+    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of images, "
                                      f"labelled or not, {ANNOTATED_HELP}")
     target = verb.add_mutually_exclusive_group(required=True)
     target.add_argument("--target-storage", type=at_least(0, float), metavar="X",
@@ -69,7 +69,7 @@ def add_arguments(verb):
                         help="parameters to keep: a share up to 1, or a number")
     target.add_argument("--target-macs", type=at_least(0, float), metavar="X", help="multiplications to keep, likewise")
     target.add_argument("--target-accuracy", type=at_least(0, float), metavar="X",
-                        help="prune a classifier as long as this share of the validation pictures is right")
+                        help="prune a classifier as long as this share of the validation images is right")
     target.add_argument("--target-time", type=at_least(0, float), metavar="X",
                         help="share of the time to keep that a detector's convolutions and linear layers take on this machine")
     target.add_argument("--ranks", metavar="RULE",
@@ -99,7 +99,7 @@ def add_arguments(verb):
     add_recipe(classifiers, Recipe, prefix="finetune-", epochs=EPOCHS)
 
     detectors = verb.add_argument_group("of detectors")
-    detectors.add_argument("--split", metavar="NAME", help="which pictures of the data to look at (default: trainval)")
+    detectors.add_argument("--split", metavar="NAME", help="which images of the data to look at (default: trainval)")
     detectors.add_argument("--repair", type=at_least(0, int), metavar="N",
                            help="fit what is left to what the network did on so many of them, drawn at random; 0: do not (default: "
                                 f"{detector_compression.REPAIRED}, or all there are)")
@@ -108,8 +108,8 @@ def add_arguments(verb):
     detectors.add_argument("--low", type=at_least(0, int), metavar="N",
                            help="hybrid prunes convolutions of up to so many filters and splits the others (default: 128)")
     detectors.add_argument("--errors", choices=("output", "weights"),
-                           help="what ranks are chosen by: the loss of a layer's output on the pictures, or of its weights alone (default: "
-                                "output where there are pictures)")
+                           help="what ranks are chosen by: the loss of a layer's output on the images, or of its weights alone (default: "
+                                "output where there are images)")
     detectors.add_argument("--validation", metavar="NAME", help="the split to measure mean AP on, before and after (default: not measured)")
 
 
@@ -125,7 +125,7 @@ def run(args):
     counts = read_counts(args.like, original)
     check_reachable(original, target, options, counts)
     images, labels = load_data(args.data, "train")
-    check_pictures(images, original, args.data)
+    check_images(images, original, args.data)
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
                          "recipe": asdict(recipe(args, Recipe, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
@@ -141,7 +141,7 @@ def run(args):
     before = {**measure(original, test), "accuracy": validate(original)}
     if target.kind == "accuracy" and before["accuracy"] < target.value:
         raise InputError(f"got a target accuracy of {target.value:g}, expected at most the {before['accuracy']:g} that the network has on "
-                         "the validation pictures. Choose a lower one.")
+                         "the validation images. Choose a lower one.")
     if args.report:
         make_folder(args.report)
     print_state("before", before)

@@ -1,6 +1,6 @@
 """Watch the whole method on generated digits, in under two minutes.
 
-Trains LeNet-5, prunes it by filter statistics, fine-tunes it, and writes a page with pictures. It only runs other verbs, and shows
+Trains LeNet-5, prunes it by filter statistics, fine-tunes it, and writes a page with images. It only runs other verbs, and shows
 their commands.
 """
 

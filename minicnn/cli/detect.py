@@ -1,6 +1,6 @@
-"""Find objects in pictures with a detector: draw them, list them.
+"""Find objects in images with a detector: draw them, list them.
 
-Pictures are taken one after the other. One that cannot be read is reported, the rest goes on, and the exit status is 1.
+Images are taken one after the other. One that cannot be read is reported, the rest goes on, and the exit status is 1.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from minicnn.cli.output import at_least, load_detector, report, too_large
-from minicnn.data.images import as_values, find_pictures, import_pillow, write_picture
+from minicnn.data.images import as_values, find_images, import_pillow, write_image
 from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
@@ -27,12 +27,12 @@ STAGES = {"transform": "transform", "backbone": "backbone", "rpn": "rpn", "roi_h
 
 
 def add_arguments(verb):
-    verb.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of pictures, or a pattern in quotes: 'shots/*.png'")
+    verb.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of images, or a pattern in quotes: 'shots/*.png'")
     verb.add_argument("--weights", required=True, metavar="FILE", help="the detector, an .npz written by minicnn")
     verb.add_argument("--score-threshold", type=share, metavar="X",
-                      help=f"show what scores higher (default: the model's own in results, {DRAWN_ABOVE} in drawn pictures and in the "
+                      help=f"show what scores higher (default: the model's own in results, {DRAWN_ABOVE} in drawn images and in the "
                            "lines for reading)")
-    verb.add_argument("--out", metavar="FOLDER", help="where to put the pictures with the boxes drawn on them; made if need be")
+    verb.add_argument("--out", metavar="FOLDER", help="where to put the images with the boxes drawn on them; made if need be")
     verb.add_argument("--json", metavar="FILE", help="write the results, in the form that --format says; '-' is standard output, and "
                                                      "nothing else goes there")
     verb.add_argument("--format", choices=("json", "csv", "comp4"),
@@ -52,7 +52,7 @@ def share(text):
 
 def run(args):
     target = "-" if args.json is None and args.format else args.json
-    paths = find_pictures(args.pictures)
+    paths = find_images(args.pictures)
     check_target(args.format, target, paths, args.weights)
     drawn = {} if args.out is None else drawn_paths(paths, args.out)
     model = detector(args)
@@ -68,7 +68,7 @@ def run(args):
     with progress(len(paths), talks) as count:
         for path, reading in ahead(read, paths):
             try:
-                picture, found, row = look(model, path, *reading())
+                image, found, row = look(model, path, *reading())
             except InputError as error:
                 report("detect", error)
                 failures += 1
@@ -77,7 +77,7 @@ def run(args):
                 found = found.above(threshold)
                 text = line(row, found)
                 if drawn:
-                    write_picture(drawn[path], found.draw(picture))
+                    write_image(drawn[path], found.draw(image))
                     text += f"\n  -> {printable(drawn[path])}"
                 if talks:
                     print(text, flush=True)
@@ -99,13 +99,13 @@ def check_target(form, target, paths, weights):
 
 
 def drawn_paths(paths, folder):
-    """{picture: the file it is drawn to}, none of which is itself one of the pictures."""
+    """{image: the file it is drawn to}, none of which is itself one of the images."""
     import_pillow("drawing")
     drawn = {path: Path(folder, name) for path, name in zip(paths, drawn_names(paths))}
-    pictures = {os.path.realpath(path) for path in paths}
+    images = {os.path.realpath(path) for path in paths}
     for path in drawn.values():
-        if os.path.realpath(path) in pictures:
-            raise InputError(f"got {folder} for the drawn pictures, where {path} is a picture to look at, expected another folder. "
+        if os.path.realpath(path) in images:
+            raise InputError(f"got {folder} for the drawn images, where {path} is an image to look at, expected another folder. "
                              "Choose one.")
     return drawn
 
@@ -138,7 +138,7 @@ def detector(args):
 
 @contextlib.contextmanager
 def progress(total, talks):
-    """A function that counts pictures on a bar; at a terminal the lines for reading are progress enough."""
+    """A function that counts images on a bar; at a terminal the lines for reading are progress enough."""
     if talks and sys.stdout.isatty():
         yield lambda count: None
     else:
@@ -147,23 +147,23 @@ def progress(total, talks):
 
 
 def read(path):
-    """A picture's values, and the milliseconds that it took to read them."""
+    """An image's values, and the milliseconds that it took to read them."""
     start = time.perf_counter()
-    picture = as_values(path)
-    return picture, 1000 * (time.perf_counter() - start)
+    image = as_values(path)
+    return image, 1000 * (time.perf_counter() - start)
 
 
-def look(model, path, picture, read_milliseconds):
-    """One picture, read one ahead: its values, the detections, and its row of the results."""
+def look(model, path, image, read_milliseconds):
+    """One image, read one ahead: its values, the detections, and its row of the results."""
     start = time.perf_counter()
     try:
         with timed(model, STAGES) as spent:
-            found = model.detect(picture)
+            found = model.detect(image)
     except MemoryError as error:
-        raise too_large(path, picture, "it, or --min-size and --max-size,") from error
+        raise too_large(path, image, "it, or --min-size and --max-size,") from error
     total = 1000 * (time.perf_counter() - start)
     milliseconds = {"read": read_milliseconds, **{name: spent[stage] for stage, name in STAGES.items()}, "total": total}
-    return picture, found, {"image": printable(path), "width": picture.shape[1], "height": picture.shape[0],
+    return image, found, {"image": printable(path), "width": image.shape[1], "height": image.shape[0],
                             "detections": found.document(), "milliseconds": milliseconds}
 
 
@@ -173,7 +173,7 @@ def printable(path):
 
 
 def line(row, found):
-    """What a reader wants to know of a picture: photo.jpg  640x480  3 objects: dog 0.98, cat 0.91, ... +1  0.52 s"""
+    """What a reader wants to know of an image: photo.jpg  640x480  3 objects: dog 0.98, cat 0.91, ... +1  0.52 s"""
     head = f"{row['image']}  {row['width']}x{row['height']}  "
     tail = f"  {row['milliseconds']['total'] / 1000:.2f} s"
     return head + listing(found, shutil.get_terminal_size().columns - len(head) - len(tail)) + tail

@@ -36,7 +36,7 @@ from minicnn.compression.repair import LEAST, repair
 from minicnn.compression.rounds import Options as PruningOptions
 from minicnn.compression.rounds import Target, check_reachable, prune_to
 from minicnn.data import is_annotated, load_annotated
-from minicnn.data.images import as_input, as_picture, import_pillow, pictures_in
+from minicnn.data.images import as_image, as_input, images_in, import_pillow
 from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.fast.timing import break_even, engine, machine_rates
@@ -46,10 +46,10 @@ from minicnn.report.compression_page import write_report
 from minicnn.train_classifier import jsonable
 
 SPLITTING = ("hybrid", "tucker")
-OBSERVED = 100          # pictures that errors are told by where nothing is repaired
-REPAIRED = 300          # pictures to repair from, at most, unless told otherwise
+OBSERVED = 100          # images that errors are told by where nothing is repaired
+REPAIRED = 300          # images to repair from, at most, unless told otherwise
 PRUNING = ("minimum", "clusters")                   # options that the other methods alone heed
-SHOWN = 4               # pictures on the page, with what both networks find
+SHOWN = 4               # images on the page, with what both networks find
 SHOWN_ABOVE = 0.5       # score of what is drawn there
 RUNS = 5                # of each network, to say how fast it is
 COUNTS = {"bytes": "file, bytes as float32", "convolution_parameters": "convolutions, parameters",
@@ -61,14 +61,14 @@ def run(args, model):
     check_outputs(args, args.out)
     method, rng = args.method or SPLITTING[0], np.random.default_rng(args.seed)
     rule, options, checkpoint = read_rule(args, method, model), read_options(args, method), checkpoint_path(args.out)
-    pictures, problems = read_pictures(args, model, rng)
+    images, problems = read_images(args, model, rng)
     validation = read_validation(args, model)
     if validation:
         problems += validation.problems
-    repairs = bool(pictures) and args.repair != 0
+    repairs = bool(images) and args.repair != 0
     if repairs:
         rule = with_biases(rule, model)
-    errors = "output" if pictures and args.errors != "weights" else "weights"
+    errors = "output" if images and args.errors != "weights" else "weights"
     backend = engine(None)
     rates, clock = machine_rates(backend), Clock()
 
@@ -78,7 +78,7 @@ def run(args, model):
         return Surgery(*prune(args, model, rule, method), [])
     settings = jsonable({
         "source": source_file(args.file), "method": method, "rule": rule._asdict(), "options": options._asdict(), "errors": errors,
-        "pictures": functools.reduce(lambda crc, picture: zlib.crc32(picture.tobytes(), crc), pictures, 0), "backend": backend,
+        "pictures": functools.reduce(lambda crc, image: zlib.crc32(image.tobytes(), crc), images, 0), "backend": backend,
         **{name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "repair")}})
     resumed = None
     if args.resume and Path(checkpoint).exists():
@@ -99,13 +99,13 @@ def run(args, model):
     seen = None
     if repairs or method in SPLITTING and errors == "output":
         with clock("looking at pictures"):
-            seen = observe(original, pictures, matrices(original), rng)
+            seen = observe(original, images, matrices(original), rng)
     if resumed:
         model, state = resumed
     else:
         with clock("surgery"):
             surgery = operate(model, rng, options, seen)
-            state = {"surgery": plain(surgery, method, len(pictures) if repairs else 0),
+            state = {"surgery": plain(surgery, method, len(images) if repairs else 0),
                      "splits": split_facts(surgery.layers, before, backend, rates), "repair": []}
         del surgery                                     # its singular vectors need not be there while layers are fitted
     step = state["surgery"]
@@ -122,14 +122,14 @@ def run(args, model):
                 "layers": layer_rows(before, after, step, state["splits"]), "repair": state["repair"], "before": totals(before),
                 "after": totals(after), "errors": errors, "backend": backend}
     with clock("measuring"):
-        for name, milliseconds in zip(("before", "after"), measured(original, model, pictures)):
+        for name, milliseconds in zip(("before", "after"), measured(original, model, images)):
             document[name]["milliseconds"] = milliseconds
         if validation:
             for name, network in (("before", original), ("after", model)):
                 validation, found, _, more = look_at(args.file, network, validation)        # what cannot be read is told once
                 problems += more
                 document[name]["mAP"] = evaluate(validation, found).document["mAP"]
-            document["validation"] = {"data": str(args.data), "split": args.validation, "pictures": len(validation.pictures)}
+            document["validation"] = {"data": str(args.data), "split": args.validation, "pictures": len(validation.images)}
     document["seconds"] = clock.seconds
     model.record["surgery"].append(step)
     model.record["provenance"] = provenance(
@@ -138,8 +138,8 @@ def run(args, model):
     model.record["measured"] = {}
     text = summary(document)
     if args.report:
-        shown = [as_picture(one.path) for one in validation.pictures[:SHOWN]] if validation else pictures[:SHOWN]
-        text += f"\n  -> {write_report(args.report, document, [both(original, model, picture) for picture in shown])}"
+        shown = [as_image(one.path) for one in validation.images[:SHOWN]] if validation else images[:SHOWN]
+        text += f"\n  -> {write_report(args.report, document, [both(original, model, image) for image in shown])}"
     minicnn.save(args.out, model)
     Path(checkpoint).unlink(missing_ok=True)
     emit(args, document, text)
@@ -225,8 +225,8 @@ def read_options(args, method):
     return Options(low=0 if method == "tucker" else args.low, linear=args.linear != "no", layers=tuple(args.layers), left_out=left_out)
 
 
-def read_pictures(args, model, rng):
-    """Pictures (H, W, 3) uint8 to look at, drawn at random and ``shrunk``, and a line for each that cannot be read.
+def read_images(args, model, rng):
+    """Images (H, W, 3) uint8 to look at, drawn at random and ``shrunk``, and a line for each that cannot be read.
 
     Raises:
         InputError: there are fewer than asked for, or than a repair needs; or none are given to an option that needs them.
@@ -234,40 +234,40 @@ def read_pictures(args, model, rng):
     if args.data is None:
         given = [f"--{name} {value}" for name in ("repair", "split", "validation", "errors") if (value := getattr(args, name))]
         if given and given != ["--errors weights"]:
-            raise InputError(f"got {given[0]} without --data, expected pictures. Give a folder.")
+            raise InputError(f"got {given[0]} without --data, expected images. Give a folder.")
         return [], []
-    paths = pictures_in(args.data) if Path(args.data).is_dir() and not is_annotated(args.data) else []
+    paths = images_in(args.data) if Path(args.data).is_dir() and not is_annotated(args.data) else []
     if paths:
         for option in ("split", "validation"):
             if getattr(args, option):
-                raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is a folder of pictures, expected one as "
+                raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is a folder of images, expected one as "
                                  f"PASCAL VOC's or COCO's. Leave out --{option}.")
     else:
-        paths = [picture.path for picture in read_data(args).pictures]
+        paths = [image.path for image in read_data(args).images]
     count = args.repair or (min(REPAIRED, len(paths)) if args.repair is None else min(OBSERVED, len(paths)))
     if count > len(paths) or args.repair != 0 and count < LEAST:
-        raise InputError(f"got {min(count, len(paths))} pictures to repair from, expected at least {max(count, LEAST)}. Give more, or a "
+        raise InputError(f"got {min(count, len(paths))} images to repair from, expected at least {max(count, LEAST)}. Give more, or a "
                          "smaller --repair; --repair 0 leaves it out.")
-    pictures, problems = [], []
+    images, problems = [], []
     with Progress(count, "reading") as bar:
         for place in rng.permutation(len(paths)):
             try:
-                pictures.append(shrunk(as_picture(paths[place]), model.transform))
+                images.append(shrunk(as_image(paths[place]), model.transform))
                 bar.update(1)
             except InputError as error:
                 report("compress", error)
                 problems.append(str(error))
-            if len(pictures) == count:
+            if len(images) == count:
                 break
-    if len(pictures) < (1 if args.repair == 0 else LEAST):
-        raise InputError(f"got {len(pictures)} pictures in {args.data} that can be read, expected at least {LEAST}. Give others.")
-    return pictures, problems
+    if len(images) < (1 if args.repair == 0 else LEAST):
+        raise InputError(f"got {len(images)} images in {args.data} that can be read, expected at least {LEAST}. Give others.")
+    return images, problems
 
 
-def shrunk(picture, transform):
-    """A picture (H, W, 3), resized as the network will if it has more than twice the pixels: 300 photographs would fill the memory."""
-    h, w = transform.size(*picture.shape[:2])
-    return picture if picture[..., 0].size <= 2 * h * w else as_picture(transform.resize(as_input(picture)))
+def shrunk(image, transform):
+    """An image (H, W, 3), resized as the network will if it has more than twice the pixels: 300 photographs would fill the memory."""
+    h, w = transform.size(*image.shape[:2])
+    return image if image[..., 0].size <= 2 * h * w else as_image(transform.resize(as_input(image)))
 
 
 def read_validation(args, model):
@@ -280,7 +280,7 @@ def read_validation(args, model):
         return None
     data = load_annotated(args.data, args.validation, model.record["class_names"])
     tell_problems(args, data.problems)
-    if not any((~picture.difficult & ~picture.crowd).any() for picture in data.pictures):
+    if not any((~image.difficult & ~image.crowd).any() for image in data.images):
         raise InputError(f"got the split {args.validation} of {args.data}, in which no object counts, expected some to find. Give another "
                          "to --validation.")
     return data
@@ -345,25 +345,25 @@ def layer_rows(before, after, step, splits):
     return rows
 
 
-def measured(original, model, pictures):
+def measured(original, model, images):
     """The medians of ``RUNS`` turns of both networks, milliseconds from an array to boxes."""
-    picture = as_input(pictures[0]) if pictures else np.random.default_rng(0).random(original.input_shape, np.float32)
+    image = as_input(images[0]) if images else np.random.default_rng(0).random(original.input_shape, np.float32)
     found = [], []
     for turn in range(RUNS + 1):                        # the first one makes plans
         for network, milliseconds in zip((original, model), found):
             start = time.perf_counter()
-            network([picture])
+            network([image])
             if turn:
                 milliseconds.append(1000 * (time.perf_counter() - start))
     return map(statistics.median, found)
 
 
-def both(original, model, picture):
-    """What the page draws: the picture, and what each network finds in it."""
+def both(original, model, image):
+    """What the page draws: the image, and what each network finds in it."""
     def found(network):
-        one = network.detect(picture).above(SHOWN_ABOVE)
+        one = network.detect(image).above(SHOWN_ABOVE)
         return [(box.tolist(), name, float(score)) for box, name, score in zip(one.boxes, one.names, one.scores)]
-    return {"pixels": picture, "before": found(original), "after": found(model)}
+    return {"pixels": image, "before": found(original), "after": found(model)}
 
 
 def how(row):
@@ -386,6 +386,6 @@ def summary(document):
     if "mAP" in after:
         maps = before["mAP"]["voc07"], after["mAP"]["voc07"]
         rows.append((f"VOC07 on {document['validation']['split']}", *map(points, maps), f"{100 * (maps[1] - maps[0]):+.2f} points"))
-    repaired = f"repaired from {step['repaired_from']} pictures" if step["repaired_from"] else "not repaired"
+    repaired = f"repaired from {step['repaired_from']} images" if step["repaired_from"] else "not repaired"
     return "\n".join([layers, "", table(("", "before", "after", "left"), rows), "",
                       f"{document['file']}: {document['architecture']} by {step['method']}, {repaired}"])

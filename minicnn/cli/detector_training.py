@@ -20,11 +20,11 @@ PROBLEMS = 10           # that are told one by one
 
 def add_arguments(verb):
     """Options of both verbs besides the recipe's."""
-    verb.add_argument("--split", metavar="NAME", help="of a detector's data: which pictures to learn from (default: trainval)")
-    verb.add_argument("--cache-features", metavar="FOLDER", help="keep what the frozen stages make of each picture on disk: later epochs "
+    verb.add_argument("--split", metavar="NAME", help="of a detector's data: which images to learn from (default: trainval)")
+    verb.add_argument("--cache-features", metavar="FOLDER", help="keep what the frozen stages make of each image on disk: later epochs "
                                                                  "are several times faster; detectors only")
     verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made; detectors only")
-    verb.add_argument("--validation", metavar="NAME", help="the split to draw the report's pictures from (default: none drawn)")
+    verb.add_argument("--validation", metavar="NAME", help="the split to draw the report's images from (default: none drawn)")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left")
 
@@ -33,7 +33,7 @@ def read_data(args, classes=None):
     """The split to learn from; tells what was skipped."""
     for option in ("split", "validation"):
         if is_coco_file(args.data) and getattr(args, option):
-            raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is one list of pictures, expected a folder of "
+            raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is one list of images, expected a folder of "
                              f"several. Leave out --{option}, or give the folder that holds annotations/.")
     data = load_annotated(args.data, data_split(args), classes)
     tell_problems(args, data.problems)
@@ -60,18 +60,18 @@ def run(args, model, data, recipe, teacher=None, **origin):
     if args.report:
         make_folder(args.report)
     model.freeze(recipe.trainable_backbone_layers)
-    cache = FeatureCache(args.cache_features, model, data.pictures) if args.cache_features else None
+    cache = FeatureCache(args.cache_features, model, data.images) if args.cache_features else None
     checkpoint = checkpoint_path(args.out)
     losses = train_detector(model, data, recipe, args.seed, checkpoint, args.resume, cache, teacher)
     model.record.update(
         class_names=data.class_names,
-        provenance=provenance(args, data=str(args.data), split=data_split(args), images=len(data.pictures), seed=args.seed,
+        provenance=provenance(args, data=str(args.data), split=data_split(args), images=len(data.images), seed=args.seed,
                               recipe=asdict(recipe), losses=losses, **origin),
         measured={},
     )
     minicnn.save(args.out, model)
     Path(checkpoint).unlink(missing_ok=True)
-    document = {"file": args.out, "architecture": model.architecture, "classes": data.class_names[1:], "images": len(data.pictures),
+    document = {"file": args.out, "architecture": model.architecture, "classes": data.class_names[1:], "images": len(data.images),
                 "losses": losses}
     text = (f"{args.out}: {model.architecture}, {len(data.class_names) - 1} classes, loss {losses[-1]['loss']:.3f} "
             f"after {len(losses)} epochs")

@@ -1,6 +1,6 @@
 """Measure a classifier's accuracy, or a detector's average precision.
 
-A detector is measured on a data set's pictures, or by its detections in files. What cannot be read is reported, the rest goes on, and
+A detector is measured on a data set's images, or by its detections in files. What cannot be read is reported, the rest goes on, and
 the exit status is 1.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from minicnn.cli.detector_evaluation import detections_of, evaluation_text, look_at, write_page
 from minicnn.cli.detector_training import tell_problems
-from minicnn.cli.output import DATA_HELP, add_json, check_outputs, check_pictures, emit, load_network, percent
+from minicnn.cli.output import DATA_HELP, add_json, check_images, check_outputs, emit, load_network, percent
 from minicnn.data import load_annotated, load_data
 from minicnn.data.images import import_pillow
 from minicnn.detection.evaluation.evaluate import evaluate, match_document
@@ -28,9 +28,9 @@ def add_arguments(verb):
                                                            "or JSON from 'minicnn detect --json'")
     verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of PASCAL "
                                      "VOC's or COCO's form, or 'scenes', generated ones")
-    verb.add_argument("--split", default="test", help="which pictures, as the data set calls them (default: test)")
+    verb.add_argument("--split", default="test", help="which images, as the data set calls them (default: test)")
     add_json(verb)
-    verb.add_argument("--report", metavar="FOLDER", help="of a detector: write report.html there, with curves and the worst pictures")
+    verb.add_argument("--report", metavar="FOLDER", help="of a detector: write report.html there, with curves and the worst images")
 
 
 def run(args):
@@ -45,12 +45,12 @@ def run(args):
                          "it out.")
     data = args.data or CLASSIFIERS_DATA
     images, labels = load_data(data, args.split)
-    check_pictures(images, model, data)
+    check_images(images, model, data)
     start = time.perf_counter()
     result = evaluate_classifier(model, images, labels)
     seconds = time.perf_counter() - start
     emit(args, {"file": args.file, "data": data, "split": args.split, **result, "seconds": seconds},
-         f"{args.file}: {percent(result['accuracy'])} of {result['images']} {args.split} pictures right, "
+         f"{args.file}: {percent(result['accuracy'])} of {result['images']} {args.split} images right, "
          f"{result['images'] / seconds:.0f} images/s")
     return 0
 
@@ -58,7 +58,7 @@ def run(args):
 def evaluate_detector(args, model):
     """The detector's side; model: None where its detections are in files."""
     if args.data is None:
-        raise InputError("got no --data, expected the pictures to find objects in. Give a folder of PASCAL VOC's or COCO's form, or "
+        raise InputError("got no --data, expected the images to find objects in. Give a folder of PASCAL VOC's or COCO's form, or "
                          "'scenes'.")
     if args.report is not None:
         import_pillow("drawing")

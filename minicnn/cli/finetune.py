@@ -1,4 +1,4 @@
-"""Train a detector further: after it was made smaller, or on other pictures of its classes.
+"""Train a detector further: after it was made smaller, or on other images of its classes.
 
 Checkpoints are written as by ``minicnn train``.
 """

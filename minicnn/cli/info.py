@@ -30,7 +30,7 @@ def run(args):
              table(("layer", "weight", "parameters", "MACs"), rows), f"{sizes['bytes']:,} bytes as float32"]
     for number, step in enumerate(model.record["surgery"], start=1):
         lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", 80, subsequent_indent="    ", break_on_hyphens=False)
-    lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} pictures of {figures['data']} right"
+    lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} images of {figures['data']} right"
               for name, figures in model.record["measured"].items()]
     if "command" in model.record["provenance"]:
         command = textwrap.wrap(f"made by: {model.record['provenance']['command']}", 78, subsequent_indent="    ",
@@ -44,5 +44,5 @@ def history(step):
     removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
     split = ", ".join(f"{path} at {' and '.join(map(str, ranks))}" for path, ranks in step.get("split", {}).items())
     parts = [f" removed {removed}" if removed else "", f" split {split}" if split else "",
-             f" repaired from {step['repaired_from']} pictures" if step.get("repaired_from") else ""]
+             f" repaired from {step['repaired_from']} images" if step.get("repaired_from") else ""]
     return ",".join(part for part in parts if part)

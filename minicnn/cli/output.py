@@ -19,7 +19,7 @@ from minicnn.functional.dispatch import use
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
 
-TRIAL = 32              # pixels of a picture to try a detector on
+TRIAL = 32              # pixels of an image to try a detector on
 
 
 def add_json(verb):
@@ -27,8 +27,8 @@ def add_json(verb):
 
 
 RECIPE_HELP = {
-    "epochs": "passes over the training pictures; with --patience an upper limit",
-    "batch_size": "pictures at once",
+    "epochs": "passes over the training images; with --patience an upper limit",
+    "batch_size": "images at once",
     "lr": "highest learning rate; it falls along half a cosine",
     "momentum": "of SGD",
     "weight_decay": "of SGD",
@@ -40,7 +40,7 @@ RECIPE_HELP = {
     "milestones": "epochs after which the rate falls to a share, --gamma, of itself, in place of the half cosine",
     "gamma": "that share",
     "clip_norm": "largest norm of a step's gradient, 0: any",
-    "flip": "mirror half of the pictures",
+    "flip": "mirror half of the images",
     "min_sizes": "short sides in pixels, of which each batch draws one",
     "trainable_backbone_layers": "how many of the backbone's stages, the last ones, are trained",
 }
@@ -140,10 +140,10 @@ def trying(path):
                          "Make the file again.") from error
 
 
-def check_pictures(images, model, source):
-    """Fail in one line if the network takes pictures of another shape than (N, C, H, W) those of ``source`` have."""
+def check_images(images, model, source):
+    """Fail in one line if the network takes images of another shape than (N, C, H, W) those of ``source`` have."""
     if images.shape[1:] != model.input_shape:
-        raise InputError(f"got pictures of {shape(images.shape[1:])} in {source}, expected {shape(model.input_shape)}, which "
+        raise InputError(f"got images of {shape(images.shape[1:])} in {source}, expected {shape(model.input_shape)}, which "
                          f"{model.architecture} takes. Choose another network or other data.")
 
 
@@ -164,9 +164,9 @@ def report(verb, error):
     print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
-def too_large(path, picture, what):
-    """The error for a picture (H, W, 3) that there is not memory enough for; what: is to be made smaller."""
-    return InputError(f"{path}: got a picture of {picture.shape[1]} x {picture.shape[0]} that takes more memory than there is, expected "
+def too_large(path, image, what):
+    """The error for an image (H, W, 3) that there is not memory enough for; what: is to be made smaller."""
+    return InputError(f"{path}: got an image of {image.shape[1]} x {image.shape[0]} that takes more memory than there is, expected "
                       f"a smaller one. Make {what} smaller.")
 
 

@@ -1,4 +1,4 @@
-"""Generate pictures with boxes, digits and shapes on textures, as a folder in PASCAL VOC's form.
+"""Generate images with boxes, digits and shapes on textures, as a folder in PASCAL VOC's form.
 
 The built-in data set ``scenes`` is made by itself when it is first asked for; this verb makes others like it.
 """
@@ -13,9 +13,9 @@ EXAMPLE = "minicnn scenes scenes320/ --size 320x240 --count 500"
 
 def add_arguments(verb):
     verb.add_argument("folder", metavar="FOLDER", help="to be made; it may exist if it is empty")
-    verb.add_argument("--size", type=size, default=SIZE, metavar="WxH", help="pixels of each picture, width first (default: 160x120)")
+    verb.add_argument("--size", type=size, default=SIZE, metavar="WxH", help="pixels of each image, width first (default: 160x120)")
     verb.add_argument("--count", type=at_least(9, int), default=COUNT, metavar="N",
-                      help="pictures: two thirds to train with, a ninth for validation, two ninths for tests (default: %(default)s)")
+                      help="images: two thirds to train with, a ninth for validation, two ninths for tests (default: %(default)s)")
     verb.add_argument("--seed", type=at_least(0, int), default=0, metavar="S", help="every random choice comes from it (default: 0)")
     add_json(verb)
 
@@ -33,4 +33,4 @@ def run(args):
     splits = write_scenes(args.folder, args.size, args.count, args.seed)
     parts = ", ".join(f"{split} {count}" for split, count in splits.items())
     emit(args, {"folder": args.folder, "size": list(args.size), "seed": args.seed, "classes": list(CLASS_NAMES[1:]), "splits": splits},
-         f"{args.folder}: {args.count} pictures of {args.size[0]} x {args.size[1]} ({parts}), {len(CLASS_NAMES) - 1} classes")
+         f"{args.folder}: {args.count} images of {args.size[0]} x {args.size[1]} ({parts}), {len(CLASS_NAMES) - 1} classes")

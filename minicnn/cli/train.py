@@ -16,8 +16,8 @@ from minicnn.cli.output import (
     add_json,
     add_recipe,
     at_least,
+    check_images,
     check_outputs,
-    check_pictures,
     checkpoint_path,
     emit,
     percent,
@@ -67,7 +67,7 @@ def run(args):
     images, labels = load_data(args.data, "train")
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
-    check_pictures(images, model, args.data)
+    check_images(images, model, args.data)
     losses = train(model, images, labels, recipe(args, Recipe), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(
@@ -78,7 +78,7 @@ def run(args):
     minicnn.save(args.out, model)
     Path(checkpoint).unlink(missing_ok=True)
     emit(args, {"file": args.out, "losses": losses, "test": result},
-         f"{args.out}: {percent(result['accuracy'])} of {result['images']} test pictures right after {len(losses)} epochs")
+         f"{args.out}: {percent(result['accuracy'])} of {result['images']} test images right after {len(losses)} epochs")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Measure which algorithm is fastest for each convolution on this machine, and remember it.
 
-What was measured is kept layer by layer, so that after Ctrl-C the same command goes on. All commands use it from then on, for pictures of
+What was measured is kept layer by layer, so that after Ctrl-C the same command goes on. All commands use it from then on, for images of
 about that size; ``minicnn tune --forget`` returns to the rules.
 """
 
@@ -50,12 +50,12 @@ def run(args):
         if backend == "reference":
             raise InputError("got the backend reference, which has no choice, expected numpy or numba. Choose one of them.")
         model = minicnn.load(args.file)
-        picture, call = task(model, args)
+        image, call = task(model, args)
         with trying(args.file):
             networks = planned(call)
         rows = tune(convolutions(model, networks, backend), backend, args)
         rules_ms, tuned_ms = both_ways(networks, backend, args.runs)
-    document = {"backend": backend, "setting": tuned.setting(backend), "architecture": model.architecture, "size": list(picture.shape[1:]),
+    document = {"backend": backend, "setting": tuned.setting(backend), "architecture": model.architecture, "size": list(image.shape[1:]),
                 "convolutions": rows, "plans_ms": {"rules": rules_ms, "tuned": tuned_ms}, "celsius": machine.celsius()}
     emit(args, document, terminal(document))
 

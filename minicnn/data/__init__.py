@@ -33,7 +33,7 @@ def is_annotated(folder):
 
 
 def load_annotated(source, split, classes=None):
-    """One split of pictures with boxes.
+    """One split of images with boxes.
 
     Args:
         source: "scenes" (generated), a folder in PASCAL VOC's form or COCO's, or a ``.json`` (or ``.json.gz``) of COCO's, which is one
@@ -42,7 +42,7 @@ def load_annotated(source, split, classes=None):
         classes: list of str, a name for each label, ``BACKGROUND`` first, such as those of a trained network; None takes the data's own.
 
     Returns:
-        pictures: ``minicnn.data.annotated.AnnotatedPictures``.
+        images: ``minicnn.data.annotated.AnnotatedImages``.
 
     Raises:
         InputError: no such data, or they cannot be used.

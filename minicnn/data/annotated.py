@@ -1,4 +1,4 @@
-"""Pictures with boxes: what every annotated data set becomes, whatever form its files have."""
+"""Images with boxes: what every annotated data set becomes, whatever form its files have."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,12 @@ LONGEST_NAME = 100                  # characters of a class's name
 
 
 @dataclass
-class AnnotatedPicture:
-    """One picture, not yet read, and the objects in it.
+class AnnotatedImage:
+    """One image, not yet read, and the objects in it.
 
     Args:
-        name: unique in its set; VOC's picture id.
-        path: the picture's file.
+        name: unique in its set; VOC's image id.
+        path: the image's file.
         height, width: pixels, as the annotation says.
         boxes: (G, 4) float32, x1, y1, x2, y2 in continuous pixels: 0 to width and 0 to height.
         labels: (G,) int64, places in the set's ``class_names``, so at least 1.
@@ -40,22 +40,22 @@ class AnnotatedPicture:
 
 
 @dataclass
-class AnnotatedPictures:
+class AnnotatedImages:
     """A split of a data set.
 
     Args:
         class_names: list of str; the first is ``BACKGROUND``.
-        pictures: list of ``AnnotatedPicture``, in the split's order.
+        images: list of ``AnnotatedImage``, in the split's order.
         problems: list of str, a line for each thing that was skipped: what it is, and why.
     """
 
     class_names: list
-    pictures: list
+    images: list
     problems: list = field(default_factory=list)
 
 
-def read_annotated(picture):
-    """Read the pixels of an ``AnnotatedPicture``.
+def read_annotated(image):
+    """Read the pixels of an ``AnnotatedImage``.
 
     Returns:
         values: (H, W, 3), as ``minicnn.data.images.as_values`` gives them.
@@ -63,10 +63,10 @@ def read_annotated(picture):
     Raises:
         InputError: the file is missing, damaged, or has another size than its annotation says: its boxes would be wrong.
     """
-    values = as_values(picture.path)
+    values = as_values(image.path)
     height, width = values.shape[:2]
-    if (height, width) != (picture.height, picture.width):
-        raise InputError(f"got {picture.path} of {width} x {height} pixels, expected {picture.width} x {picture.height} as its annotation "
+    if (height, width) != (image.height, image.width):
+        raise InputError(f"got {image.path} of {width} x {height} pixels, expected {image.width} x {image.height} as its annotation "
                          "says. Mend the one or the other.")
     return values
 

@@ -1,6 +1,6 @@
 """COCO's form: one JSON file a split.
 
-``annotations/instances_SPLIT.json``, plain or gzipped; its pictures in a folder SPLIT, images/SPLIT or images, or at the root. They are
+``annotations/instances_SPLIT.json``, plain or gzipped; its images in a folder SPLIT, images/SPLIT or images, or at the root. They are
 looked for only by who reads them.
 
 Reference: Lin et al., Microsoft COCO: common objects in context (2014), https://cocodataset.org/#format-data.
@@ -16,8 +16,8 @@ import numpy as np
 
 from minicnn.data.annotated import (
     BACKGROUND,
-    AnnotatedPicture,
-    AnnotatedPictures,
+    AnnotatedImage,
+    AnnotatedImages,
     check_classes,
     is_class_name,
     is_plain,
@@ -29,7 +29,7 @@ from minicnn.data.images import MAX_PIXELS
 from minicnn.errors import InputError
 
 LONGEST_JSON = 2**30            # bytes, unpacked; instances_train2017.json, the largest of COCO's own, has 0.45e9
-ROUNDING = 0.02                 # pixels; x and width have two decimals each, so that their sum may exceed the picture by one unit or two
+ROUNDING = 0.02                 # pixels; x and width have two decimals each, so that their sum may exceed the image by one unit or two
 KEYS = ("images", "annotations", "categories")
 
 
@@ -39,7 +39,7 @@ def is_coco(folder):
 
 
 def is_coco_file(source):
-    """Whether it is one of COCO's ``.json``, which is one list of pictures, without splits to choose from."""
+    """Whether it is one of COCO's ``.json``, which is one list of images, without splits to choose from."""
     path = Path(source)
     return path.name.endswith((".json", ".json.gz")) and path.is_file()
 
@@ -47,51 +47,51 @@ def is_coco_file(source):
 def load_coco(source, split, classes=None):
     """Read one split's annotations.
 
-    A box that is empty or not wholly inside its picture is left out, as is one of an unknown picture or category, and a picture
-    without sane size and name; ``problems`` has a line for each. A picture's name is its id, as in COCO's results.
+    A box that is empty or not wholly inside its image is left out, as is one of an unknown image or category, and an image
+    without sane size and name; ``problems`` has a line for each. An image's name is its id, as in COCO's results.
 
     Args:
         source: the folder that holds ``annotations``; or one ``.json`` or ``.json.gz`` file, which is the split, whatever ``split``
-            says, and whose pictures lie beside it or, if it lies in a folder ``annotations``, as above.
+            says, and whose images lie beside it or, if it lies in a folder ``annotations``, as above.
         split: such as "val2017".
         classes: list of str, a name for each label, ``BACKGROUND`` first. None takes the file's own categories, by ascending id:
             the labels 1 to their number, so that COCO's eighty have no gaps.
 
     Returns:
-        pictures: ``AnnotatedPictures``; COCO's crowds are difficult, too.
+        images: ``AnnotatedImages``; COCO's crowds are difficult, too.
 
     Raises:
-        InputError: no such file, or it is not in this form, names a picture outside the folder, has no picture, or an object of a class
+        InputError: no such file, or it is not in this form, names an image outside the folder, has no image, or an object of a class
             that is not among the classes given.
     """
     path = find_json(Path(source), split)
     document = read_json(path)
     categories = read_categories(document, path)
     class_names = [BACKGROUND, *categories.values()] if classes is None else check_classes(classes)
-    folder, problems = picture_folder(path), []
+    folder, problems = image_folder(path), []
     sizes = read_images(document, path, problems)
     if not sizes:
-        raise InputError(f"got {path} without pictures{f' ({problems[0]})' if problems else ''}, expected some. Choose another file.")
+        raise InputError(f"got {path} without images{f' ({problems[0]})' if problems else ''}, expected some. Choose another file.")
     table, objects = label_table(class_names), {key: [] for key in sizes}
     skipped = {one["id"] for one in document["images"] if is_id(one)} - set(sizes)
     for place, annotation in enumerate(document["annotations"]):
         number = annotation.get("id") if isinstance(annotation, dict) and is_integer(annotation.get("id")) else f"at place {place}"
         found = read_object(annotation, sizes, categories)
         if isinstance(found, str):
-            if not (is_id(annotation, "image_id") and annotation["image_id"] in skipped):       # its picture has been reported
+            if not (is_id(annotation, "image_id") and annotation["image_id"] in skipped):       # its image has been reported
                 problems.append(f"annotation {number} is skipped: {found}.")
             continue
         name, *rest = found
         objects[annotation["image_id"]].append((label_of(name, table, f"{path.name}, annotation {number}"), *rest))
-    return AnnotatedPictures(class_names, [annotated(key, folder / file, height, width, objects[key])
+    return AnnotatedImages(class_names, [annotated(key, folder / file, height, width, objects[key])
                                            for key, (file, height, width) in sizes.items()], problems)
 
 
 def annotated(key, path, height, width, objects):
-    """The ``AnnotatedPicture`` of these objects: (label, box, area, crowd) each."""
+    """The ``AnnotatedImage`` of these objects: (label, box, area, crowd) each."""
     labels, boxes, areas, crowd = zip(*objects) if objects else ((), (), (), ())
     crowd = np.array(crowd, bool)
-    return AnnotatedPicture(str(key), path, height, width, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64),
+    return AnnotatedImage(str(key), path, height, width, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64),
                             crowd.copy(), crowd, np.array(areas, np.float64))
 
 
@@ -114,8 +114,8 @@ def split_of(path):
     return path.name.partition(".json")[0].removeprefix("instances_")
 
 
-def picture_folder(path):
-    """Where the pictures of a JSON file are."""
+def image_folder(path):
+    """Where the images of a JSON file are."""
     root, split = path.absolute().parent, split_of(path)
     if root.name == "annotations":
         root = root.parent
@@ -156,14 +156,14 @@ def read_categories(document, path):
 
 
 def read_images(document, path, problems):
-    """{id: (file, height, width)}, ids ascending; adds a line to problems for each picture that is skipped.
+    """{id: (file, height, width)}, ids ascending; adds a line to problems for each image that is skipped.
 
-    COCO's metric goes through the pictures in this order, on which equal scores depend.
+    COCO's metric goes through the images in this order, on which equal scores depend.
     """
     sizes = {}
     for place, one in enumerate(document["images"]):
         if not is_id(one):
-            problems.append(f"picture at place {place} is skipped: it has no id.")
+            problems.append(f"image at place {place} is skipped: it has no id.")
             continue
         file, height, width = (one.get(key) for key in ("file_name", "height", "width"))
         if one["id"] in sizes:
@@ -173,11 +173,11 @@ def read_images(document, path, problems):
         elif not (is_integer(height) and is_integer(width) and min(height, width) >= 1 and height * width <= MAX_PIXELS):
             fault = f"its size is {told(width)} x {told(height)}, expected whole pixels, at most {MAX_PIXELS}"
         elif leads_out(file):
-            raise InputError(f"got the file_name {shown(file)} in {path}, expected one in the folder of the pictures. Remove it.")
+            raise InputError(f"got the file_name {shown(file)} in {path}, expected one in the folder of the images. Remove it.")
         else:
             sizes[one["id"]] = file, height, width
             continue
-        problems.append(f"picture {one['id']} is skipped: {fault}.")
+        problems.append(f"image {one['id']} is skipped: {fault}.")
     return dict(sorted(sizes.items()))
 
 
@@ -207,7 +207,7 @@ def read_object(annotation, sizes, categories):
     if w <= 0 or h <= 0:
         return f"{text} is {'inside out' if w < 0 or h < 0 else 'empty'}"
     if x < -ROUNDING or y < -ROUNDING or x + w > width + ROUNDING or y + h > height + ROUNDING:
-        return f"{text} is not inside the picture of {width} x {height}"
+        return f"{text} is not inside the image of {width} x {height}"
     box = np.clip(np.array((x, y, x + w, y + h)), 0, (width, height, width, height)).astype(np.float32)
     if not (box[0] < box[2] and box[1] < box[3]):                       # so thin that float32 does not see it
         return f"{text} is empty"

@@ -23,7 +23,7 @@ def make_digits(count, rng):
     """Draw digits.
 
     Args:
-        count: number of pictures N.
+        count: number of images N.
         rng: numpy.random.Generator.
 
     Returns:
@@ -39,20 +39,20 @@ def make_digits(count, rng):
 
 def draw_digit(label, rng):
     """One digit with a stray stroke: (28, 28) float in [0, 1], white on black."""
-    from PIL import Image, ImageDraw, ImageFont  # Pillow only where a picture is drawn: the library itself runs without
+    from PIL import Image, ImageDraw, ImageFont  # Pillow only where an image is drawn: the library itself runs without
 
-    picture = Image.new("L", (CANVAS, CANVAS))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("L", (CANVAS, CANVAS))
+    draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=int(rng.integers(36, 47)))
     draw.text((CANVAS / 2, CANVAS / 2), str(label), fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 3)))
 
-    picture = distorted(picture, rng)
+    image = distorted(image, rng)
     ends = [tuple(end) for end in rng.uniform(0, CANVAS, (2, 2))]
-    ImageDraw.Draw(picture).line(ends, fill=int(rng.integers(60, 160)), width=int(rng.integers(1, 4)))
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+    ImageDraw.Draw(image).line(ends, fill=int(rng.integers(60, 160)), width=int(rng.integers(1, 4)))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
 
 
-def distorted(picture, rng):
+def distorted(image, rng):
     """A Pillow image of grey values rotated, sheared, stretched and shifted a little, about its middle; what leaves it is lost."""
     from PIL import Image
 
@@ -61,7 +61,7 @@ def distorted(picture, rng):
     stretch = np.exp(rng.normal(0, 0.1, 2))
     cos, sin = math.cos(angle), math.sin(angle)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]]) @ np.diag(stretch)
-    middle = np.array(picture.size) / 2
+    middle = np.array(image.size) / 2
     offset = middle - matrix @ (middle + rng.uniform(-4, 4, 2))
-    return picture.transform(picture.size, Image.Transform.AFFINE, (*matrix[0], offset[0], *matrix[1], offset[1]),
+    return image.transform(image.size, Image.Transform.AFFINE, (*matrix[0], offset[0], *matrix[1], offset[1]),
                              resample=Image.Resampling.BILINEAR)

@@ -1,6 +1,6 @@
-"""Pictures: whatever the user gives (a file, a Pillow image, an array) becomes sane RGB.
+"""Images: whatever the user gives (a file, a Pillow image, an array) becomes sane RGB.
 
-``.npy`` files and binary PPM and PGM are read by NumPy alone, all others by Pillow, which is imported only then. A picture file gives
+``.npy`` files and binary PPM and PGM are read by NumPy alone, all others by Pillow, which is imported only then. An image file gives
 8 bits a channel; arrays, and so ``.npy``, keep their precision. What is transparent is laid over white, the paper that drawings with
 holes are made for and browsers show them on.
 """
@@ -26,26 +26,26 @@ NPY_MAGIC = b"\x93NUMPY"
 NETPBM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"                                    # white space and comments
 NETPBM_HEADER = re.compile(rb"P([56])" + 3 * (NETPBM_GAP + rb"(\d{1,9})") + rb"\s")
 NETPBM_HEADER_BYTES = 2**16
-ORIENTATION = 0x0112            # the number of its EXIF tag; by its value, how to turn the picture upright:
+ORIENTATION = 0x0112            # the number of its EXIF tag; by its value, how to turn the image upright:
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
-def read_picture(path):
-    """Read a picture file.
+def read_image(path):
+    """Read an image file.
 
     Args:
         path: an image file, upright by its EXIF orientation; of several frames the first is taken.
 
     Returns:
-        picture: (H, W, 3) uint8, RGB.
+        image: (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: the file is missing, damaged, no picture, or of more than ``MAX_PIXELS``.
+        InputError: the file is missing, damaged, no image, or of more than ``MAX_PIXELS``.
     """
     return to_bytes(read_values(path))
 
 
-def as_picture(value):
+def as_image(value):
     """Anything ``as_values`` takes -> (H, W, 3) uint8, to draw on."""
     return to_bytes(as_values(value))
 
@@ -60,7 +60,7 @@ def as_input(value):
 
 
 def as_values(value):
-    """A picture as exact as it was given.
+    """An image as exact as it was given.
 
     Args:
         value: a path; a Pillow image, whose pixels are taken as they lie (EXIF would turn the caller's coordinates); or an array
@@ -80,53 +80,53 @@ def as_values(value):
         with decoding("a Pillow image"):
             return from_pillow(value, "a Pillow image")
     if not hasattr(value, "__array__"):
-        raise InputError(f"got a {type(value).__name__} for a picture, expected a path, a Pillow image or an array. Give one of them.")
+        raise InputError(f"got a {type(value).__name__} for an image, expected a path, a Pillow image or an array. Give one of them.")
     return from_array(np.asarray(value), "an array")
 
 
-def find_pictures(arguments):
+def find_images(arguments):
     """The files meant by a command's arguments.
 
     Args:
-        arguments: paths of files, of folders (all files with a picture's suffix in them, sorted, not those of folders below), and
+        arguments: paths of files, of folders (all files with an image's suffix in them, sorted, not those of folders below), and
             patterns such as ``shots/*.png``.
 
     Returns:
-        paths: list of Path, each file once, in the arguments' order; a missing file is among them, for ``read_picture`` to refuse.
+        paths: list of Path, each file once, in the arguments' order; a missing file is among them, for ``read_image`` to refuse.
 
     Raises:
-        InputError: a folder or a pattern has no picture, or the folder cannot be read.
+        InputError: a folder or a pattern has no image, or the folder cannot be read.
     """
     paths = {}
     for argument in map(str, arguments):
         if os.path.isdir(argument):
-            found = pictures_in(argument)
+            found = images_in(argument)
         elif not os.path.exists(argument) and glob.has_magic(argument):
             found = [Path(path) for path in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(path)]
         else:
             found = [Path(argument)]
         if not found:
-            raise InputError(f"got {argument}, where no picture is, expected some ({' '.join(SUFFIXES)}). Check the path.")
+            raise InputError(f"got {argument}, where no image is, expected some ({' '.join(SUFFIXES)}). Check the path.")
         for path in found:
             paths.setdefault(os.path.abspath(path), path)
     return list(paths.values())
 
 
-def pictures_in(folder):
+def images_in(folder):
     try:
         return sorted(path for path in Path(folder).iterdir()
                       if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file())
     except OSError as error:
-        raise InputError(f"got the folder {folder}, which cannot be read ({error.strerror}), expected one of pictures. Check its "
+        raise InputError(f"got the folder {folder}, which cannot be read ({error.strerror}), expected one of images. Check its "
                          "permissions.") from error
 
 
-def write_picture(path, picture):
-    """Write a picture whole or not at all.
+def write_image(path, image):
+    """Write an image whole or not at all.
 
     Args:
         path: ends in .jpg, .jpeg, .png, or .ppm, which needs no Pillow.
-        picture: anything ``as_picture`` takes.
+        image: anything ``as_image`` takes.
 
     Raises:
         InputError: another suffix, or the place cannot be written.
@@ -135,27 +135,27 @@ def write_picture(path, picture):
     options = {".jpg": {"format": "JPEG", "quality": JPEG_QUALITY}, ".jpeg": {"format": "JPEG", "quality": JPEG_QUALITY},
                ".png": {"format": "PNG"}, ".ppm": None}
     if suffix not in options:
-        raise InputError(f"got {path} to write a picture to, expected a name in {', '.join(options)}. Change its end.")
-    picture = np.ascontiguousarray(as_picture(picture))
-    image = None if suffix == ".ppm" else import_pillow(f"writing {path}").fromarray(picture)
+        raise InputError(f"got {path} to write an image to, expected a name in {', '.join(options)}. Change its end.")
+    pixels = np.ascontiguousarray(as_image(image))
+    encoder = None if suffix == ".ppm" else import_pillow(f"writing {path}").fromarray(pixels)
     with atomic_write(path) as file:
-        if image is None:
-            file.write(b"P6\n%d %d\n255\n" % picture.shape[1::-1] + picture.tobytes())
+        if encoder is None:
+            file.write(b"P6\n%d %d\n255\n" % pixels.shape[1::-1] + pixels.tobytes())
         else:
-            image.save(file, **options[suffix])
+            encoder.save(file, **options[suffix])
 
 
 def read_values(path):
     """A file as ``as_values`` gives it; its first bytes, not its name, say what it is."""
     if not os.path.isfile(path):
         got = f"{path}, a folder" if os.path.isdir(path) else f"{path}, where no file is"
-        raise InputError(f"got {got}, expected a picture. Check the path.")
+        raise InputError(f"got {got}, expected an image. Check the path.")
     try:
         with open(path, "rb") as file:
             start = file.read(8)
             file.seek(0)
             if not start:
-                raise InputError(f"got {path}, an empty file, expected a picture. Fetch it again.")
+                raise InputError(f"got {path}, an empty file, expected an image. Fetch it again.")
             if start.startswith(NPY_MAGIC):
                 return from_array(read_npy(file, path), path)
             if re.match(rb"P[56][\s#]", start):
@@ -163,10 +163,10 @@ def read_values(path):
             image_module = import_pillow(f"reading {path}")
             with decoding(path), image_module.open(file) as image:
                 if image.format == "EPS":                           # Pillow would run Ghostscript on it
-                    raise InputError(f"got {path}, a PostScript program, expected a picture. Convert it to PNG.")
+                    raise InputError(f"got {path}, a PostScript program, expected an image. Convert it to PNG.")
                 return from_pillow(image, path, upright=True)
     except OSError as error:
-        raise InputError(f"got {path}, which cannot be read ({error.strerror or error}), expected a picture. Check the file.") from error
+        raise InputError(f"got {path}, which cannot be read ({error.strerror or error}), expected an image. Check the file.") from error
 
 
 def import_pillow(purpose):
@@ -192,10 +192,10 @@ def decoding(name):
     except Image.DecompressionBombError as error:
         raise oversized(name, "far more") from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"got {name}, which is no picture that Pillow knows, expected one such as JPEG or PNG. Check the file.") from error
+        raise InputError(f"got {name}, which is no image that Pillow knows, expected one such as JPEG or PNG. Check the file.") from error
     except Exception as error:                                      # decoders fail in many ways on damaged files
         text = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"got {name}, which cannot be decoded ({text}), expected a whole picture. Fetch it again.") from error
+        raise InputError(f"got {name}, which cannot be decoded ({text}), expected a whole image. Fetch it again.") from error
 
 
 def oversized(name, pixels):
@@ -211,7 +211,7 @@ def from_pillow(image, name, upright=False):
     if upright:
         try:
             turn = TURNS.get(image.getexif().get(ORIENTATION))
-        except Exception:                                           # damaged EXIF in a sound picture
+        except Exception:                                           # damaged EXIF in a sound image
             turn = None
         if turn:
             image = image.transpose(Image.Transpose[turn])
@@ -296,10 +296,10 @@ def layout(shape, name):
     elif len(shape) == 3 and shape[0] == 3:
         height, width, first = *shape[1:], True
     else:
-        raise InputError(f"got {name} of shape {tuple(shape)}, expected one picture (H, W), (H, W, 1 or 3 or 4) or (3, H, W). "
+        raise InputError(f"got {name} of shape {tuple(shape)}, expected one image (H, W), (H, W, 1 or 3 or 4) or (3, H, W). "
                          "Transpose it, or give several as a list.")
     if height < 1 or width < 1:
-        raise InputError(f"got {name} of shape {tuple(shape)}, expected a picture with pixels. Give another.")
+        raise InputError(f"got {name} of shape {tuple(shape)}, expected an image with pixels. Give another.")
     return height, width, first
 
 

@@ -1,6 +1,6 @@
 """MNIST in its original IDX form, gzipped or not.
 
-An IDX file is a header of big-endian 32-bit numbers, the magic one first (2051 for pictures, 2049 for labels), then the sizes,
+An IDX file is a header of big-endian 32-bit numbers, the magic one first (2051 for images, 2049 for labels), then the sizes,
 then one byte per value.
 
 Reference: LeCun, Cortes, Burges, The MNIST database of handwritten digits.
@@ -20,7 +20,7 @@ IMAGES, LABELS = 2051, 2049
 DIMENSIONS = {IMAGES: 3, LABELS: 1}
 SIDE, CLASSES = 28, 10
 BLOCK = 2**20           # bytes read at once
-VALIDATION = 5000       # the last training pictures are held out for choosing, so that the test set is only for reporting
+VALIDATION = 5000       # the last training images are held out for choosing, so that the test set is only for reporting
 
 
 def load_mnist(folder, split):
@@ -28,7 +28,7 @@ def load_mnist(folder, split):
 
     Args:
         folder: holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, with or without ``.gz``.
-        split: "train" (all training pictures but the last 5000), "validation" (those 5000) or "test".
+        split: "train" (all training images but the last 5000), "validation" (those 5000) or "test".
 
     Returns:
         images: (N, 1, 28, 28) float32 in [0, 1]; labels: (N,) int64.
@@ -41,15 +41,15 @@ def load_mnist(folder, split):
     labels_path = find(folder, f"{prefix}-labels-idx1-ubyte")
     images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
     if len(images) != len(labels):
-        raise InputError(f"got {len(images)} pictures in {images_path} but {len(labels)} labels in {labels_path}, "
+        raise InputError(f"got {len(images)} images in {images_path} but {len(labels)} labels in {labels_path}, "
                          "expected as many. Fetch both files again.")
     if images.shape[1:] != (SIDE, SIDE) or not len(images):
-        raise InputError(f"got {' x '.join(map(str, images.shape))} pixels in {images_path}, expected pictures of "
+        raise InputError(f"got {' x '.join(map(str, images.shape))} pixels in {images_path}, expected images of "
                          f"{SIDE} x {SIDE}. Give the files of MNIST.")
     if labels.max() >= CLASSES:
         raise InputError(f"got the label {labels.max()} in {labels_path}, expected 0 to {CLASSES - 1}. Give the files of MNIST.")
     if split != "test" and len(images) <= VALIDATION:
-        raise InputError(f"got {len(images)} pictures in {images_path}, expected more than the {VALIDATION} held out for "
+        raise InputError(f"got {len(images)} images in {images_path}, expected more than the {VALIDATION} held out for "
                          "validation. Use the whole training set.")
     part = {"train": slice(0, -VALIDATION), "validation": slice(-VALIDATION, None), "test": slice(None)}[split]
     return images[part, None].astype(np.float32) / 255, labels[part].astype(np.int64)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
+from minicnn.data.annotated import BACKGROUND, AnnotatedImage, box_areas
 from minicnn.data.digits import distorted
 from minicnn.data.images import JPEG_QUALITY, import_pillow
 from minicnn.data.voc import load_voc, xml_text
@@ -24,8 +24,8 @@ SIZE = (160, 120)               # width, height: small enough to learn within mi
 COUNT = 900
 SMALLEST, LARGEST = 64, 4096    # pixels of a side
 FACTOR = 2                      # objects are drawn so many times larger, then reduced smoothly
-SIDES = (0.18, 0.45)            # an object's longer side over the picture's shorter
-MOST = 6                        # objects a picture
+SIDES = (0.18, 0.45)            # an object's longer side over the image's shorter
+MOST = 6                        # objects an image
 TRIES = 20                      # places tried for each
 FAINTEST = 32                   # of 255: what an object covers less of a pixel it leaves alone, so that no box ends where nobody sees why
 CONTRAST = 60                   # of 255: least difference of brightness between an object and its ground
@@ -36,10 +36,10 @@ VERSION = 1                     # in the name of the cached folder: raise it whe
 def load_scenes(split, classes=None):
     """A split ("train", "val", "trainval" or "test") of the built-in scenes, made in the cache folder if they are not there yet.
 
-    900 pictures of 160 x 120, the same on every machine with the same Pillow: 600 to train, 100 to choose, 200 to test.
+    900 images of 160 x 120, the same on every machine with the same Pillow: 600 to train, 100 to choose, 200 to test.
 
     Returns:
-        pictures: ``minicnn.data.annotated.AnnotatedPictures``.
+        images: ``minicnn.data.annotated.AnnotatedImages``.
 
     Raises:
         InputError: no such split, no place to write, or classes that lack one of ours.
@@ -59,21 +59,21 @@ def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
 
     Args:
         folder: to be made; it may exist if it is empty.
-        size: (width, height) of each picture, pixels, 64 to 4096.
-        count: number of pictures, at least 9: two thirds for training, a ninth for validation, two ninths for tests.
-        seed: picture i of a seed and size is the same whatever the count.
+        size: (width, height) of each image, pixels, 64 to 4096.
+        count: number of images, at least 9: two thirds for training, a ninth for validation, two ninths for tests.
+        seed: image i of a seed and size is the same whatever the count.
 
     Returns:
-        splits: {name: number of pictures}.
+        splits: {name: number of images}.
 
     Raises:
         InputError: another size or count, or a place that cannot be written.
     """
     width, height = size
     if not (SMALLEST <= min(size) and max(size) <= LARGEST):
-        raise InputError(f"got pictures of {width} x {height}, expected sides of {SMALLEST} to {LARGEST} pixels. Choose another size.")
+        raise InputError(f"got images of {width} x {height}, expected sides of {SMALLEST} to {LARGEST} pixels. Choose another size.")
     if not 9 <= count <= 999_999:
-        raise InputError(f"got {count} pictures, expected 9 to 999999: some for each split. Choose another number.")
+        raise InputError(f"got {count} images, expected 9 to 999999: some for each split. Choose another number.")
     image_module = import_pillow("drawing scenes")
     names = [f"{i:06}" for i in range(1, count + 1)]
     first, second = count - count // 9 - 2 * count // 9, count - 2 * count // 9
@@ -82,10 +82,10 @@ def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (place / part).mkdir(parents=True)
         for i, name in enumerate(names):
-            picture, boxes, labels = make_scene(width, height, 1 + i % (len(CLASS_NAMES) - 1), np.random.default_rng([seed, i]))
+            image, boxes, labels = make_scene(width, height, 1 + i % (len(CLASS_NAMES) - 1), np.random.default_rng([seed, i]))
             nothing = np.zeros(len(boxes), bool)
-            annotated = AnnotatedPicture(name, Path(f"{name}.jpg"), height, width, boxes, labels, nothing, nothing, box_areas(boxes))
-            image_module.fromarray(picture).save(place / "JPEGImages" / annotated.path, quality=JPEG_QUALITY)
+            annotated = AnnotatedImage(name, Path(f"{name}.jpg"), height, width, boxes, labels, nothing, nothing, box_areas(boxes))
+            image_module.fromarray(image).save(place / "JPEGImages" / annotated.path, quality=JPEG_QUALITY)
             (place / "Annotations" / f"{name}.xml").write_bytes(xml_text(annotated, CLASS_NAMES).encode())
             progress.update(1)
         for split, some in splits.items():
@@ -94,7 +94,7 @@ def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
 
 
 def make_scene(width, height, label, rng):
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         width, height: pixels.
@@ -102,9 +102,9 @@ def make_scene(width, height, label, rng):
         rng: numpy.random.Generator.
 
     Returns:
-        picture: (H, W, 3) uint8; boxes: (G, 4) float32, whole pixels, continuous coordinates; labels: (G,) int64.
+        image: (H, W, 3) uint8; boxes: (G, 4) float32, whole pixels, continuous coordinates; labels: (G,) int64.
     """
-    picture, boxes, labels = ground(width, height, rng), [], []
+    image, boxes, labels = ground(width, height, rng), [], []
     for _ in range(rng.integers(1, MOST + 1)):
         side = round(rng.uniform(*SIDES) * min(width, height))
         cover = draw_object(label, side, rng)
@@ -113,12 +113,12 @@ def make_scene(width, height, label, rng):
             x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
             box = (x, y, x + w, y + h)
             if not any(overlap(box, other) for other in boxes):
-                paint(picture[y:y + h, x:x + w], cover, rng)
+                paint(image[y:y + h, x:x + w], cover, rng)
                 boxes.append(box)
                 labels.append(label)
                 break
         label = int(rng.integers(1, len(CLASS_NAMES)))
-    return picture, np.array(boxes, np.float32), np.array(labels, np.int64)
+    return image, np.array(boxes, np.float32), np.array(labels, np.int64)
 
 
 def overlap(a, b):
@@ -127,7 +127,7 @@ def overlap(a, b):
 
 def ground(width, height, rng):
     """A texture of two similar colours with noise: (H, W, 3) uint8."""
-    y, x = np.mgrid[:height, :width] * (120 / min(width, height))           # as fine, for its size, in every picture
+    y, x = np.mgrid[:height, :width] * (120 / min(width, height))           # as fine, for its size, in every image
     angle, period = rng.uniform(0, math.pi), rng.uniform(8, 40)
     across, along = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     across, along = (values / period - np.floor(values / period) for values in (across, along))
@@ -179,7 +179,7 @@ def draw_shape(draw, name, canvas, rng):
 
 
 def paint(part, cover, rng):
-    """Colour part (h, w, 3) uint8 of a picture in place where cover (h, w) says, lighter or darker than what is there."""
+    """Colour part (h, w, 3) uint8 of an image in place where cover (h, w) says, lighter or darker than what is there."""
     under = float((part @ LUMA).mean())
     while True:
         colour = rng.integers(0, 256, 3)

@@ -1,6 +1,6 @@
-"""PASCAL VOC's folders: an XML file a picture.
+"""PASCAL VOC's folders: an XML file an image.
 
-``Annotations`` holds the XML files, ``ImageSets/Main/SPLIT.txt`` the names of a split's pictures, ``JPEGImages`` the pictures, which
+``Annotations`` holds the XML files, ``ImageSets/Main/SPLIT.txt`` the names of a split's images, ``JPEGImages`` the images, which
 are looked for only by who reads them. The files count pixels from 1, and both corners lie inside; here coordinates are continuous:
 xmin, ymin, xmax, ymax become xmin - 1, ymin - 1, xmax, ymax.
 
@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from minicnn.data.annotated import (
-    AnnotatedPicture,
-    AnnotatedPictures,
+    AnnotatedImage,
+    AnnotatedImages,
     box_areas,
     check_classes,
     is_class_name,
@@ -39,8 +39,8 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)     # fl
 def load_voc(folder, split, classes=None):
     """Read one split's annotations.
 
-    A box that is empty or not wholly inside its picture is left out, and so is a picture whose XML is missing or cannot be
-    understood; ``problems`` has a line for each. (A missing one is no reason to stop: nothing is known of that picture, not even
+    A box that is empty or not wholly inside its image is left out, and so is an image whose XML is missing or cannot be
+    understood; ``problems`` has a line for each. (A missing one is no reason to stop: nothing is known of that image, not even
     that it is empty, and the others are as good as they were.)
 
     Args:
@@ -50,29 +50,29 @@ def load_voc(folder, split, classes=None):
             in the folder's annotations (of all splits, so that they have the same labels) are among them; else those names, sorted.
 
     Returns:
-        pictures: ``AnnotatedPictures``.
+        images: ``AnnotatedImages``.
 
     Raises:
-        InputError: no such folder or split, a split that is empty, names something outside the folder, or of which no picture is left,
+        InputError: no such folder or split, a split that is empty, names something outside the folder, or of which no image is left,
             or an object of a class that is not among the classes given.
     """
     root = find_root(Path(folder))
     names, problems = read_split(root, split)
-    files = picture_files(root / "JPEGImages")
+    files = image_files(root / "JPEGImages")
     read = {}
     for name in names:
         try:
             read[name] = read_xml(root / "Annotations" / f"{name}.xml")
         except InputError as error:
-            problems.append(f"{name}: {error} The picture is skipped.")
+            problems.append(f"{name}: {error} The image is skipped.")
         else:
             problems += [f"{name}: {fault}" for fault in read[name].faults]
     if not read:                                                    # there are problems, then: a split has a name at least
-        raise InputError(f"got {len(names)} pictures in the split {split} of {root}, expected some whose annotations can be read. Of the "
+        raise InputError(f"got {len(names)} images in the split {split} of {root}, expected some whose annotations can be read. Of the "
                          f"first: {problems[0]}")
     class_names = found_classes(root, read) if classes is None else check_classes(classes)
     labels = label_table(class_names)
-    return AnnotatedPictures(class_names, [
+    return AnnotatedImages(class_names, [
         one.annotated(name, files.get(name, root / "JPEGImages" / f"{name}.jpg"), labels) for name, one in read.items()], problems)
 
 
@@ -103,7 +103,7 @@ def find_root(folder):
 
 
 def read_split(root, split):
-    """The names of a split's pictures, each once, and a line for each that came again."""
+    """The names of a split's images, each once, and a line for each that came again."""
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not is_plain(split) or not path.is_file():
@@ -116,7 +116,7 @@ def read_split(root, split):
     names, problems = {}, []
     for line in filter(None, map(str.strip, lines)):
         if not is_plain(line):
-            raise InputError(f"got the name {shown(line)} in {path}, expected the name of a picture in the folder, without suffix. "
+            raise InputError(f"got the name {shown(line)} in {path}, expected the name of an image in the folder, without suffix. "
                              "Remove the line.")
         if line in names:
             problems.append(f"{line}: it is in {path.name} more than once, and taken once.")
@@ -138,8 +138,8 @@ def read_bounded(path, most):
     return data
 
 
-def picture_files(folder):
-    """{name without suffix: path} of the pictures there are; of several suffixes the first of ``SUFFIXES`` counts."""
+def image_files(folder):
+    """{name without suffix: path} of the images there are; of several suffixes the first of ``SUFFIXES`` counts."""
     if not folder.is_dir():
         return {}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
@@ -171,8 +171,8 @@ class Annotation:
         self.names, self.boxes, self.difficult, self.faults = [], [], [], []
 
     def annotated(self, name, path, labels):
-        """The ``AnnotatedPicture`` of that name and file, with labels from a ``label_table``."""
-        return AnnotatedPicture(name, path, self.height, self.width, np.array(self.boxes, np.float32).reshape(-1, 4),
+        """The ``AnnotatedImage`` of that name and file, with labels from a ``label_table``."""
+        return AnnotatedImage(name, path, self.height, self.width, np.array(self.boxes, np.float32).reshape(-1, 4),
                                 np.array([label_of(one, labels, f"{name}.xml") for one in self.names], np.int64),
                                 np.array(self.difficult, bool), np.zeros(len(self.boxes), bool), box_areas(self.boxes))
 
@@ -223,27 +223,27 @@ def box_fault(corners, width, height):
     if xmax <= xmin or ymax <= ymin:
         return f"{text} is {'inside out' if xmax < xmin or ymax < ymin else 'empty'}"
     if xmin < 1 or ymin < 1 or xmax > width or ymax > height:
-        return f"{text} is not inside the picture of {width} x {height}"
+        return f"{text} is not inside the image of {width} x {height}"
     return None
 
 
-def xml_text(picture, class_names):
-    """What the devkit would have in a picture's XML file: the other way round.
+def xml_text(image, class_names):
+    """What the devkit would have in an image's XML file: the other way round.
 
     Args:
-        picture: an ``AnnotatedPicture``, its boxes at least a little over a pixel wide and high.
+        image: an ``AnnotatedImage``, its boxes at least a little over a pixel wide and high.
         class_names: list of str, the first is ``BACKGROUND``.
 
     Returns:
         text: to be encoded as UTF-8.
     """
-    lines = ["<annotation>", f"\t<filename>{escape(picture.path.name)}</filename>",
-             f"\t<size><width>{picture.width}</width><height>{picture.height}</height><depth>3</depth></size>"]
-    for box, label, difficult in zip(picture.boxes.astype(np.float64), picture.labels, picture.difficult):
+    lines = ["<annotation>", f"\t<filename>{escape(image.path.name)}</filename>",
+             f"\t<size><width>{image.width}</width><height>{image.height}</height><depth>3</depth></size>"]
+    for box, label, difficult in zip(image.boxes.astype(np.float64), image.labels, image.difficult):
         corners = box + (1, 1, 0, 0)
-        fault = box_fault(corners, picture.width, picture.height)
+        fault = box_fault(corners, image.width, image.height)
         if fault:
-            raise ValueError(f"{picture.name}: {fault}")            # no user's doing
+            raise ValueError(f"{image.name}: {fault}")            # no user's doing
         text = "".join(f"<{name}>{corner:.12g}</{name}>" for name, corner in zip(CORNERS, corners))
         lines.append(f"\t<object><name>{escape(class_names[label])}</name><difficult>{difficult:d}</difficult><bndbox>{text}</bndbox></object>")
     return "\n".join([*lines, "</annotation>", ""])

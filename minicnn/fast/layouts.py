@@ -35,7 +35,7 @@ def channels_last(x, pad, multiple=1, padding=(0, 0)):
     Args:
         pad: the backend's function of that name.
         multiple: C' is the next multiple of it; channels beyond C are zeros.
-        padding: (vertical, horizontal) pixels of zeros round the picture.
+        padding: (vertical, horizontal) pixels of zeros round the image.
     """
     last, (ph, pw) = x.transpose(0, 2, 3, 1), padding
     n, h, w, c = last.shape
@@ -52,7 +52,7 @@ def channels_first(y, channels):
 
 
 def is_batch_innermost(x):
-    """Whether the same number of all pictures of x (N, C, H, W) lies side by side."""
+    """Whether the same number of all images of x (N, C, H, W) lies side by side."""
     return x.transpose(1, 2, 3, 0).flags.c_contiguous
 
 
@@ -70,5 +70,5 @@ def batch_innermost(x, multiple, padding=(0, 0)):
 
 
 def batch_first(y, n):
-    """y (C, H, W, N') as (N, C, H, W): a view of its first pictures."""
+    """y (C, H, W, N') as (N, C, H, W): a view of its first images."""
     return y[..., :n].transpose(3, 0, 1, 2)

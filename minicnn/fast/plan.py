@@ -2,7 +2,7 @@
 
 The network is traced (``trace``), norms are folded into the convolutions before them, activations, sums and poolings go where their
 input is made, each convolution gets an algorithm (``choose``), and every result a place in one block of memory, the arena, which it
-leaves to others when its last reader is done. Inside a plan a picture is (N, H, W, C), its channels filled up with zeros to a
+leaves to others when its last reader is done. Inside a plan an image is (N, H, W, C), its channels filled up with zeros to a
 multiple of eight, so that every step reads and writes whole vectors.
 
 ``print(plan)`` shows it.
@@ -87,7 +87,7 @@ class Plan:
     """What ``compile`` makes: see the module's text.
 
     Args:
-        shapes: of the inputs, (N, C, H, W) or (N, F); fewer than N pictures may come.
+        shapes: of the inputs, (N, C, H, W) or (N, F); fewer than N images may come.
         backend: "numpy" or "numba".
         steps, buffers: in order of running and of making.
         entries: for each input its buffer, and whether it may come as it is, in any memory order.
@@ -104,7 +104,7 @@ class Plan:
     arena_size: int = 0
 
     def run(self, inputs, arena, observe=None):
-        """The network's results for inputs of at most the planned number of pictures; they own their memory.
+        """The network's results for inputs of at most the planned number of images; they own their memory.
 
         Args:
             inputs: list of float32 arrays.

@@ -1,6 +1,6 @@
 """What ``minicnn tune`` measured: the fastest algorithm of each convolution on this machine, kept in a file.
 
-It holds for one processor, number of threads, backend, and versions; under others it is as if nothing had been measured. Pictures vary
+It holds for one processor, number of threads, backend, and versions; under others it is as if nothing had been measured. Images vary
 in shape, so a convolution takes what won on the nearest number of pixels, if that is near.
 """
 

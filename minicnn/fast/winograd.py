@@ -1,6 +1,6 @@
 """Winograd's fast convolution F(4 x 4, 3 x 3): the matrices, and filters in their transformed form.
 
-A picture is cut into tiles d of 6 x 6 pixels that overlap by 2. A tile and a 3 x 3 filter g give 4 x 4 pixels of the result:
+An image is cut into tiles d of 6 x 6 pixels that overlap by 2. A tile and a 3 x 3 filter g give 4 x 4 pixels of the result:
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 

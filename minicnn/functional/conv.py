@@ -3,7 +3,7 @@
 Every output pixel is the product of a filter with the patch under it. ``im2col`` writes the patches side by side as the
 columns of a matrix, so that all pixels of all images come from one product ``rows @ columns``: the filters are the rows.
 
-In memory the batch is innermost: arrays are (C, H, W, N), returned as the view (N, C, H, W). For the small pictures of
+In memory the batch is innermost: arrays are (C, H, W, N), returned as the view (N, C, H, W). For the small images of
 LeNet this makes every copy below run over N adjacent numbers, which is three times as fast as running over a row of 8 pixels.
 """
 
@@ -34,7 +34,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         y: (N, O, Ho, Wo), with Ho = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1; a view, batch innermost in memory.
 
     Raises:
-        ValueError: shapes that do not fit one another, or a kernel larger than the padded picture.
+        ValueError: shapes that do not fit one another, or a kernel larger than the padded image.
 
     Memory: the columns of all pixels would hold KH * KW copies of the input; those of some rows of the output are made at a time.
 
@@ -99,8 +99,8 @@ class Geometry:
         padded = tuple(side + 2 * p for side, p in zip((h, w), self.padding))
         ho, wo = ((side - e) // s + 1 for side, e, s in zip(padded, self.extent, self.stride))
         if ho < 1 or wo < 1:
-            raise ValueError(f"{got}; expected a padded picture of at least {self.extent}, it has {padded}. "
-                             "Use a larger picture or more padding.")
+            raise ValueError(f"{got}; expected a padded image of at least {self.extent}, it has {padded}. "
+                             "Use a larger image or more padding.")
         self.padded_shape = (c, *padded, n)
         self.weight_bytes = 4 * math.prod(weight_shape)
         self.y_shape = (n, o, ho, wo)

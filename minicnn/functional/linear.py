@@ -19,7 +19,7 @@ def linear(x, weight, bias=None):
     """
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"linear: got x {x.shape} and weight {weight.shape}; expected x (N, {weight.shape[1]}). "
-                         "Flatten pictures first.")
+                         "Flatten images first.")
     y = x @ weight.T
     if bias is not None:
         y += bias
@@ -51,7 +51,7 @@ def linear_blocks(x, weight):
     outputs, inputs = weight.shape
     if x.ndim != 2 or x.shape[1] % inputs:
         raise ValueError(f"linear_blocks: got x {x.shape} and weight {weight.shape}; expected x (N, a multiple of {inputs}). "
-                         "Flatten pictures first.")
+                         "Flatten images first.")
     return (x.reshape(-1, inputs) @ weight.T).reshape(len(x), x.shape[1] // inputs * outputs)
 
 

@@ -1,7 +1,7 @@
 """Max, average and adaptive average pooling.
 
 A window of K x K pixels is taken apart into its K * K taps: the tap (i, j) of all windows at once is a strided slice of the
-picture. So each pooling is a short loop over taps, and windows may overlap.
+image. So each pooling is a short loop over taps, and windows may overlap.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
         kernel_size: int or (vertical, horizontal), pixels.
         stride: likewise; None means kernel_size, as in torch.
         padding: pixels of -inf on each side, at most half the kernel, so that no window is all padding.
-        ceil_mode: also take a last window that hangs over the edge, if it starts inside the picture or its left padding.
+        ceil_mode: also take a last window that hangs over the edge, if it starts inside the image or its left padding.
         return_indices: False, for inference, does without the winners' places, which cost most of the time.
 
     Returns:
@@ -63,7 +63,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     Args:
         x, kernel_size, stride, ceil_mode: as for ``max_pool2d``.
         padding: pixels of 0 on each side, at most half the kernel.
-        count_include_pad: divide by the window's pixels inside picture and padding; False: inside the picture only.
+        count_include_pad: divide by the window's pixels inside image and padding; False: inside the image only.
 
     Returns:
         y: (N, C, Ho, Wo).
@@ -111,7 +111,7 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
 
 
 def bins(x_shape, y_shape):
-    """The bins of adaptive pooling: output row and column, and the slices of the picture they average."""
+    """The bins of adaptive pooling: output row and column, and the slices of the image they average."""
     (h, w), (ho, wo) = x_shape[2:], y_shape[2:]
     for i in range(ho):
         for j in range(wo):
@@ -130,7 +130,7 @@ class Windows:
         self.out = tuple(self.count(axis, ceil_mode) for axis in (0, 1))
         if min(self.out) < 1 or any(2 * p > k for p, k in zip(self.padding, self.kernel)):
             raise ValueError(f"pooling: got kernel_size={kernel_size}, padding={padding} for x {tuple(x_shape)}, expected a "
-                             "padding of at most half the kernel and a kernel no larger than the padded picture.")
+                             "padding of at most half the kernel and a kernel no larger than the padded image.")
 
     def count(self, axis, ceil_mode):
         """Windows along one axis."""
@@ -139,7 +139,7 @@ class Windows:
         if not ceil_mode:
             return free // s + 1
         out = -(-free // s) + 1
-        return out - 1 if (out - 1) * s >= n + p else out     # the last one must start inside picture or left padding
+        return out - 1 if (out - 1) * s >= n + p else out     # the last one must start inside image or left padding
 
     def borders(self):
         """Pixels to add (top, bottom), (left, right) so that every window is whole."""
@@ -151,14 +151,14 @@ class Windows:
         return np.pad(x, ((0, 0), (0, 0), *borders), constant_values=value) if any(map(any, borders)) else x
 
     def zeros_like_input(self, grad_y):
-        """A padded array of zeros in grad_y's memory order, and the view of it that is the picture."""
+        """A padded array of zeros in grad_y's memory order, and the view of it that is the image."""
         (top, bottom), (left, right) = self.borders()
         n, c, h, w = self.x_shape
         padded = np.zeros((c, top + h + bottom, left + w + right, n), grad_y.dtype).transpose(3, 0, 1, 2)
         return padded, padded[:, :, top:top + h, left:left + w]
 
     def taps(self, padded):
-        """The K * K views (N, C, Ho, Wo) of a padded picture, row by row."""
+        """The K * K views (N, C, Ho, Wo) of a padded image, row by row."""
         (ho, wo), (sh, sw) = self.out, self.stride
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):

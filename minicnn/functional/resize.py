@@ -11,7 +11,7 @@ from minicnn.functional.dispatch import kernel
 
 @kernel
 def interpolate(x, size, mode="nearest"):
-    """Resize pictures.
+    """Resize images.
 
     Args:
         x: (N, C, H, W), floating; its dtype is kept.

@@ -6,7 +6,7 @@ from minicnn.layers import Layer
 
 
 class Beginning(Layer):
-    """The frozen layers of a body as a network of their own: pictures -> its maps so far and, if it is none of them, the last output."""
+    """The frozen layers of a body as a network of their own: images -> its maps so far and, if it is none of them, the last output."""
 
     def __init__(self, layers, returned):
         vars(self).update(layers)

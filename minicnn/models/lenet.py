@@ -1,4 +1,4 @@
-"""LeNet-5 in two forms, for pictures of 1 x 28 x 28.
+"""LeNet-5 in two forms, for images of 1 x 28 x 28.
 
 Reference: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition (1998), section II.B.
 """
@@ -10,7 +10,7 @@ from minicnn.models.channel_groups import Chain
 def lenet5(num_classes=10, *, rng=None):
     """The classic widths, 6-16-120-84, with ReLU and max pooling; 61 706 parameters for ten classes.
 
-    Differs from the paper as all modern forms do: full connections between the maps, max pooling, softmax, and 28 x 28 pictures
+    Differs from the paper as all modern forms do: full connections between the maps, max pooling, softmax, and 28 x 28 images
     padded by 2 where the paper has 32 x 32.
     """
     return Chain((1, 28, 28), {

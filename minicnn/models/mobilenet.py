@@ -69,7 +69,7 @@ class InvertedResidual(Layer):
 
 
 class SqueezeExcitation(Layer):
-    """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole picture says."""
+    """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole image says."""
 
     def __init__(self, channels, squeezed, *, rng=None):
         self.fc1, self.fc2 = Conv2d(channels, squeezed, 1, rng=rng), Conv2d(squeezed, channels, 1, rng=rng)

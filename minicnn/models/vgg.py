@@ -12,7 +12,7 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 def vgg16(num_classes=1000, *, rng=None):
-    """The classifier, for pictures of 3 x 224 x 224 or larger; 138 357 544 parameters for a thousand classes."""
+    """The classifier, for images of 3 x 224 x 224 or larger; 138 357 544 parameters for a thousand classes."""
     return Chain((3, 224, 224), {
         "features": Sequential(vgg16_features(rng=rng)),                                            # (512, 7, 7)
         "avgpool": AdaptiveAvgPool2d(7), "flatten": Flatten(),                                      # (25088,)

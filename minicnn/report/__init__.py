@@ -1,1 +1,1 @@
-"""Pages and pictures that show what was done: self-contained HTML, drawn as inline SVG."""
+"""Pages and images that show what was done: self-contained HTML, drawn as inline SVG."""

@@ -13,29 +13,29 @@ COUNTS = {"bytes": "whole file, bytes as float32, uncompressed", "parameters": "
 CURVE_POINTS = 100          # of a curve; more cannot be seen
 
 
-def write_report(folder, document, pictures):
+def write_report(folder, document, images):
     """Write ``report.html``.
 
     Args:
         folder: an existing folder.
         document: what ``minicnn compress --json`` prints for a detector.
-        pictures: list of {"pixels": (H, W, 3) uint8, "before", "after": [(box, class, score)]}, what both networks find.
+        images: list of {"pixels": (H, W, 3) uint8, "before", "after": [(box, class, score)]}, what both networks find.
 
     Returns:
         path: of the page.
     """
     before, after, step = document["before"], document["after"], document["surgery"]
-    repaired = f"then fitted to what it did on {step['repaired_from']:,} unlabelled pictures" if step["repaired_from"] else "not repaired"
+    repaired = f"then fitted to what it did on {step['repaired_from']:,} unlabelled images" if step["repaired_from"] else "not repaired"
     of_what = "the output’s variance" if document["errors"] == "output" else "the squared weights"
     body = [
         f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, made smaller by "
         f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
-        f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one picture takes "
+        f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one image takes "
         f"{after['milliseconds']:.0f} ms in place of {before['milliseconds']:.0f} ms, "
         f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.</p>",
         "<h2>What is left</h2>", counts_table(before, after, document["backend"]),
         "<h2>Layer by layer</h2>",
-        "<p>Milliseconds are those that the engine predicts for this machine, of one picture. Break-even: the largest rank, on both sides, "
+        "<p>Milliseconds are those that the engine predicts for this machine, of one image. Break-even: the largest rank, on both sides, "
         f"at which three convolutions are faster than one. Error: the share of {of_what} that the ranks were expected to lose.</p>",
         layers_table(document["layers"]),
     ]
@@ -46,14 +46,14 @@ def write_report(folder, document, pictures):
                  f"<p>{key_line([(COLORS[0], '●', 'input'), (COLORS[1], '●', 'output')])}</p>", values_charts(document["layers"])]
     if document["repair"]:
         body += ["<h2>Repair</h2>",
-                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth picture, which was "
+                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth image, which was "
                  "held back: before the layer was fitted, with all layers before it repaired, and after. ∞: the bias alone was "
                  "fitted, or nothing.</p>",
                  table(("layer", "before, %", "after, %", "ridge"),
                        [(row["path"], points(row["before"]), points(row["after"]), ridge(row["strength"])) for row in document["repair"]])]
-    if pictures:
-        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5 in each picture, before, then after.</p>",
-                 *(f'<div class="charts">{figures(one, number)}</div>' for number, one in enumerate(pictures, 1))]
+    if images:
+        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5 in each image, before, then after.</p>",
+                 *(f'<div class="charts">{figures(one, number)}</div>' for number, one in enumerate(images, 1))]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, compressed", "".join(body)).encode())
@@ -65,13 +65,13 @@ def mean_ap_text(document):
         return ""
     before, after = (document[name]["mAP"]["voc07"] for name in ("before", "after"))
     where = document["validation"]
-    return (f". On {where['pictures']:,} pictures of {html.escape(where['split'])} the mean average precision went from {points(before)} "
+    return (f". On {where['pictures']:,} images of {html.escape(where['split'])} the mean average precision went from {points(before)} "
             f"to <b>{points(after)} %</b> by VOC 2007’s rule")
 
 
 def counts_table(before, after, backend):
     rows = [(name, f"{before[key]:,}", f"{after[key]:,}", f"{100 * after[key] / before[key]:.1f} %") for key, name in COUNTS.items()]
-    rows.append((f"milliseconds of a picture ({backend}), measured", *(f"{one['milliseconds']:.0f}" for one in (before, after)),
+    rows.append((f"milliseconds of an image ({backend}), measured", *(f"{one['milliseconds']:.0f}" for one in (before, after)),
                  f"{100 * after['milliseconds'] / before['milliseconds']:.1f} %"))
     if "mAP" in after:
         rows += [(f"mean AP, {title}, %", points(before["mAP"][rule]), points(after["mAP"][rule]),
@@ -133,11 +133,11 @@ def ridge(strength):
 
 
 def figures(one, number):
-    """Two drawings of a picture."""
+    """Two drawings of an image."""
     parts = []
     for name in ("before", "after"):
         found = [(box, label, score, "right") for box, label, score in one[name]]
-        drawn = drawing({"name": f"picture {number}, {name}", "pixels": one["pixels"], "truths": [], "found": found})
+        drawn = drawing({"name": f"image {number}, {name}", "pixels": one["pixels"], "truths": [], "found": found})
         listed = ", ".join(f"{label} {score:.2f}" for _, label, score in sorted(one[name], key=lambda row: -row[2])) or "nothing"
         parts.append(f"<figure>{drawn}<figcaption>{name}: {html.escape(listed)}</figcaption></figure>")
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""The page that shows how good a detector is: its averages, its curves, its errors, and the pictures where it is worst."""
+"""The page that shows how good a detector is: its averages, its curves, its errors, and the images where it is worst."""
 
 import html
 from collections import Counter
@@ -17,7 +17,7 @@ KINDS = {
     "both": "wrong class and wrong place", "duplicate": "an object that was found already", "background": "nothing is there",
     "missed": "objects that no detection is about",
 }
-WIDEST = 480                    # pixels of a picture on the page
+WIDEST = 480                    # pixels of an image on the page
 CURVE_POINTS = 150              # of a curve; more cannot be seen
 TRUE, GOOD, BAD, OTHER = "#009e73", "#0072b2", "#d55e00", "#777777"
 LOOKS = {"right": GOOD, "wrong": BAD, "ignored": OTHER}
@@ -39,13 +39,13 @@ def write_report(folder, document, curves, worst):
     source = document.get("file", document.get("detections"))
     mean, intervals = document["mAP"], document["intervals"]
     body = [
-        f"<p>{html.escape(source)} on {document['pictures']:,} pictures of {html.escape(document['data'])}, "
+        f"<p>{html.escape(source)} on {document['pictures']:,} images of {html.escape(document['data'])}, "
         f"{html.escape(document['split'])}: {document['objects']:,} objects count, {document['difficult']:,} difficult ones "
         f"or crowds do not. Mean average precision is <b>{points(mean['voc07'])} %</b> by VOC 2007's eleven levels, "
         f"{points(mean['voc10'])} % by the area under the curve (VOC 2010), "
         f"{points(mean['coco'])} % over COCO's ten thresholds.</p>",
-        f"<p>An interval holds {100 * intervals['level']:.0f} % of {intervals['replicates']:,} draws of as many pictures with "
-        "replacement: so far may a figure move with other pictures of the same kind.</p>",
+        f"<p>An interval holds {100 * intervals['level']:.0f} % of {intervals['replicates']:,} draws of as many images with "
+        "replacement: so far may a figure move with other images of the same kind.</p>",
         "<h2>Averages</h2>", averages_table(document), "<h2>COCO’s numbers</h2>", coco_table(document["coco"]),
         "<h2>Precision against recall</h2>",
         "<p>By VOC’s rules, at overlaps above 0.5: going down the list of detections by score, the share of right ones over the share of "
@@ -55,9 +55,9 @@ def write_report(folder, document, curves, worst):
         errors_table(document["errors"]),
     ]
     if "proposal_recall" in document:
-        body += ["<h2>Proposals</h2>", "<p>Objects that one of the first proposals of a picture overlaps by at least 0.5.</p>",
+        body += ["<h2>Proposals</h2>", "<p>Objects that one of the first proposals of an image overlaps by at least 0.5.</p>",
                  table(("proposals", "recall, %"), [(count, points(share)) for count, share in document["proposal_recall"].items()])]
-    body += ["<h2>The worst pictures</h2>", pictures_section(worst)]
+    body += ["<h2>The worst images</h2>", images_section(worst)]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"Detection: {Path(source).name}", "".join(body)).encode())
@@ -107,10 +107,10 @@ def curves_charts(curves, per_class):
     return f'<div class="charts">{"".join(figures)}</div>'
 
 
-def pictures_section(worst):
-    """The pictures with what is there and what was found drawn on them."""
+def images_section(worst):
+    """The images with what is there and what was found drawn on them."""
     if not worst:
-        return "<p>None: nothing is wrong above a score of 0.5, or the pictures could not be read.</p>"
+        return "<p>None: nothing is wrong above a score of 0.5, or the images could not be read.</p>"
     key = key_line([(color, "■", name) for name, color in (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))])
     figures = "".join(f"<figure>{drawing(one)}<figcaption>{caption(one)}</figcaption></figure>" for one in worst)
     return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
@@ -127,10 +127,10 @@ def caption(one):
 
 
 def drawing(one):
-    """An SVG: the picture, its objects, and upon them the detections; a box's name shows where the pointer rests on it."""
+    """An SVG: the image, its objects, and upon them the detections; a box's name shows where the pointer rests on it."""
     height, width = one["pixels"].shape[:2]
     scale = min(1, WIDEST / max(height, width))
-    unit = width / 340                          # all are shown about equally wide: so lines look alike in pictures of any size
+    unit = width / 340                          # all are shown about equally wide: so lines look alike in images of any size
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(one["name"])}: '
              f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
     parts += [frame(box, name, TRUE, 3 * unit, f' stroke-dasharray="{5 * unit:.1f} {4 * unit:.1f}"' * (not counts))
@@ -148,6 +148,6 @@ def frame(box, name, color, line, more=""):
 
 def jpeg(pixels, scale):
     """Pixels (H, W, 3) uint8 as a JPEG in a data URI, made smaller."""
-    picture = import_pillow("drawing").fromarray(pixels)
+    image = import_pillow("drawing").fromarray(pixels)
     height, width = pixels.shape[:2]
-    return data_uri(picture.resize((max(1, round(width * scale)), max(1, round(height * scale)))), "JPEG", quality=80)
+    return data_uri(image.resize((max(1, round(width * scale)), max(1, round(height * scale)))), "JPEG", quality=80)

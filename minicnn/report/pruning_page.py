@@ -11,7 +11,7 @@ from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
-PICTURES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
+IMAGES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
 
 
 def write_report(folder, document, original):
@@ -31,7 +31,7 @@ def write_report(folder, document, original):
     body = [
         f"<p>{html.escape(document['architecture'])} went from {before['parameters']:,} to {after['parameters']:,} parameters "
         f"({share:.1f} % left) in {len(rounds)} rounds of pruning by <b>{document['settings']['options']['method']}</b> and "
-        f"fine-tuning. Of {before['test']['images']:,} test pictures it got {accuracies[0]:.2f} % right before and "
+        f"fine-tuning. Of {before['test']['images']:,} test images it got {accuracies[0]:.2f} % right before and "
         f"{accuracies[1]:.2f} % after.</p>",
         "<h2>Before and after</h2>", sizes_table(before, after),
         "<h2>Accuracy against kept parameters</h2>", accuracy_chart(before, rounds),
@@ -43,7 +43,7 @@ def write_report(folder, document, original):
         "<h2>The filters</h2>",
         "<p>The network before pruning; blue is negative, red positive. A filter that reads several channels is drawn as a grid of "
         "its kernels, one a channel. Faded: removed, with the round.</p>",
-        *[filters_pictures(path, original.get_layer(path).weight, rounds) for path in pruned_paths(rounds)],
+        *[filters_images(path, original.get_layer(path).weight, rounds) for path in pruned_paths(rounds)],
     ]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
@@ -75,7 +75,7 @@ def accuracy_chart(before, rounds):
              for name, accuracy, color in (("just pruned", pruned, COLORS[1]), ("fine-tuned", tuned, COLORS[0]))]
     drawing = chart(lines, "parameters kept (logarithmic)", "validation accuracy, %", "Accuracy against kept parameters", log_x=True)
     return (f'<figure class="wide">{drawing}<figcaption>{key_line((one.color, "●", one.name) for one in lines)} One dot a round, '
-            "the rightmost before any. Validation pictures, not seen in training.</figcaption></figure>")
+            "the rightmost before any. Validation images, not seen in training.</figcaption></figure>")
 
 
 def clusters_charts(rounds):
@@ -102,9 +102,9 @@ def cluster_chart(step):
     return chart(series, "mean μ", "variance σ²", f"Filters of {step['path']} by mean and variance")
 
 
-def filters_pictures(path, weight, rounds):
-    """Every filter of a convolution as a small picture, the removed ones faded."""
-    if weight.ndim != 4 or weight.shape[0] * weight.shape[1] > PICTURES:
+def filters_images(path, weight, rounds):
+    """Every filter of a convolution as a small image, the removed ones faded."""
+    if weight.ndim != 4 or weight.shape[0] * weight.shape[1] > IMAGES:
         return ""
     gone = {index: number for number, entry in enumerate(rounds, start=1) for step in entry["groups"] if step["path"] == path
             for index in step["removed"]}
@@ -123,16 +123,16 @@ def kernel_grid(kernels):
     c, kh, kw = kernels.shape
     across = math.ceil(math.sqrt(c))
     down = math.ceil(c / across)
-    picture = np.full((down * (kh + 1) - 1, across * (kw + 1) - 1, 3), 200, np.uint8)
+    image = np.full((down * (kh + 1) - 1, across * (kw + 1) - 1, 3), 200, np.uint8)
     faded = 255 * (1 - np.abs(kernels[..., None]) * np.where(kernels[..., None] < 0, (1, 0.55, 0.3), (0.16, 0.63, 1)))
     for i, kernel in enumerate(faded):
         top, left = i // across * (kh + 1), i % across * (kw + 1)
-        picture[top:top + kh, left:left + kw] = kernel
-    return picture
+        image[top:top + kh, left:left + kw] = kernel
+    return image
 
 
 def png(pixels):
     """Pixels (H, W, 3) uint8 as a PNG in a data URI."""
-    from PIL import Image  # only where a picture is drawn
+    from PIL import Image  # only where an image is drawn
 
     return data_uri(Image.fromarray(pixels), "PNG", optimize=True)

@@ -15,7 +15,7 @@ from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, number
 
 LARGEST, SMALLEST = 11, 1.5      # radii of dots
-NAMED = 3                        # of the longest steps are numbered in the picture
+NAMED = 3                        # of the longest steps are numbered in the image
 GREY = "#777"
 
 
@@ -45,7 +45,7 @@ def write_report(folder, document):
     """
     total = document["total"]
     body = [
-        f"<p>A picture of {document['size'][0]} × {document['size'][1]} takes <b>{total['ms']:,.1f} ms</b> by {document['backend']}: the "
+        f"<p>An image of {document['size'][0]} × {document['size'][1]} takes <b>{total['ms']:,.1f} ms</b> by {document['backend']}: the "
         f"median of {total['runs']} runs, {total['ms_least']:,.1f} to {total['ms_most']:,.1f}. The first run, which compiles and plans, "
         f"took {document['first_ms'] / 1000:.1f} s. It is {total['gflops']:,.0f} GFLOP/s, counted directly.</p>",
         "<h2>Roofline</h2>", roofline_figure(document),
@@ -90,7 +90,7 @@ def machine_table(document):
 
 
 def roofline_figure(document):
-    """The picture and its key."""
+    """The image and its key."""
     steps = [step for step in document["steps"] if step["flop"] and step["ms"] > 0]
     if not steps:
         return "<p>No step multiplies.</p>"

@@ -1,4 +1,4 @@
-"""The page that shows a detector's training: its losses by epoch, and what it finds in some pictures."""
+"""The page that shows a detector's training: its losses by epoch, and what it finds in some images."""
 
 import html
 from pathlib import Path
@@ -8,9 +8,9 @@ from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
-PICTURES = 8            # that are drawn, spread over the split
+IMAGES = 8            # that are drawn, spread over the split
 ABOVE = 0.5             # score
-LONGEST = 640           # pixels, of a drawn picture
+LONGEST = 640           # pixels, of a drawn image
 
 
 def write_report(folder, document, model, validation=None):
@@ -20,18 +20,18 @@ def write_report(folder, document, model, validation=None):
         folder: an existing folder.
         document: what ``minicnn train --json`` prints for a detector.
         model: the trained detector.
-        validation: ``AnnotatedPictures`` to look for objects in, or None.
+        validation: ``AnnotatedImages`` to look for objects in, or None.
 
     Returns:
         path: of the page.
     """
     losses = document["losses"]
-    body = [f"<p>{html.escape(document['architecture'])}, trained on {document['images']:,} pictures of "
+    body = [f"<p>{html.escape(document['architecture'])}, trained on {document['images']:,} images of "
             f"{len(document['classes'])} classes in {len(losses)} epochs; the sum of the losses went from {losses[0]['loss']:.3f} to "
             f"{losses[-1]['loss']:.3f}.</p>", "<h2>Losses</h2>", losses_chart(losses), losses_table(losses)]
     if validation:
-        body += ["<h2>What it finds</h2>", f"<p>Pictures it has not learnt from; drawn are detections of a score above {ABOVE}.</p>",
-                 '<div class="charts">', *map(detections_picture(model), spread(validation.pictures, PICTURES)), "</div>"]
+        body += ["<h2>What it finds</h2>", f"<p>Images it has not learnt from; drawn are detections of a score above {ABOVE}.</p>",
+                 '<div class="charts">', *map(detections_image(model), spread(validation.images, IMAGES)), "</div>"]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, trained", "".join(body)).encode())
@@ -55,17 +55,17 @@ def spread(items, count):
     return [items[i * len(items) // count] for i in range(count)] if len(items) > count else items
 
 
-def detections_picture(model):
-    """A function: ``AnnotatedPicture`` -> an HTML figure of it with the model's detections."""
-    from PIL import Image  # Pillow only where a picture is drawn
+def detections_image(model):
+    """A function: ``AnnotatedImage`` -> an HTML figure of it with the model's detections."""
+    from PIL import Image  # Pillow only where an image is drawn
 
-    def figure(picture):
-        values = read_annotated(picture)
+    def figure(image):
+        values = read_annotated(image)
         found = model.detect(values).above(ABOVE)
         drawn = Image.fromarray(found.draw(values))
         drawn.thumbnail((LONGEST, LONGEST))
         source = data_uri(drawn, "JPEG", quality=85)
-        text = f"{picture.name}: {len(found)} objects found, {len(picture.boxes)} annotated"
+        text = f"{image.name}: {len(found)} objects found, {len(image.boxes)} annotated"
         return (f'<figure><img src="{source}" alt="{html.escape(text)}" style="max-width: 100%">'
                 f"<figcaption>{html.escape(text)}</figcaption></figure>")
     return figure

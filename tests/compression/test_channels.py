@@ -83,14 +83,14 @@ def zeroed(model, readers, channels, removed):
     return model
 
 
-def pictures(seed=1, count=3, shape=(2, 8, 7)):
+def images(seed=1, count=3, shape=(2, 8, 7)):
     return generator(seed).standard_normal((count, *shape))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_pruned_equals_zeroed(name):
     model, reader, removed = network(name)
-    group, x = model.channel_groups()[0], pictures()
+    group, x = model.channel_groups()[0], images()
     producer = model.get_layer(group.producers[0])
     channels = len(producer.weight)
     expected, before = zeroed(model, [reader], channels, removed)(x), model(x)
@@ -120,7 +120,7 @@ def test_layers_tell_their_new_sizes():
 def test_removing_nothing_changes_nothing():
     model, _, _ = network("conv-norm-conv")
     before = {path: array.copy() for path, array in model.named_arrays()}
-    prune_group(model, model.channel_groups()[0], [], pictures())
+    prune_group(model, model.channel_groups()[0], [], images())
     for path, array in model.named_arrays():
         if path != "conv2.bias":
             assert_array_equal(array, before[path])
@@ -130,9 +130,9 @@ def test_removing_nothing_changes_nothing():
 @pytest.mark.parametrize("order", [[4, 0], np.array([0, 4]), (0, 4)], ids=["descending", "array", "tuple"])
 def test_the_order_of_removal_does_not_matter(order):
     model, reader, _ = network("conv-conv")
-    expected = zeroed(model, [reader], 6, [0, 4])(pictures())
+    expected = zeroed(model, [reader], 6, [0, 4])(images())
     prune_group(model, model.channel_groups()[0], order)
-    assert_close(model(pictures()), expected, EXACT)
+    assert_close(model(images()), expected, EXACT)
 
 
 @pytest.mark.parametrize("name", ["conv-conv", "linear-linear"])
@@ -156,12 +156,12 @@ def test_compensation_is_exact_where_the_removed_are_constant(name):
     producer = model.get_layer(group.producers[0])
     producer.weight[removed] = 0
     producer.bias[removed] = np.arange(1, len(removed) + 1)
-    expected = model(pictures(2))
+    expected = model(images(2))
     small, plain = copy.deepcopy(model), copy.deepcopy(model)
-    prune_group(small, group, removed, pictures(count=2))
+    prune_group(small, group, removed, images(count=2))
     prune_group(plain, group, removed)
-    assert_close(small(pictures(2)), expected, EXACT)
-    assert np.abs(plain(pictures(2)) - expected).max() > 1e-3
+    assert_close(small(images(2)), expected, EXACT)
+    assert np.abs(plain(images(2)) - expected).max() > 1e-3
 
 
 def test_compensation_by_hand():
@@ -170,7 +170,7 @@ def test_compensation_by_hand():
     conv1.weight[0], conv1.bias[:] = 1, [0, 3]
     conv2.weight[0, 1], conv2.weight[1, 0], conv2.bias[:] = [2, 5], 1, [10, 20]
     model = Chain((1, 2, 2), {"conv1": conv1, "conv2": conv2})
-    prune_group(model, model.channel_groups()[0], [1], pictures(shape=(1, 2, 2)).astype(np.float32))
+    prune_group(model, model.channel_groups()[0], [1], images(shape=(1, 2, 2)).astype(np.float32))
     assert_array_equal(conv2.bias, [31, 20])
     assert conv2.bias.dtype == np.float32 and conv2.weight.shape == (2, 1, 1, 2)
 
@@ -186,9 +186,9 @@ def test_means_for_a_linear_reader_are_taken_column_by_column():
     assert_array_equal(fc.weight, [[100, 1000]])
 
 
-def test_mean_of_the_answer_is_kept_over_the_pictures_of_compensation():
+def test_mean_of_the_answer_is_kept_over_the_images_of_compensation():
     model, _, removed = network("linear-linear")
-    x = pictures(count=20)
+    x = images(count=20)
     expected = model(x).mean(axis=0)
     prune_group(model, model.channel_groups()[0], removed, x)
     assert_close(model(x).mean(axis=0), expected, EXACT)
@@ -197,9 +197,9 @@ def test_mean_of_the_answer_is_kept_over_the_pictures_of_compensation():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_compensation_equals_the_definition(name):
-    """bias + W_R mean(x_R), the mean where the reader reads: over pictures and pixels, or column by column."""
+    """bias + W_R mean(x_R), the mean where the reader reads: over images and pixels, or column by column."""
     model, reader_path, removed = network(name)
-    reader, x = model.get_layer(reader_path), pictures(count=4)
+    reader, x = model.get_layer(reader_path), images(count=4)
     read = x
     for path, layer in model.children():
         if path == reader_path:
@@ -239,7 +239,7 @@ class Fork(Layer):
 
 def test_two_producers_and_two_readers():
     model = double(Fork(generator()))
-    group, x = model.channel_groups()[0], pictures()
+    group, x = model.channel_groups()[0], images()
     weight = group_weight(model, group)
     assert weight.shape == (5, 2 * 9 + 2)
     assert_array_equal(weight[3], [*model.a.weight[3].ravel(), *model.b.weight[3].ravel()])
@@ -297,7 +297,7 @@ def chains(draw):
 @settings(deadline=None, max_examples=40, derandomize=True)
 def test_any_chain_stays_consistent(case):
     model, removed = case
-    x, groups = pictures(shape=model.input_shape), model.channel_groups()
+    x, groups = images(shape=model.input_shape), model.channel_groups()
     oracle = model
     for group, gone in zip(groups, removed):
         oracle = zeroed(oracle, [path for path, _ in group.consumers], len(model.get_layer(group.producers[0]).weight), gone)

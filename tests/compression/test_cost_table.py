@@ -71,7 +71,7 @@ def test_the_model_is_left_as_it_was():
     assert not model.training and not any(layer.gradients for _, layer in layers)
 
 
-def test_multiplications_depend_on_the_picture():
+def test_multiplications_depend_on_the_image():
     model = Chain((1, 8, 8), {"conv": Conv2d(1, 2, 3, padding=1)})
     assert [ledger(model, (1, side, side))["macs"] for side in (8, 16)] == [18 * 64, 18 * 256]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, RATES, SMALL, generator, pictures
+from watched import HEADS, MAPS, RATES, SMALL, generator, images
 
 import minicnn
 from minicnn.compression.budget import Offer
@@ -61,7 +61,7 @@ def test_filters_that_are_all_alike_do_not_all_go():
     layer = model.get_layer("backbone.3")
     layer.weight[...], layer.bias[...] = 0, -1                            # and behind the rectifier they never vary
     options = Options(low=16, layers=("backbone.3",))
-    removed, kept, _ = prune_low(model, options, generator(), observe(model, pictures(), MAPS + HEADS, generator()))
+    removed, kept, _ = prune_low(model, options, generator(), observe(model, images(), MAPS + HEADS, generator()))
     assert len(removed["backbone.3"]) == len(kept["backbone.3"]) == 8
 
 
@@ -74,15 +74,15 @@ def test_ranks_of_an_earlier_split_are_not_pruned():
     assert prune_low(model, options, generator()) == ({}, {}, {})
 
 
-def test_with_pictures_the_other_channels_stand_in():
+def test_with_images_the_other_channels_stand_in():
     model = network()
-    seen = observe(model, pictures(), MAPS + HEADS, generator())
+    seen = observe(model, images(), MAPS + HEADS, generator())
     before, options = copy.deepcopy(model), Options(low=16, layers=("backbone.3",))
     removed, kept, _ = prune_low(model, options, generator(), seen)
     assert removed                                                      # weak filters say little that the others do not
     cut_off = copy.deepcopy(before)
     prune_low(cut_off, options._replace(loss=1.0), generator())
-    batch = model.scale(pictures(1, seed=5)[0])
+    batch = model.scale(images(1, seed=5)[0])
     expected, *found = (network.look(batch.pixels)[0][0] for network in (before, model, cut_off))
     errors = [((one - expected) ** 2).sum() / ((expected - expected.mean()) ** 2).sum() for one in found]
     assert errors[0] < 0.02 and errors[0] < 0.5 * errors[1]
@@ -106,7 +106,7 @@ def test_what_can_be_split():
 def test_targets_are_met_and_hardly_more(kind, key, share, watched):
     model = network()
     before = ledger(model, model.input_shape)
-    seen = observe(model, pictures(), MAPS + HEADS, generator()) if watched else None
+    seen = observe(model, images(), MAPS + HEADS, generator()) if watched else None
     surgery = cut(model, Rule(kind, share), seen=seen)
     after = ledger(model, model.input_shape)
     assert 0.75 * share * before[key] < after[key] <= share * before[key]
@@ -124,7 +124,7 @@ def test_errors_are_told_by_what_they_do_to_the_answers():
     model = network()
     model.get_layer("rpn.head.cls_logits").weight[...] = 0               # nothing hears what the RPN's convolution says
     model.get_layer("rpn.head.bbox_pred").weight[...] = 0
-    seen = observe(model, pictures(), MAPS + HEADS, generator())
+    seen = observe(model, images(), MAPS + HEADS, generator())
     arrays = {name: array.copy() for name, array in model.named_arrays()}
     layers = []
     for path in ("backbone.6", "rpn.head.conv.0.0"):
@@ -142,7 +142,7 @@ def test_errors_are_told_by_what_they_do_to_the_answers():
 
 def test_errors_are_not_weighed_by_a_box_head_that_nobody_watched():
     model = network()
-    seen = observe(model, pictures(), MAPS, generator())
+    seen = observe(model, images(), MAPS, generator())
     surgery = cut(model, Rule("macs", 0.95), Options(low=8, linear=False, left_out=("roi_heads.*",)), seen=seen)
     assert all(offer.error > 0 for layer in surgery.layers for offer in layer.offers[1:])
 

@@ -12,7 +12,7 @@ from minicnn.layers import Conv2d, Linear
 
 
 def record(layer, count=20, correlated=True, seed=1):
-    """Pictures, their ``Inputs``, and all the layer's answers."""
+    """Images, their ``Inputs``, and all the layer's answers."""
     rng = generator(seed)
     channels = layer.weight.shape[1]
     mix = rng.standard_normal((channels, channels)) * np.geomspace(1, 0.01, channels) if correlated else np.eye(channels)

@@ -5,7 +5,7 @@ import pytest
 import toy
 from checks import BACKENDS
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, generator, pictures
+from watched import HEADS, MAPS, generator, images
 
 from minicnn.compression import observe as observation
 from minicnn.compression.cost_table import has_matrix
@@ -26,7 +26,7 @@ def model():
 @pytest.fixture(scope="module")
 def seen(model):
     paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
-    return observe(model, pictures(), paths, generator())
+    return observe(model, images(), paths, generator())
 
 
 def test_all_layers_in_the_order_in_which_they_run(seen):
@@ -37,8 +37,8 @@ def test_all_layers_in_the_order_in_which_they_run(seen):
 def test_answers_are_the_outputs_at_the_points(model, seen, path):
     outputs = []
     with probed(model, {path: lambda x, y: outputs.append(y)}):
-        for picture in seen.pictures:
-            model.look(model.scale(picture).pixels)
+        for image in seen.images:
+            model.look(model.scale(image).pixels)
     for y, points, answers in zip(outputs, seen.points[path], seen.answers[path]):
         assert len(points) == len(answers) == 1 and answers[0].dtype == np.float16
         assert_allclose(answers[0], half(at(y, points[0])), rtol=2e-3, atol=1e-4)
@@ -48,8 +48,8 @@ def test_answers_are_the_outputs_at_the_points(model, seen, path):
 def test_heads_are_watched_on_the_best_proposals(model, seen):
     outputs = []
     with probed(model, {HEADS[0]: lambda x, y: outputs.append(y)}):
-        for picture, proposals in zip(seen.pictures, seen.proposals):
-            batch = model.scale(picture)
+        for image, proposals in zip(seen.images, seen.proposals):
+            batch = model.scale(image)
             maps, _ = model.look(batch.pixels)
             assert_allclose(proposals, model.pool(maps, batch)[0][:observation.PROPOSALS], atol=1e-3)
             model.judge(model.pool(maps, batch, proposals)[1])
@@ -77,7 +77,7 @@ def test_inputs_are_counted_channel_by_channel(seen):
 
 
 def test_one_seed_one_observation(model):
-    one, other = (observe(model, pictures(), ["backbone.3"], generator(5)) for _ in range(2))
+    one, other = (observe(model, images(), ["backbone.3"], generator(5)) for _ in range(2))
     assert_array_equal(one.all_answers("backbone.3"), other.all_answers("backbone.3"))
     assert one.proposals == [] and one.heads == ()
 
@@ -87,7 +87,7 @@ def test_looking_plans_once_for_a_shape(model, monkeypatch, backend):
     planned = []
     monkeypatch.setattr(fast_run, "compile", lambda network, *args: planned.append(type(network)) or compile(network, *args))
     with use(backend):
-        observe(model, pictures(), MAPS + HEADS, generator())
+        observe(model, images(), MAPS + HEADS, generator())
     assert planned.count(Watch) == 2                                     # the way to the maps, and the box head
 
 
@@ -100,10 +100,10 @@ class Pyramid(Layer):
     def look(self, x):
         return [self.layer(x), self.layer(x[:, :, ::2, ::2])], ()
 
-    scale, judge, channel_groups, repeats = staticmethod(lambda picture: Batch(picture, (), ())), None, staticmethod(tuple), {}
+    scale, judge, channel_groups, repeats = staticmethod(lambda image: Batch(image, (), ())), None, staticmethod(tuple), {}
 
 
-def test_calls_share_the_points_of_a_picture():
+def test_calls_share_the_points_of_a_image():
     seen = observe(Pyramid(), list(generator(1).standard_normal((2, 1, 3, 16, 20)).astype(np.float32)), ["layer"], generator())
     assert [[len(rows) for rows in calls] for calls in seen.answers["layer"]] == [[102, 25]] * 2        # of 128, as 320 pixels to 80
     assert seen.inputs["layer"].count == 2 * (102 + 25)
@@ -111,14 +111,14 @@ def test_calls_share_the_points_of_a_picture():
 
 def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
     monkeypatch.setattr(observe, "KEPT", 8 * 4 * 10)
-    assert observe(model, pictures(), ["backbone.0"], generator()).all_answers("backbone.0").shape == (40, 8)
+    assert observe(model, images(), ["backbone.0"], generator()).all_answers("backbone.0").shape == (40, 8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", MAPS)
 def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
     with use(backend):
-        pixels, outputs = model.scale(seen.pictures[0]).pixels, []
+        pixels, outputs = model.scale(seen.images[0]).pixels, []
         with probed(model, {path: lambda x, y: outputs.append(y)}):
             found = Reader(model, path, 1, model.look)(pixels)
             assert not outputs
@@ -133,7 +133,7 @@ def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_reader_starts_at_a_layer_before(model, seen, backend):
     with use(backend):
-        pixels = model.scale(seen.pictures[0]).pixels
+        pixels = model.scale(seen.images[0]).pixels
         held, = Reader(model, "backbone.3", 1, model.look)(pixels)
         reader = Reader(model, "rpn.head.cls_logits", 1, model.look, "backbone.3")
         expected, = Reader(model, "rpn.head.cls_logits", 1, model.look)(pixels)
@@ -162,7 +162,7 @@ class BasicBlock(Layer):
 
 
 def test_of_several_calls_all_inputs(model, seen):
-    x = model.look(model.scale(seen.pictures[0]).pixels)[0][0]
+    x = model.look(model.scale(seen.images[0]).pixels)[0][0]
 
     def twice(x):
         return model.rpn.head(x), model.rpn.head(x)

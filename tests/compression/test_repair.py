@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, generator, pictures
+from watched import HEADS, MAPS, generator, images
 
 from minicnn.compression import regression
 from minicnn.compression import repair as module
@@ -32,7 +32,7 @@ def original():
 
 @pytest.fixture(scope="module")
 def seen(original):
-    return observe(original, pictures(COUNT), MAPS + HEADS, generator())
+    return observe(original, images(COUNT), MAPS + HEADS, generator())
 
 
 def split(model, ranks):
@@ -47,9 +47,9 @@ RANKS = {"backbone.6": (8, 8), "rpn.head.conv.0.0": (8, 8), "roi_heads.box_head.
 
 
 def distance(model, original, path):
-    """The mean square of what a layer's outputs lack on new pictures, over their variance."""
-    found, new = [], pictures(6, seed=99)
-    batches = [original.scale(picture) for picture in new]
+    """The mean square of what a layer's outputs lack on new images, over their variance."""
+    found, new = [], images(6, seed=99)
+    batches = [original.scale(image) for image in new]
     proposals = [original.pool(original.look(batch.pixels)[0], batch)[0] for batch in batches]
     for network in (model, original):
         outputs = []
@@ -91,7 +91,7 @@ def test_a_filter_that_another_can_stand_for_is_not_missed(original, monkeypatch
     twin = copy.deepcopy(original)
     layer = twin.get_layer("backbone.3")
     layer.weight[5], layer.bias[5] = layer.weight[2], layer.bias[2]
-    seen = observe(twin, pictures(COUNT), MAPS + HEADS, generator())
+    seen = observe(twin, images(COUNT), MAPS + HEADS, generator())
     small = copy.deepcopy(twin)
     group = next(one for one in small.channel_groups() if one.producers == ("backbone.3",))
     prune_group(small, group, [5])
@@ -112,7 +112,7 @@ def test_of_a_wide_layer_the_bias_alone_is_fitted(original, seen, monkeypatch):
     assert distance(small, original, "backbone.6") < distance(split(original, {"backbone.6": (8, 8)}), original, "backbone.6")
 
 
-def test_it_starts_from_what_is_kept_or_from_the_pictures(original, seen, monkeypatch):
+def test_it_starts_from_what_is_kept_or_from_the_images(original, seen, monkeypatch):
     one, other = split(original, RANKS), split(original, RANKS)
     repair(one, seen, {}, set(RANKS))
     monkeypatch.setattr(module, "HELD", 0)
@@ -129,9 +129,9 @@ def test_one_seed_one_result(original, seen):
         assert_array_equal(a, b)
 
 
-def test_too_few_pictures(original):
-    seen = observe(original, pictures(9), ["backbone.3"], generator())
-    with pytest.raises(InputError, match="got 9 pictures to repair from, expected at least 10"):
+def test_too_few_images(original):
+    seen = observe(original, images(9), ["backbone.3"], generator())
+    with pytest.raises(InputError, match="got 9 images to repair from, expected at least 10"):
         repair(original, seen, {}, {"backbone.3"})
 
 

@@ -307,7 +307,7 @@ def test_a_given_number_of_clusters():
 
 
 def test_compensation_is_an_option():
-    """fc3 reads fc2: the mean answer over the pictures is kept only with it."""
+    """fc3 reads fc2: the mean answer over the images is kept only with it."""
     images = np.random.default_rng(1).random((20, 1, 28, 28), np.float32)
     moved = {}
     for compensate in (True, False):

@@ -38,6 +38,6 @@ def test_document_is_json_of_the_exact_numbers(found):
 
 
 def test_draw_is_the_function_of_its_parts(found):
-    picture = np.full((50, 60, 3), 99, np.uint8)
-    assert_array_equal(found.draw(picture), draw(picture, found.boxes, found.labels, found.scores, found.names))
-    assert (found.draw(picture) != picture).any() and not (found.above(1).draw(picture) != picture).any()
+    image = np.full((50, 60, 3), 99, np.uint8)
+    assert_array_equal(found.draw(image), draw(image, found.boxes, found.labels, found.scores, found.names))
+    assert (found.draw(image) != image).any() and not (found.above(1).draw(image) != image).any()

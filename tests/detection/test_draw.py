@@ -71,11 +71,11 @@ def test_contrast_by_hand():
 
 # what is drawn
 
-def test_the_picture_itself_is_not_changed():
-    picture = plain(60, 80)
-    drawn = draw(picture, *one([10, 20, 50, 50]))
+def test_the_image_itself_is_not_changed():
+    image = plain(60, 80)
+    drawn = draw(image, *one([10, 20, 50, 50]))
     assert drawn.shape == (60, 80, 3) and drawn.dtype == np.uint8 and (drawn != 127).any()
-    assert_array_equal(picture, plain(60, 80))
+    assert_array_equal(image, plain(60, 80))
 
 
 def test_no_boxes_no_change():
@@ -98,7 +98,7 @@ def test_any_image_that_can_be_read_can_be_drawn_on():
 
 @pytest.mark.parametrize("height, width, least, most", [(30, 40, 10, 10), (107, 160, 10, 10), (375, 500, 12, 16), (4000, 6000, 80, 200),
                                                        (60, 3000, 10, 16)])
-def test_letters_and_lines_grow_with_the_picture(monkeypatch, height, width, least, most):
+def test_letters_and_lines_grow_with_the_image(monkeypatch, height, width, least, most):
     sizes = []
     load = ImageFont.load_default
     monkeypatch.setattr(ImageFont, "load_default", lambda size: sizes.append(size) or load(size))
@@ -110,7 +110,7 @@ def test_letters_and_lines_grow_with_the_picture(monkeypatch, height, width, lea
 
 @pytest.mark.parametrize("box", [[-20, -20, 30, 30], [80, 2, 99, 20], [90, 90, 130, 130], [0, 0, 100, 100], [97, 97, 99, 99],
                                  [2, 90, 8, 99]])
-def test_a_tag_is_whole_and_inside_the_picture(box, monkeypatch):
+def test_a_tag_is_whole_and_inside_the_image(box, monkeypatch):
     places = []
     monkeypatch.setattr("minicnn.detection.draw.draw_tag", lambda pen, place, text, *rest: places.append((place, text)))
     draw(plain(100, 100), *one(box))
@@ -159,7 +159,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.mark.parametrize("box", [[NAN, 1, 5, 5], [1, 1, NAN, 5], [50, 50, 40, 60], [50, 60, 60, 50], [200, 10, 300, 20], [-30, 10, -20, 20],
                                  [10, 100, 20, 130], [10, -9, 20, 0], [INF, INF, INF, INF]])
-def test_what_misses_the_picture_is_left_out(box):
+def test_what_misses_the_image_is_left_out(box):
     assert not shows(box, 100, 80)
     assert_array_equal(draw(plain(80, 100), *one(box)), plain(80, 100))
 
@@ -173,7 +173,7 @@ def test_thin_and_huge_boxes_are_drawn(box, height, width):
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 500), (500, 1), (5, 5)])
-def test_pictures_too_small_for_a_letter(height, width):
+def test_images_too_small_for_a_letter(height, width):
     assert draw(plain(height, width), *one([0, 0, width, height])).shape == (height, width, 3)
 
 

@@ -282,16 +282,16 @@ def test_an_unknown_setting_is_refused_by_name():
 
 
 def draw(h, w, seed=0):
-    """A picture of patches, (H, W, 3) uint8; writing it raises."""
+    """An image of patches, (H, W, 3) uint8; writing it raises."""
     rng = np.random.default_rng(seed)
-    picture = np.kron(rng.integers(0, 256, (-(-h // 5), -(-w // 5), 3)), np.ones((5, 5, 1)))[:h, :w].astype(np.uint8)
-    picture.flags.writeable = False
-    return picture
+    image = np.kron(rng.integers(0, 256, (-(-h // 5), -(-w // 5), 3)), np.ones((5, 5, 1)))[:h, :w].astype(np.uint8)
+    image.flags.writeable = False
+    return image
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def model(request):
-    """Small, tuned to a picture so that dozens of boxes are found; it computes on each backend in turn."""
+    """Small, tuned to an image so that dozens of boxes are found; it computes on each backend in turn."""
     model = sane_detector(SMALL, as_input(draw(120, 150)), min_size=64, num_classes=6, box_head_width=64,
                           anchor_sizes=((16, 24, 32, 48, 64),) * 3)
     model.record["class_names"] = ["__background__", "cat", "dog", "bird"]
@@ -312,14 +312,14 @@ def assert_same(got, expected):
     assert got.names == expected.names
 
 
-def test_detections_lie_in_the_picture_the_surest_first(found):
+def test_detections_lie_in_the_image_the_surest_first(found):
     assert len(found) >= 12 and len(set(found.labels.tolist())) >= 3
     assert (found.boxes.dtype, found.labels.dtype, found.scores.dtype) == (np.float32, np.int64, np.float32)
     assert (np.diff(found.scores) <= 0).all() and found.scores[-1] > 0.05
     x1, y1, x2, y2 = found.boxes.T
     assert (0 <= x1).all() and (x1 < x2).all() and (x2 <= 150.001).all()
     assert (0 <= y1).all() and (y1 < y2).all() and (y2 <= 120.001).all()
-    assert x2.max() > 80 and y2.max() > 64                                          # the picture's pixels, not the resized one's
+    assert x2.max() > 80 and y2.max() > 64                                          # the image's pixels, not the resized one's
 
 
 def test_labels_without_a_name_are_numbered(model, found):
@@ -329,8 +329,8 @@ def test_labels_without_a_name_are_numbered(model, found):
 
 
 def test_bytes_are_divided_by_255(model, found):
-    picture = draw(120, 150)
-    divided = picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    image = draw(120, 150)
+    divided = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
     boxes, scores, labels = model([divided])[0]
     assert_array_equal(found.boxes, boxes)
     assert_array_equal(found.scores, scores)
@@ -339,16 +339,16 @@ def test_bytes_are_divided_by_255(model, found):
     assert (values / np.float32(255) != values * np.float32(1 / 255)).sum() == 126  # so it matters
 
 
-def test_a_picture_may_be_given_in_many_ways(model, found, tmp_path):
-    picture = draw(120, 150)
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    np.save(tmp_path / "picture.npy", picture)
-    divided = as_input(picture)
-    for given in (tmp_path / "picture.png", str(tmp_path / "picture.npy"), Image.fromarray(picture), divided, divided.transpose(1, 2, 0)):
+def test_a_image_may_be_given_in_many_ways(model, found, tmp_path):
+    image = draw(120, 150)
+    Image.fromarray(image).save(tmp_path / "picture.png")
+    np.save(tmp_path / "picture.npy", image)
+    divided = as_input(image)
+    for given in (tmp_path / "picture.png", str(tmp_path / "picture.npy"), Image.fromarray(image), divided, divided.transpose(1, 2, 0)):
         assert_same(model.detect(given), found)
 
 
-def test_a_gray_picture_is_one_of_three_equal_colours(model):
+def test_a_gray_image_is_one_of_three_equal_colours(model):
     gray = draw(60, 70)[:, :, 0]
     expected = model.detect(np.stack([gray] * 3, axis=2))
     assert len(expected) > 0
@@ -360,17 +360,17 @@ def test_a_list_goes_through_as_one_batch(model, found):
     assert model.detect([]) == []
     one, = model.detect([draw(120, 150)])
     assert_same(one, found)
-    pictures = [draw(120, 150), draw(50, 75, seed=1), draw(80, 100, seed=2)]        # of different size, but all padded to 64 x 96
-    together = model.detect(tuple(pictures))
+    images = [draw(120, 150), draw(50, 75, seed=1), draw(80, 100, seed=2)]        # of different size, but all padded to 64 x 96
+    together = model.detect(tuple(images))
     assert len(together) == 3 and all(len(one) > 5 for one in together)
-    images = [as_input(picture) for picture in pictures]
-    maps = run(model.backbone, model.transform(images).pixels)  # not the boxes: of two close scores, the last digit says which is first
-    for n, image in enumerate(images):
-        for x, alone in zip(maps, run(model.backbone, model.transform([image]).pixels)):
+    inputs = [as_input(image) for image in images]
+    maps = run(model.backbone, model.transform(inputs).pixels)  # not the boxes: of two close scores, the last digit says which is first
+    for n, one in enumerate(inputs):
+        for x, alone in zip(maps, run(model.backbone, model.transform([one]).pixels)):
             assert relative(x[n:n + 1], alone) <= RELATIVE
 
 
-def test_each_picture_of_a_list_has_boxes_in_its_own_pixels(model):
+def test_each_image_of_a_list_has_boxes_in_its_own_pixels(model):
     sizes = [(40, 30), (120, 150), (33, 200)]
     results = model.detect([draw(*size) for size in sizes])
     assert len(results) == 3
@@ -394,7 +394,7 @@ def test_no_proposals_are_an_empty_result(model, monkeypatch):
 
 @pytest.mark.parametrize("given", [5, None, np.zeros((2, 3, 4, 5)), np.zeros((5, 6), np.int64), np.full((5, 6, 3), 2.0), "missing.jpg"],
                          ids=lambda given: type(given).__name__)
-def test_what_is_no_picture_is_refused(model, given):
+def test_what_is_no_image_is_refused(model, given):
     with pytest.raises(InputError, match="got .*expected"):
         model.detect(given)
     with pytest.raises(InputError, match="got .*expected"):
@@ -416,13 +416,13 @@ def test_settings_from_json_find_the_same(model, found):
 
 
 def test_roi_pool_takes_the_place_of_roi_align(backend):
-    picture = draw(64, 64)
-    model = sane_detector("fasterrcnn_vgg16", as_input(picture), min_size=64, num_classes=3, roi_pooling="pool", roi_output_size=3,
+    image = draw(64, 64)
+    model = sane_detector("fasterrcnn_vgg16", as_input(image), min_size=64, num_classes=3, roi_pooling="pool", roi_output_size=3,
                           box_head_width=16, anchor_sizes=((16, 32),), rpn_post_nms_top_n_test=50)
     assert isinstance(model.roi_heads.box_roi_pool, MultiScaleRoIPool)
-    pooled = model.detect(picture)
+    pooled = model.detect(image)
     model.roi_heads.box_roi_pool = MultiScaleRoIAlign(3, 2)
-    aligned = model.detect(picture)
+    aligned = model.detect(image)
     assert len(pooled) > 0 and not np.array_equal(pooled.scores[:1], aligned.scores[:1])
 
 
@@ -439,7 +439,7 @@ def test_only_the_proposals_are_read_from_the_extra_map(architecture, read, pool
 
 @pytest.mark.parametrize("arguments, shape", [({}, (3, 320, 426)), ({"min_size": 600, "max_size": 1000}, (3, 600, 800)),
                                               ({"min_size": 300, "max_size": 320}, (3, 300, 320))], ids=str)
-def test_costs_are_counted_at_a_picture_that_is_not_resized(arguments, shape):
+def test_costs_are_counted_at_a_image_that_is_not_resized(arguments, shape):
     model = minicnn.build(SMALL, **arguments)
     assert model.input_shape == shape and model.transform.size(*shape[1:]) == shape[1:]
 

@@ -43,7 +43,7 @@ def conv_loops(x, conv):
 
 
 def pyramid_loops(fpn, maps):
-    """Of one picture; an upsampled pixel is the one at half its row and column, cut off: for a side of 2 n or 2 n - 1."""
+    """Of one image; an upsampled pixel is the one at half its row and column, cut off: for a side of 2 n or 2 n - 1."""
     merged = [conv_loops(x, fpn.get_layer(f"inner_blocks.{level}.0")) for level, x in enumerate(maps)]
     for finer, coarser in reversed(list(zip(merged, merged[1:]))):
         factor = 1 if finer.shape == coarser.shape else 2

@@ -1,7 +1,7 @@
 """All five detectors against torchvision, rung by rung, on photographs of shapes on which ports fail."""
 
 import pytest
-from ladder import DETECTORS, PIXELS, RELATIVE, SCORE, differences, pictures
+from ladder import DETECTORS, PIXELS, RELATIVE, SCORE, differences, images
 from sane import sane_detector
 
 pytest.importorskip("torch")
@@ -11,11 +11,11 @@ from torch_twins import torch_rungs, torch_twin  # noqa: E402
 pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.usefixtures("backend")]
 
 
-@pytest.fixture(scope="module", params=[(architecture, picture) for architecture in DETECTORS for picture in pictures()], ids="-".join)
+@pytest.fixture(scope="module", params=[(architecture, image) for architecture in DETECTORS for image in images()], ids="-".join)
 def case(request):
-    """A detector, a picture, and what torchvision computes; all backends in turn take it."""
-    architecture, picture = request.param
-    image = pictures()[picture]
+    """A detector, an image, and what torchvision computes; all backends in turn take it."""
+    architecture, name = request.param
+    image = images()[name]
     model = sane_detector(architecture, image)
     return model, image, torch_rungs(torch_twin(model), [image])
 
@@ -27,12 +27,12 @@ def test_every_rung_equals_torchvisions(case):
 
 
 def test_a_batch_is_padded_as_torchvision_pads_it():
-    image = pictures()["gray 300x451"]
-    images = [image, image[:, :220, :300].copy(), image[:, 60:, 40:420].copy(), image[:, 20:, 200:380].copy()]
+    image = images()["gray 300x451"]
+    batch = [image, image[:, :220, :300].copy(), image[:, 60:, 40:420].copy(), image[:, 20:, 200:380].copy()]
     model = sane_detector("fasterrcnn_mobilenet_v3_large_320_fpn", image)
-    theirs = torch_rungs(torch_twin(model), images)
+    theirs = torch_rungs(torch_twin(model), batch)
     assert len({tuple(size) for size in theirs["sizes"]}) == 4 and all(len(found[0]) > 5 for found in theirs["found"])
-    check(*differences(model, images, theirs))
+    check(*differences(model, batch, theirs))
 
 
 @pytest.mark.parametrize("architecture, arguments", [
@@ -43,7 +43,7 @@ def test_a_batch_is_padded_as_torchvision_pads_it():
                                                "rpn_nms_thresh": 0.5, "rpn_score_thresh": 0.3, "image_mean": (0.5, 0.4, 0.3)}),
 ])
 def test_other_settings_than_the_defaults(architecture, arguments):
-    image = pictures()["gray 300x451"]
+    image = images()["gray 300x451"]
     model = sane_detector(architecture, image, **arguments)
     theirs = torch_rungs(torch_twin(model), [image])
     assert len(theirs["found"][0][0])

@@ -207,7 +207,7 @@ def test_feature_pyramid(sizes, norm):
 
 
 def with_index(boxes, n=0):
-    """Boxes as torchvision's pooling wants them, the picture's number in front."""
+    """Boxes as torchvision's pooling wants them, the image's number in front."""
     return tensor(np.concatenate([np.full((len(boxes), 1), n, f32), boxes], axis=1))
 
 
@@ -270,10 +270,10 @@ def test_multi_scale_roi_align(sizes, strides):
 def test_proposals(pre, post, nms_thresh, score_thresh, exact):
     rng = np.random.default_rng(0)
     sizes, ratios, batch_size = ((16,), (32,), (64,)), ((0.5, 1.0, 2.0),) * 3, (160, 256)
-    map_sizes, picture_sizes = [(40, 64), (20, 32), (10, 16)], [(150, 250), (97, 256)]
+    map_sizes, image_sizes = [(40, 64), (20, 32), (10, 16)], [(150, 250), (97, 256)]
     anchors = [grid_anchors(base_anchors(*pair), size, batch_size) for *pair, size in zip(sizes, ratios, map_sizes)]
     counts = [len(level) for level in anchors]
-    logits = np.stack([rng.permutation(sum(counts)) for _ in picture_sizes]).astype(f32) / sum(counts) * 12 - 6        # distinct scores
+    logits = np.stack([rng.permutation(sum(counts)) for _ in image_sizes]).astype(f32) / sum(counts) * 12 - 6        # distinct scores
     deltas = rng.normal(0, 0.4, (2, sum(counts), 4)).astype(f32)
     if exact:
         deltas[..., 2:] = 0
@@ -281,11 +281,11 @@ def test_proposals(pre, post, nms_thresh, score_thresh, exact):
     network = rpn.RegionProposalNetwork(AnchorGenerator(sizes, ratios), None, 0.7, 0.3, 256, 0.5, {"testing": pre}, {"testing": post},
                                         nms_thresh, score_thresh).eval()
     decoded = network.box_coder.decode(tensor(deltas).reshape(-1, 4), 2 * [tensor(np.concatenate(anchors))]).reshape(2, -1, 4)
-    expected, _ = network.filter_proposals(decoded, tensor(logits), picture_sizes, counts)
+    expected, _ = network.filter_proposals(decoded, tensor(logits), image_sizes, counts)
 
     ours = RegionProposalNetwork(None, sizes, ratios, pre, post, nms_thresh, score_thresh)
     ends = np.cumsum(counts)[:-1]
-    for n, size in enumerate(picture_sizes):
+    for n, size in enumerate(image_sizes):
         got = ours.propose(list(zip(np.split(logits[n], ends), np.split(deltas[n], ends))), anchors, size)
         assert got.shape == tuple(expected[n].shape) and (len(got) > 20 or score_thresh == 1)
         assert_allclose(got, expected[n].numpy(), atol=0 if exact else 1e-3, rtol=0)
@@ -294,15 +294,15 @@ def test_proposals(pre, post, nms_thresh, score_thresh, exact):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_whole_region_proposal_network(depth):
     rng = np.random.default_rng(0)
-    sizes, ratios, picture_sizes = ((16, 24), (32, 48)), ((0.5, 1.0, 2.0),) * 2, [(90, 100), (96, 70)]
+    sizes, ratios, image_sizes = ((16, 24), (32, 48)), ((0.5, 1.0, 2.0),) * 2, [(90, 100), (96, 70)]
     maps = [rng.standard_normal((2, 8, 24, 32)).astype(f32), rng.standard_normal((2, 8, 12, 16)).astype(f32)]
     ours = RegionProposalNetwork(RPNHead(8, 6, depth, rng=rng), sizes, ratios, 200, 100, 0.7, 0.0)
     theirs = rpn.RegionProposalNetwork(AnchorGenerator(sizes, ratios), rpn.RPNHead(8, 6, depth), 0.7, 0.3, 256, 0.5, {"testing": 200},
                                        {"testing": 100}, 0.7).eval()
     theirs.load_state_dict({path: tensor(array) for path, array in ours.named_arrays()})
-    batch = Batch(np.zeros((2, 3, 96, 128), f32), picture_sizes, picture_sizes)
+    batch = Batch(np.zeros((2, 3, 96, 128), f32), image_sizes, image_sizes)
     with torch.no_grad():
-        expected, _ = theirs(ImageList(tensor(batch.pixels), picture_sizes), OrderedDict(enumerate(map(tensor, maps))))
+        expected, _ = theirs(ImageList(tensor(batch.pixels), image_sizes), OrderedDict(enumerate(map(tensor, maps))))
     for got, answer in zip(ours(maps, batch), expected, strict=True):
         assert_allclose(got, answer.numpy(), atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""All five detectors against what torchvision computed on small pictures, recorded by ``tests/recorded/record_detectors.py``."""
+"""All five detectors against what torchvision computed on small images, recorded by ``tests/recorded/record_detectors.py``."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ def under(key):
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request):
-    """A detector, its picture, and what was recorded; all backends in turn take it."""
-    architecture, picture = request.param
-    recorded = under(f"{architecture}/{picture}")
-    image = RECORDED[f"{picture}/picture"].astype(np.float32) / 255
+    """A detector, its image, and what was recorded; all backends in turn take it."""
+    architecture, name = request.param
+    recorded = under(f"{architecture}/{name}")
+    image = RECORDED[f"{name}/image"].astype(np.float32) / 255
     vectors = {name.removeprefix("vectors/"): array for name, array in recorded.items() if name.startswith("vectors/")}
     return sane_detector(architecture, image, int(recorded["seed"]), vectors, **SETTINGS), image, recorded
 

@@ -151,7 +151,7 @@ def test_no_boxes_give_none():
 
 
 def quarter(height):
-    """A stand-in for the map at stride 4 of the batch that holds a picture of that height."""
+    """A stand-in for the map at stride 4 of the batch that holds an image of that height."""
     return np.zeros((1, 1, -(-height // 32) * 8, 1), f32)
 
 
@@ -165,7 +165,7 @@ def test_the_heights_with_another_scale_than_the_stride_are_torchvisions():
     assert wrong == [*range(8, 23), *range(33, 46), *range(65, 68)]
 
 
-def test_the_tallest_picture_gives_the_scales():
+def test_the_tallest_image_gives_the_scales():
     maps = [np.zeros((2, 1, rows, 9), f32) for rows in (200, 100, 50, 25)]
     assert map_scales(maps, [(100, 1333), (799, 10)]) == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
@@ -200,7 +200,7 @@ PROPOSALS = [array([[0, 0, 300, 40], [3, 3, 20, 31], [1, 1, 130, 130], [5, 9, 5,
 SIZES = [(64, 70), (50, 72)]
 
 
-def test_each_box_is_pooled_from_its_picture_and_map():
+def test_each_box_is_pooled_from_its_image_and_map():
     maps = draw_maps()
     got = MultiScaleRoIAlign(2, 2)(maps, PROPOSALS, SIZES)
     assert got.dtype == f32
@@ -221,14 +221,14 @@ def test_both_maps_of_a_mobilenet_have_one_stride_and_only_the_first_is_read():
 
 
 def test_the_scale_of_one_batch_does_not_stay_for_the_next():
-    """torchvision would keep 0.5 from the picture of height 33."""
+    """torchvision would keep 0.5 from the image of height 33."""
     boxes, pool = [array([[0, 0, 60, 60]])], MultiScaleRoIAlign(2, 2)
     low, high = draw_map(1, 1, 16, 20), draw_map(1, 1, 200, 20)
     assert_array_equal(pool([low], boxes, [(33, 80)]), roi_align(low[0], boxes[0], 2, 0.5, 2))
     assert_array_equal(pool([high], boxes, [(800, 80)]), roi_align(high[0], boxes[0], 2, 0.25, 2))
 
 
-def test_a_picture_without_proposals_takes_no_rows():
+def test_a_image_without_proposals_takes_no_rows():
     maps, none = draw_maps(n=3), array([])
     got = MultiScaleRoIAlign(2, 2)(maps, [none, PROPOSALS[0], none], 3 * SIZES[:1])
     assert_array_equal(got, MultiScaleRoIAlign(2, 2)([x[1:2] for x in maps], PROPOSALS[:1], SIZES[:1]))

@@ -74,7 +74,7 @@ def test_a_head_takes_no_boxes(head, backend):
     assert [x.shape for x in got] == [(0, 4), (0, 16)] and all(x.dtype == f32 for x in got)
 
 
-# the detections of one picture
+# the detections of one image
 
 
 def overlap(a, b):
@@ -171,7 +171,7 @@ def test_nothing_found_has_the_shapes_of_something(proposals, logits):
 # the whole
 
 
-def test_a_picture_in_a_batch_has_the_detections_it_has_alone(backend):
+def test_a_image_in_a_batch_has_the_detections_it_has_alone(backend):
     rng = np.random.default_rng(0)
     maps, sizes = [draw(4, 3, 16, 24), draw(4, 3, 8, 12)], [(60, 90), (64, 70), (64, 96), (33, 40)]
     proposals = [draw_boxes(count, rng) for count in (5, 0, 3, 4)]
@@ -197,7 +197,7 @@ def test_a_batch_without_any_proposals_finds_nothing(backend):
 
 
 def training_case(head):
-    """Two pictures and their proposals, in float64; the second picture has no objects."""
+    """Two images and their proposals, in float64; the second image has no objects."""
     rng = np.random.default_rng(0)
     roi = heads(head=head, predictor=FastRCNNPredictor(6, 3, rng=rng))
     maps, batch = [rng.standard_normal((2, 3, 10, 16))], Batch(None, [SIZE, SIZE], [SIZE, SIZE])

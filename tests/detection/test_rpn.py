@@ -53,7 +53,7 @@ def test_a_deeper_head_has_more_convolutions(backend):
                                                          for name in ("weight", "bias")]
 
 
-# proposals of one picture
+# proposals of one image
 
 
 def sigmoid(logit):
@@ -114,7 +114,7 @@ def test_the_best_are_chosen_by_logit_where_all_scores_are_one():
     assert sorted(got.tolist()) == boxes
 
 
-def test_each_level_has_its_own_best_and_suppression_and_the_picture_its_own_limit():
+def test_each_level_has_its_own_best_and_suppression_and_the_image_its_own_limit():
     boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60]]
     assert_array_equal(propose(boxes, [4, 3, 2, 1], levels=2), [boxes[0], boxes[2], boxes[3]])
     assert_array_equal(propose(boxes, [4, 3, 2, 1], levels=2, pre_nms_top_n=1), [boxes[0], boxes[2]])
@@ -126,7 +126,7 @@ def test_a_score_at_the_threshold_stays():
     assert_array_equal(propose(boxes, [0, -1e-3], score_thresh=0.5), boxes[:1])
 
 
-def test_boxes_are_clipped_to_the_picture_not_to_the_batch():
+def test_boxes_are_clipped_to_the_image_not_to_the_batch():
     assert_array_equal(propose([[-5, 3, 70, 90]], [1], size=(48, 64)), [[0, 3, 64, 48]])
 
 
@@ -150,7 +150,7 @@ def test_anchors_stand_on_each_map_with_its_own_sizes():
     assert_array_equal(got[1], grid_anchors(base_anchors((32,), (0.5,)), (2, 3), (32, 48)))
 
 
-def test_a_picture_in_a_batch_has_the_proposals_it_has_alone(backend):
+def test_a_image_in_a_batch_has_the_proposals_it_has_alone(backend):
     sizes = [(60, 90), (33, 70), (64, 20)]
     maps, pixels = [draw(3, 4, 8, 12), draw(3, 4, 4, 6)], np.zeros((3, 3, 64, 96), f32)
     head = RPNHead(4, 2, rng=np.random.default_rng(0))
@@ -168,7 +168,7 @@ def test_a_picture_in_a_batch_has_the_proposals_it_has_alone(backend):
 
 
 def training_case():
-    """A small network on two maps of two pictures, in float64, the second without objects."""
+    """A small network on two maps of two images, in float64, the second without objects."""
     rng = np.random.default_rng(0)
     rpn = network(ratios=((0.5, 1), (0.5, 1)), head=RPNHead(3, 2, conv_depth=2, rng=rng), post_nms_top_n=5)
     maps = [rng.standard_normal((2, 3, 6, 8)), rng.standard_normal((2, 3, 3, 4))]
@@ -209,7 +209,7 @@ def test_as_many_anchors_are_learnt_from_as_it_says():
     assert np.isfinite(bias).all()
     asked = []
     rpn.vjp(maps, batch, targets, lambda n: asked.append(n) or np.arange(n))
-    assert len(asked) == 4 and asked[2] == 0                     # positive and negative of each picture, in this order
+    assert len(asked) == 4 and asked[2] == 0                     # positive and negative of each image, in this order
 
 
 def test_without_gradient_for_the_maps():

@@ -17,7 +17,7 @@ def transform(min_size=800, max_size=1333):
     return Transform(min_size, max_size, MEAN, STD)
 
 
-def picture(*size):
+def draw(*size):
     image = np.random.default_rng(0).random((3, *size), np.float32)
     image.flags.writeable = False                       # writing it raises
     return image
@@ -66,22 +66,22 @@ def test_a_size_keeps_the_shape_and_the_limits(h, w, min_size, max_size):
 
 
 def test_normalizing_is_float32_to_the_last_bit():
-    image = picture(5, 7)
+    image = draw(5, 7)
     expected = np.stack([(channel - np.float32(mean)) / np.float32(std) for channel, mean, std in zip(image, MEAN, STD)])
     got = transform().normalize(image)
     assert got.dtype == np.float32
     assert_array_equal(got, expected)
 
 
-def test_a_picture_that_fits_is_not_resized():
-    image = picture(32, 64)
+def test_a_image_that_fits_is_not_resized():
+    image = draw(32, 64)
     batch = transform(32, 64)([image])
     assert_array_equal(batch.pixels[0], transform().normalize(image))
     assert batch.sizes == batch.original_sizes == [(32, 64)]
 
 
 def test_a_resized_pixel_is_the_bilinear_mean_of_normalized_ones():
-    image = picture(6, 9)
+    image = draw(6, 9)
     got = transform(15, 99).resize(transform().normalize(image))
     assert got.shape == (3, 15, 22) and got.dtype == np.float32
     normalized = ((image.astype(float).transpose(1, 2, 0) - MEAN) / STD).transpose(2, 0, 1)
@@ -94,15 +94,15 @@ def test_a_resized_pixel_is_the_bilinear_mean_of_normalized_ones():
 
 
 def test_a_batch_is_padded_to_multiples_of_32_with_the_mean_colour():
-    batch = transform()([picture(161, 214), picture(100, 300)])
+    batch = transform()([draw(161, 214), draw(100, 300)])
     assert batch.pixels.shape == (2, 3, 800, 1344) and batch.pixels.dtype == np.float32
     assert batch.sizes == [(799, 1063), (444, 1333)] and batch.original_sizes == [(161, 214), (100, 300)]
     for pixels, (h, w) in zip(batch.pixels, batch.sizes):
         assert not pixels[:, h:].any() and not pixels[:, :, w:].any() and pixels[:, h - 1, w - 1].all()
 
 
-def test_a_picture_in_a_batch_has_the_pixels_it_has_alone():
-    images = [picture(40, 30), picture(20, 61), picture(33, 33)]
+def test_a_image_in_a_batch_has_the_pixels_it_has_alone():
+    images = [draw(40, 30), draw(20, 61), draw(33, 33)]
     batch = transform(48, 96)(images)
     for image, pixels, size in zip(images, batch.pixels, batch.sizes):
         alone = transform(48, 96)([image])
@@ -113,15 +113,15 @@ def test_a_picture_in_a_batch_has_the_pixels_it_has_alone():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=3), st.integers(1, 50), st.integers(1, 80))
 def test_a_batch_is_as_small_as_it_can_be(sizes, min_size, max_size):
-    batch = transform(min_size, max_size)([picture(*size) for size in sizes])
+    batch = transform(min_size, max_size)([draw(*size) for size in sizes])
     assert batch.original_sizes == sizes
     for got, sides in zip(batch.pixels.shape[2:], zip(*batch.sizes)):
         assert got % 32 == 0 and 0 <= got - max(sides) < 32
 
 
-def test_a_picture_as_thin_as_a_thread_keeps_a_pixel():
+def test_a_image_as_thin_as_a_thread_keeps_a_pixel():
     assert transform().size(1, 10000) == (1, 1333)
-    assert transform(64, 100)([picture(1, 10000)]).pixels.shape == (1, 3, 32, 128)
+    assert transform(64, 100)([draw(1, 10000)]).pixels.shape == (1, 3, 32, 128)
 
 
 def test_boxes_go_back_by_a_ratio_for_each_axis():

@@ -10,14 +10,14 @@ from minicnn.evaluate_classifier import BATCH, evaluate_classifier, predict
 from minicnn.layers import Flatten
 
 
-def pictures(logits):
-    """Pictures that a network of a flatten alone answers with these logits."""
+def images(logits):
+    """Images that a network of a flatten alone answers with these logits."""
     return np.array(logits, np.float32)[:, None, None, :]
 
 
 def test_by_hand():
     logits = [[2, 0, 0], [0, 1, 0], [0, 3, 0], [0, 1, 0]]
-    result = evaluate_classifier(Flatten(), pictures(logits), np.array([0, 1, 0, 1]))
+    result = evaluate_classifier(Flatten(), images(logits), np.array([0, 1, 0, 1]))
     loss = -sum(math.log(math.exp(row[k]) / sum(map(math.exp, row))) for row, k in zip(logits, [0, 1, 0, 1])) / 4
     assert result.pop("loss") == pytest.approx(loss, rel=1e-6)
     assert result == {"accuracy": 0.75, "images": 4, "errors": 1, "per_class": [0.5, 1.0, None]}
@@ -43,10 +43,10 @@ def test_batches_are_put_together_in_order(count, monkeypatch):
 
 def test_all_are_plain_numbers_that_json_takes():
     import json
-    result = evaluate_classifier(Flatten(), pictures([[1, 0], [0, 1]]), np.array([0, 1]))
+    result = evaluate_classifier(Flatten(), images([[1, 0], [0, 1]]), np.array([0, 1]))
     assert json.loads(json.dumps(result)) == result
 
 
 def test_nothing_is_written_where_nobody_watches(capsys):
-    predict(Flatten(), pictures([[1, 0]]))
+    predict(Flatten(), images([[1, 0]]))
     assert capsys.readouterr() == ("", "")

@@ -46,7 +46,7 @@ PARAMETERS = ["features.0.weight", "features.1.weight", "features.1.bias", "clas
 BUFFERS = ["features.1.running_mean", "features.1.running_var"]
 
 
-def picture(*shape, dtype=np.float32):
+def image(*shape, dtype=np.float32):
     return generator().standard_normal(shape or (3, 2, 8, 7)).astype(dtype)
 
 
@@ -90,7 +90,7 @@ def test_get_layer():
 
 
 def test_replace_layer_keeps_the_order():
-    model, x = network(), picture()
+    model, x = network(), image()
     names, expected = [path for path, _ in model.named_layers()], model(x)
     conv, slim = model.get_layer("features.0"), Conv2d(2, 4, 3, 2, 1, bias=False)
     slim.load_arrays(dict(conv.named_arrays()))
@@ -199,12 +199,12 @@ def test_network_gradients_equal_differences():
         grad_x = model.vjp(x)[1](grad_y)
         return grad_x, *dict(model.named_gradients()).values()
 
-    check_gradients(forward, backward, picture(dtype=np.float64), *(copies(model)[path] for path in PARAMETERS))
+    check_gradients(forward, backward, image(dtype=np.float64), *(copies(model)[path] for path in PARAMETERS))
     assert [path for path, _ in model.named_gradients()] == PARAMETERS
 
 
 def test_a_layer_used_twice_has_the_sum_of_gradients():
-    layer, first, second = Conv2d(2, 3, 3, rng=generator()), picture(1, 2, 5, 6), picture(3, 2, 4, 3)
+    layer, first, second = Conv2d(2, 3, 3, rng=generator()), image(1, 2, 5, 6), image(3, 2, 4, 3)
     alone = []
     for x in first, second:
         y, pullback = layer.vjp(x)
@@ -217,7 +217,7 @@ def test_a_layer_used_twice_has_the_sum_of_gradients():
 
 
 def test_gradients_add_until_zero_grad():
-    model, x = network(), picture()
+    model, x = network(), image()
     y, pullback = model.vjp(x)
     pullback(y)
     once = dict(model.named_gradients())
@@ -230,7 +230,7 @@ def test_gradients_add_until_zero_grad():
 
 
 def test_a_missing_bias_gets_no_gradient():
-    for layer, x in ((Conv2d(2, 3, 1, bias=False), picture()), (Linear(4, 2, bias=False), picture(3, 4))):
+    for layer, x in ((Conv2d(2, 3, 1, bias=False), image()), (Linear(4, 2, bias=False), image(3, 4))):
         y, pullback = layer.vjp(x)
         pullback(y)
         assert list(layer.gradients) == ["weight"]
@@ -254,7 +254,7 @@ def make(cls):
     layer = cls(*arguments, rng=generator())
     for _, array in layer.named_arrays():
         array += generator().uniform(0.5, 1, array.shape).astype(np.float32)        # variances stay positive
-    return layer, 2 * picture(*shape)
+    return layer, 2 * image(*shape)
 
 
 def test_every_kind_is_listed():
@@ -337,7 +337,7 @@ def spy(layer, calls):
 @pytest.mark.parametrize("frozen, expected", [((), PARAMETERS), (("features.0",), PARAMETERS[1:]),
                                               (("features.0", "features.1"), PARAMETERS[3:])])
 def test_a_frozen_prefix_runs_as_inference(frozen, expected):
-    model, x, calls = network(), picture(), []
+    model, x, calls = network(), image(), []
     for path in frozen:
         model.get_layer(path).trainable = False
     for _, layer in list(model.named_layers())[1:]:
@@ -353,7 +353,7 @@ def test_a_frozen_prefix_runs_as_inference(frozen, expected):
 
 
 def test_gradients_do_not_depend_on_what_is_frozen_before():
-    model, x = network(), picture()
+    model, x = network(), image()
     y, pullback = model.vjp(x)
     pullback(y)
     whole = dict(model.named_gradients())
@@ -364,7 +364,7 @@ def test_gradients_do_not_depend_on_what_is_frozen_before():
 
 
 def test_a_frozen_layer_behind_a_trained_one_passes_the_gradient_on_and_gets_none():
-    model, x = network(), picture()
+    model, x = network(), image()
     model.get_layer("classifier").trainable = False
     y, pullback = model.vjp(x, input_gradient=False)
     pullback(y)
@@ -374,9 +374,9 @@ def test_a_frozen_layer_behind_a_trained_one_passes_the_gradient_on_and_gets_non
 def test_a_network_frozen_altogether_has_nothing_to_pull_back():
     model = Sequential([Conv2d(2, 3, 3, rng=generator()), ReLU()])
     model.get_layer("0").trainable = False
-    y, pullback = model.vjp(picture(), input_gradient=False)
+    y, pullback = model.vjp(image(), input_gradient=False)
     assert pullback(y) is None and not list(model.named_gradients())
-    assert model.vjp(picture())[1](y).shape == picture().shape
+    assert model.vjp(image())[1](y).shape == image().shape
 
 
 # modes
@@ -441,7 +441,7 @@ def test_dropout_zeroes_in_training_only_and_its_generator_decides():
 # surgery
 
 def test_flatten_of_an_empty_batch():
-    """A picture without proposals reaches the box head so."""
+    """An image without proposals reaches the box head so."""
     x = np.zeros((0, 3, 2, 5), np.float32)
     y, pullback = Flatten().vjp(x)
     assert y.shape == Flatten()(x).shape == (0, 30) and pullback(y).shape == x.shape
@@ -449,7 +449,7 @@ def test_flatten_of_an_empty_batch():
 
 def test_a_network_with_channels_cut_out_equals_one_with_them_at_zero():
     """A convolution's filters, what follows them (norm, depthwise), and the columns that read them."""
-    rng, keep, x = generator(), np.array([0, 2, 3]), picture(3, 2, 4, 5)
+    rng, keep, x = generator(), np.array([0, 2, 3]), image(3, 2, 4, 5)
     model = Sequential({
         "make": Conv2d(2, 5, 3, rng=rng), "norm": BatchNorm2d(5), "depthwise": Conv2d(5, 5, (1, 2), groups=5, rng=rng),
         "read": Conv2d(5, 4, 1, rng=rng), "flatten": Flatten(), "top": Linear(16, 6, rng=rng), "last": Linear(6, 3, rng=rng)})

@@ -28,7 +28,7 @@ from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large
 from minicnn.models.resnet import Bottleneck, ResNet50
 from minicnn.trace import Operation, Untraceable, trace
 
-PICTURE = (2, 13, 9, 7)
+IMAGE = (2, 13, 9, 7)
 CONV_NORM_RELU = ["conv2d", "batch_norm", "relu"]
 CONV_NORM = CONV_NORM_RELU[:2]
 
@@ -45,23 +45,23 @@ def described(result, of):
 
 # network, input shapes, kinds of its operations after the inputs
 COMPOSITES = {
-    "chain": (Sequential([block(13, 5), MaxPool2d(2), Dropout(0.5), Flatten(), Linear(5 * 3 * 2, 4), Hardswish()]), [PICTURE],
+    "chain": (Sequential([block(13, 5), MaxPool2d(2), Dropout(0.5), Flatten(), Linear(5 * 3 * 2, 4), Hardswish()]), [IMAGE],
               [*CONV_NORM_RELU, "max_pool2d", "flatten", "linear", "hardswish"]),
     "bottleneck": (Bottleneck(8, 2, 1, BatchNorm2d), [(1, 8, 5, 6)], [*CONV_NORM_RELU, *CONV_NORM_RELU, *CONV_NORM, "add", "relu"]),
     "bottleneck that shrinks": (Bottleneck(6, 2, 2, BatchNorm2d), [(1, 6, 5, 6)],
                                 [*CONV_NORM_RELU, *CONV_NORM_RELU, *CONV_NORM, *CONV_NORM, "add", "relu"]),
     "inverted residual": (InvertedResidual(4, 5, 6, 4, 2, ReLU, 1, BatchNorm2d), [(1, 4, 7, 6)], [
         *CONV_NORM_RELU, *CONV_NORM_RELU, "mean", "conv2d", "relu", "conv2d", "hardsigmoid", "multiply", *CONV_NORM, "add"]),
-    "squeeze and excitation": (gated(13, 3), [PICTURE], ["mean", "conv2d", "relu", "conv2d", "hardsigmoid", "multiply"]),
+    "squeeze and excitation": (gated(13, 3), [IMAGE], ["mean", "conv2d", "relu", "conv2d", "hardsigmoid", "multiply"]),
     "pyramid": (pyramid(3, 5), [(1, 3, 8, 6), (1, 5, 4, 3)], ["conv2d", "conv2d", "conv2d", "resize", "add", "conv2d", "view"]),
-    "RPN head": (RPNHead(13, 3), [PICTURE], ["conv2d", "relu", "conv2d", "view", "conv2d", "view", "view", "view"]),
+    "RPN head": (RPNHead(13, 3), [IMAGE], ["conv2d", "relu", "conv2d", "view", "conv2d", "view", "view", "view"]),
     "box head": (TwoMLPHead(3, 4, 5), [(6, 3, 4, 4)], ["flatten", "linear", "relu", "linear", "relu"]),
     "convolutional box head": (conv_fc_head(3, 4, 5, BatchNorm2d), [(6, 3, 4, 4)], [*4 * CONV_NORM_RELU, "flatten", "linear", "relu"]),
     "mixed pixels": (Sequential([Flatten(), BlockLinear(20, 3), Linear(4 * 3, 5)]), [(6, 4, 5, 4)], ["linear_blocks", "flatten", "linear"]),
     "predictor": (FastRCNNPredictor(5, 3), [(6, 5)], ["linear", "linear"]),
     "one map": (SingleMapBackbone([conv(3, 4), ReLU()]), [(1, 3, 8, 6)], ["conv2d", "relu"]),
-    "means of one pixel": (Sequential([conv(13, 4, 1), AdaptiveAvgPool2d(PICTURE[2:]), Flatten()]), [PICTURE], ["conv2d", "flatten"]),
-    "several inputs": (Composite(lambda x, y, z: x + y + z), [PICTURE] * 3, ["add", "add"]),
+    "means of one pixel": (Sequential([conv(13, 4, 1), AdaptiveAvgPool2d(IMAGE[2:]), Flatten()]), [IMAGE], ["conv2d", "flatten"]),
+    "several inputs": (Composite(lambda x, y, z: x + y + z), [IMAGE] * 3, ["add", "add"]),
 }
 each_composite = pytest.mark.parametrize("network, shapes, expected", COMPOSITES.values(), ids=COMPOSITES)
 
@@ -89,44 +89,44 @@ def test_whole_backbones_are_traced(body, channels):
 
 def test_operations_know_what_they_read_and_the_layers_own_arrays():
     network = Sequential([conv(13, 5, 3, 2, 1, seed=1), norm(5), MaxPool2d(3, 2, 1, True)])
-    (x, y, normed, pooled), result = trace(network, [PICTURE])
+    (x, y, normed, pooled), result = trace(network, [IMAGE])
     layer, after = network.get_layer("0"), network.get_layer("1")
     assert result is pooled and (pooled.inputs, normed.inputs, y.inputs, x.inputs) == ([normed], [y], [x], [])
     assert y.settings == {"weight": layer.weight, "bias": layer.bias, "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
     assert normed.settings["mean"] is after.running_mean and normed.settings["eps"] == after.eps
     assert pooled.settings == {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
-    assert [one.shape for one in (x, y, normed, pooled)] == [PICTURE, (2, 5, 5, 4), (2, 5, 5, 4), (2, 5, 3, 3)]
+    assert [one.shape for one in (x, y, normed, pooled)] == [IMAGE, (2, 5, 5, 4), (2, 5, 5, 4), (2, 5, 3, 3)]
     assert all(isinstance(one, Operation) and one.activation is None for one in (x, y))
 
 
 def test_the_result_has_the_form_of_the_networks():
     x, y = conv(13, 5), conv(13, 4, seed=1)
-    _, (first, [second]) = trace(Composite(lambda a, b, x: (a(x), [b(x)]), x, y), [PICTURE])
+    _, (first, [second]) = trace(Composite(lambda a, b, x: (a(x), [b(x)]), x, y), [IMAGE])
     assert (first.shape[1], second.shape[1]) == (5, 4)
 
 
 def test_flatten_twice_is_flatten_once():
-    assert kinds(Sequential([Flatten(), Flatten(), Flatten()]), PICTURE) == ["input", "flatten"]
+    assert kinds(Sequential([Flatten(), Flatten(), Flatten()]), IMAGE) == ["input", "flatten"]
 
 
 def test_a_layer_used_twice_is_two_operations():
     relu = ReLU()
-    assert kinds(Sequential([relu, conv(13, 5), relu]), PICTURE) == ["input", "relu", "conv2d", "relu"]
+    assert kinds(Sequential([relu, conv(13, 5), relu]), IMAGE) == ["input", "relu", "conv2d", "relu"]
 
 
 REFUSED = {             # a function of x, and what the reason says
     "a function of NumPy": (lambda x: np.maximum(x, 0), "Symbol"),
-    "an array on the left": (lambda x: draw(*PICTURE) + x, "."),
-    "an array on the right": (lambda x: x + draw(*PICTURE), "sum"),
+    "an array on the left": (lambda x: draw(*IMAGE) + x, "."),
+    "an array on the right": (lambda x: x + draw(*IMAGE), "sum"),
     "a number": (lambda x: 2 * x, "Symbol"),
     "numbers of the array": (lambda x: np.asarray(x), "an array was asked for"),
     "its memory": (lambda x: F.relu(x) if x.strides else x, "Symbol"),
     "a decision by its values": (lambda x: F.relu(x) if x.max() > 0 else x, "Symbol"),
-    "one picture": (lambda x: x[0], "slice"),
+    "one image": (lambda x: x[0], "slice"),
     "some channels": (lambda x: x[:, :3], "slice"),
-    "some pictures": (lambda x: x[:1, :, :, :], "slice"),
+    "some images": (lambda x: x[:1, :, :, :], "slice"),
     "an index": (lambda x: x[:, :, 0, :], "slice"),
-    "pictures one by one": (lambda x: [F.relu(one) for one in x], "slice"),
+    "images one by one": (lambda x: [F.relu(one) for one in x], "slice"),
     "the batch last": (lambda x: x.transpose(1, 2, 3, 0), "batch"),
     "the batch reversed": (lambda x: x.transpose(), "batch"),
     "the batch flat": (lambda x: x.reshape(-1, 7), "batch"),
@@ -148,17 +148,17 @@ REFUSED = {             # a function of x, and what the reason says
 @pytest.mark.parametrize("function, reason", REFUSED.values(), ids=REFUSED)
 def test_what_no_plan_can_hold_is_refused(function, reason):
     with pytest.raises(Untraceable, match=reason):
-        trace(Composite(function), [PICTURE])
+        trace(Composite(function), [IMAGE])
 
 
 @pytest.mark.parametrize("layer", [AvgPool2d(2), AdaptiveAvgPool2d(7), Sigmoid()], ids=lambda layer: layer.kind)
 def test_layers_that_no_plan_can_hold_are_refused(layer):
     with pytest.raises(Untraceable):
-        trace(Sequential([conv(13, 5), layer]), [PICTURE])
+        trace(Sequential([conv(13, 5), layer]), [IMAGE])
 
 
 @pytest.mark.parametrize("network, shape", [
-    (conv(12, 5), PICTURE), (conv(13, 5, 10), PICTURE), (conv(13, 5), (3, 13)), (MaxPool2d(10), PICTURE), (Linear(13, 2), PICTURE),
+    (conv(12, 5), IMAGE), (conv(13, 5, 10), IMAGE), (conv(13, 5), (3, 13)), (MaxPool2d(10), IMAGE), (Linear(13, 2), IMAGE),
     (Linear(12, 2), (3, 13))], ids=str)
 def test_shapes_that_do_not_fit_are_refused_so_that_the_layers_say_what_is_wrong(network, shape):
     with pytest.raises(Untraceable):
@@ -179,7 +179,7 @@ def test_the_backend_in_use_is_back_after_tracing(error):
         return F.relu(x)
     with dispatch.use("reference"):
         try:
-            trace(Composite(function), [PICTURE])
+            trace(Composite(function), [IMAGE])
             assert not error
         except (Untraceable, KeyError):
             assert error
@@ -191,5 +191,5 @@ def test_a_network_may_ask_for_shapes():
         n, c, h, w = x.shape
         assert (len(x), x.ndim) == (2, 4)
         return F.relu(x).reshape(n, c, h * w), F.relu(x).reshape(n, -1, w), F.relu(x).transpose(0, 3, 1, 2)[:, :, ::2, 1:]
-    _, result = trace(Composite(function), [PICTURE])
+    _, result = trace(Composite(function), [IMAGE])
     assert [one.shape for one in result] == [(2, 13, 63), (2, 117, 7), (2, 7, 7, 8)]

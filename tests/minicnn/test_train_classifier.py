@@ -29,7 +29,7 @@ def toy_model(seed=0, width=4):
 
 
 def toy_data(count=60):
-    """A bright row, in the upper, middle or lower third. 60 pictures are four batches, the last of twelve."""
+    """A bright row, in the upper, middle or lower third. 60 images are four batches, the last of twelve."""
     rng = np.random.default_rng(1)
     labels = np.arange(count) % 3
     images = rng.normal(0, 0.3, (count, 1, 6, 6)).astype(np.float32)
@@ -71,7 +71,7 @@ def test_the_loss_falls_and_the_model_learns(capsys):
     assert re.fullmatch(r"(epoch \d/4  loss \d\.\d{4}  \d+ images/s  \d+\.\d s\n){4}", err)
 
 
-def test_every_picture_is_seen_once_an_epoch_in_another_order():
+def test_every_image_is_seen_once_an_epoch_in_another_order():
     seen = []
 
     class Spy(Flatten):
@@ -87,7 +87,7 @@ def test_every_picture_is_seen_once_an_epoch_in_another_order():
     epochs = np.concatenate(seen).reshape(2, 10)
     assert_array_equal(np.sort(epochs), np.tile(images.ravel(), (2, 1)))
     assert not np.array_equal(*epochs)
-    # lr 0: the mean over pictures of the loss, the small last batch weighted as what it is
+    # lr 0: the mean over images of the loss, the small last batch weighted as what it is
     assert_allclose(losses, [F.cross_entropy(model(images), np.arange(10) % 2)] * 2, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Record what torchvision's detectors compute on the way from small pictures to boxes, into detectors.npz:
+"""Record what torchvision's detectors compute on the way from small images to boxes, into detectors.npz:
 
     python tests/recorded/record_detectors.py
 
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = map(str, (HERE.parent / "support", HERE.parents[1] / "bench" / "harness"))
 
 from detector_cases import CASES, SETTINGS, anchors_hash, sample  # noqa: E402
-from ladder import differences, pictures  # noqa: E402
+from ladder import differences, images  # noqa: E402
 from sane import sane_detector, vectors  # noqa: E402
 from torch_twins import torch_rungs, torch_twin  # noqa: E402
 
@@ -23,12 +23,12 @@ def main():
     arrays = {}
     small = {"gray 300x451": (slice(0, 300, 3), slice(0, 450, 3)), "trap 161x214": (slice(0, 161), slice(60, 160)),
              "tall 480x150": (slice(0, 480, 3), slice(0, 150, 3)), "tiny 30x40": (slice(0, 30), slice(0, 40))}
-    for name, image in pictures().items():
+    for name, image in images().items():
         image = image[(slice(None), *small[name])]
-        arrays[f"{name.split()[0]}/picture"] = np.round(image * 255).astype(np.uint8)
-    for architecture, picture in CASES:
-        seed, model, rungs = next(robust(architecture, arrays[f"{picture}/picture"].astype(np.float32) / 255))
-        key = f"{architecture}/{picture}"
+        arrays[f"{name.split()[0]}/image"] = np.round(image * 255).astype(np.uint8)
+    for architecture, shown in CASES:
+        seed, model, rungs = next(robust(architecture, arrays[f"{shown}/image"].astype(np.float32) / 255))
+        key = f"{architecture}/{shown}"
         arrays[f"{key}/seed"] = np.array(seed)
         for path, array in vectors(model).items():
             arrays[f"{key}/vectors/{path}"] = array
@@ -47,7 +47,7 @@ def main():
 
 
 def robust(architecture, image):
-    """Seeds whose proposals and detections stay the same when the picture changes in its last digits."""
+    """Seeds whose proposals and detections stay the same when the image changes in its last digits."""
     for seed in range(20):
         model = sane_detector(architecture, image, seed, **SETTINGS)
         rungs = torch_rungs(torch_twin(model), [image])

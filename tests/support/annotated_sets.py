@@ -1,4 +1,4 @@
-"""Annotated pictures and detections made by hand and at random, and the metrics' known answers."""
+"""Annotated images and detections made by hand and at random, and the metrics' known answers."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, AnnotatedPictures
+from minicnn.data.annotated import BACKGROUND, AnnotatedImage, AnnotatedImages
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "map_cases"
 
@@ -19,8 +19,8 @@ def case(name):
     return CASES / name
 
 
-def picture(name, truths, areas=None):
-    """A picture of 100 x 100 pixels.
+def image(name, truths, areas=None):
+    """An image of 100 x 100 pixels.
 
     Args:
         truths: (label, box) or (label, box, "difficult" or "crowd") each.
@@ -29,16 +29,16 @@ def picture(name, truths, areas=None):
     boxes = np.array([box for _, box, *_ in truths], np.float32).reshape(-1, 4)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) if areas is None else areas
     flags = {flag: np.array([flag in more for _, _, *more in truths], bool) for flag in ("difficult", "crowd")}
-    return AnnotatedPicture(name, Path(f"{name}.jpg"), 100, 100, boxes, np.array([label for label, *_ in truths], np.int64),
+    return AnnotatedImage(name, Path(f"{name}.jpg"), 100, 100, boxes, np.array([label for label, *_ in truths], np.int64),
                             flags["difficult"], flags["crowd"], np.asarray(areas, np.float64))
 
 
-def annotated(pictures, classes=("cat", "dog")):
-    return AnnotatedPictures([BACKGROUND, *classes], pictures)
+def annotated(images, classes=("cat", "dog")):
+    return AnnotatedImages([BACKGROUND, *classes], images)
 
 
 def detections(*rows):
-    """(label, score, box) each -> boxes, scores, labels of one picture."""
+    """(label, score, box) each -> boxes, scores, labels of one image."""
     return (np.array([box for *_, box in rows], np.float64).reshape(-1, 4), np.array([score for _, score, _ in rows], np.float64),
             np.array([label for label, *_ in rows], np.int64))
 
@@ -46,20 +46,20 @@ def detections(*rows):
 NOTHING = detections()
 
 
-def random_set(rng, pictures=12, classes=3, most=5, detections=8, crowd=True, ties=True):
-    """Pictures full of boxes on whole pixels, and detections that hit, miss, double and mistake them; a class without objects.
+def random_set(rng, images=12, classes=3, most=5, detections=8, crowd=True, ties=True):
+    """Images full of boxes on whole pixels, and detections that hit, miss, double and mistake them; a class without objects.
 
     Every number is exact in float32, and many overlaps are equal.
     """
     set_, found = [], []
-    for number in range(pictures):
+    for number in range(images):
         count = int(rng.integers(0, most + 1))
         corner = rng.integers(0, 80, (count, 2))
         boxes = np.hstack([corner, corner + rng.integers(4, 160, (count, 2))]).astype(np.float32)
         labels = rng.integers(1, classes, count)                                        # none of the last class
         kinds = rng.choice(3, count, p=[0.7, 0.2, 0.1])
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) * rng.choice([0.5, 1], count)
-        set_.append(AnnotatedPicture(f"{number:03}", Path(f"{number:03}.jpg"), 200, 200, boxes, labels, kinds == 1,
+        set_.append(AnnotatedImage(f"{number:03}", Path(f"{number:03}.jpg"), 200, 200, boxes, labels, kinds == 1,
                                      (kinds == 2) & crowd, areas.astype(np.float64)))
         many = int(rng.integers(0, detections + 1))
         near = boxes[rng.integers(0, count, many)] if count else np.tile(np.float32([10, 10, 60, 60]), (many, 1))
@@ -76,7 +76,7 @@ def read_gzipped(path):
 
 
 def coco_case():
-    """COCO val2014, 100 pictures, false results: the pictures in the order of their ids, and what the files say."""
+    """COCO val2014, 100 images, false results: the images in the order of their ids, and what the files say."""
     folder = case("coco_val2014_fakebbox100")
     truth, rows = (read_gzipped(folder / name) for name in ("ground_truth.json.gz", "detections.json.gz"))
     categories = {one["id"]: label for label, one in enumerate(truth["categories"], start=1)}
@@ -84,11 +84,11 @@ def coco_case():
     def corners(box):
         x, y, w, h = box
         return x, y, x + w, y + h
-    pictures, found = [], []
-    for image in sorted(truth["images"], key=lambda image: image["id"]):
-        mine = [one for one in truth["annotations"] if one["image_id"] == image["id"]]
-        pictures.append(picture(str(image["id"]), [(categories[one["category_id"]], corners(one["bbox"])) for one in mine],
+    images, found = [], []
+    for row in sorted(truth["images"], key=lambda row: row["id"]):
+        mine = [one for one in truth["annotations"] if one["image_id"] == row["id"]]
+        images.append(image(str(row["id"]), [(categories[one["category_id"]], corners(one["bbox"])) for one in mine],
                                 [one["area"] for one in mine]))
         found.append(detections(*[(categories[one["category_id"]], one["score"], corners(one["bbox"])) for one in rows
-                                  if one["image_id"] == image["id"]]))
-    return annotated(pictures, [one["name"] for one in truth["categories"]]), found, json.loads((folder / "expected.json").read_text())
+                                  if one["image_id"] == row["id"]]))
+    return annotated(images, [one["name"] for one in truth["categories"]]), found, json.loads((folder / "expected.json").read_text())

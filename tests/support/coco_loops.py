@@ -17,7 +17,7 @@ def overlap(box, truth, crowd):
     return width * height / (area_of(box) if crowd else area_of(box) + area_of(truth) - width * height)
 
 
-def evaluate_picture(rows, truths, threshold, low, high, most):
+def evaluate_image(rows, truths, threshold, low, high, most):
     """rows: (score, box); truths: (box, ignored, crowd, area), of one class -> ([(score, hit or None if it does not count)], objects)."""
     truths = [(box, ignored or area < low or area > high, crowd) for box, ignored, crowd, area in truths]
     truths.sort(key=lambda truth: truth[1])
@@ -42,11 +42,11 @@ def evaluate_picture(rows, truths, threshold, low, high, most):
 def evaluate(annotated, found, label, threshold, name, most):
     """(AP, recall) of one class at one threshold among objects of one size; None without objects."""
     verdicts, objects = [], 0
-    for picture, (boxes, scores, labels) in zip(annotated.pictures, found):
+    for image, (boxes, scores, labels) in zip(annotated.images, found):
         rows = [(float(score), [float(side) for side in box]) for box, score, one in zip(boxes, scores, labels) if one == label]
         truths = [([float(side) for side in box], difficult or crowd, crowd, area) for box, one, difficult, crowd, area in
-                  zip(picture.boxes, picture.labels, picture.difficult, picture.crowd, picture.areas) if one == label]
-        some, count = evaluate_picture(rows, truths, threshold, *AREAS[name], most)
+                  zip(image.boxes, image.labels, image.difficult, image.crowd, image.areas) if one == label]
+        some, count = evaluate_image(rows, truths, threshold, *AREAS[name], most)
         verdicts += some
         objects += count
     if not objects:

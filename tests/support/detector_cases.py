@@ -1,13 +1,13 @@
-"""Which detectors are recorded on which pictures, and how much of their arrays."""
+"""Which detectors are recorded on which images, and how much of their arrays."""
 
 import hashlib
 
 import numpy as np
 
 SETTINGS = {"min_size": 128, "max_size": 256, "num_classes": 11, "box_head_width": 64, "rpn_post_nms_top_n_test": 100}
-CASES = [(architecture, picture) for architecture in (
+CASES = [(architecture, image) for architecture in (
     "fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_mobilenet_v3_large_320_fpn") for picture in ("gray", "trap", "tall", "tiny")]
+    "fasterrcnn_mobilenet_v3_large_320_fpn") for image in ("gray", "trap", "tall", "tiny")]
 SAMPLES = 150
 
 

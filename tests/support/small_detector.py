@@ -1,4 +1,4 @@
-"""A small detector that fires dozens of boxes, and a picture for it."""
+"""A small detector that fires dozens of boxes, and an image for it."""
 
 import numpy as np
 from sane import sane_detector
@@ -15,7 +15,7 @@ def scene(height, width, seed=0):
 
 
 def small_detector():
-    """A VGG16 that sees pictures at 32 pixels."""
+    """A VGG16 that sees images at 32 pixels."""
     image = scene(90, 120).transpose(2, 0, 1).astype(np.float32) / 255
     model = sane_detector("fasterrcnn_vgg16", image, num_classes=5, box_head_width=16, min_size=32, max_size=64,
                           anchor_sizes=((16, 32, 64),))

@@ -3,15 +3,15 @@
 import numpy as np
 from small_detector import CLASSES, scene
 
-from minicnn.data.annotated import AnnotatedPicture
-from minicnn.data.images import write_picture
+from minicnn.data.annotated import AnnotatedImage
+from minicnn.data.images import write_image
 from minicnn.data.voc import xml_text
 
 NAMES = ["000001", "000002", "000003"]
 
 
 def write_voc(folder, model):
-    """Three pictures; objects are where the model's surest detections of each class are, some moved, some difficult.
+    """Three images; objects are where the model's surest detections of each class are, some moved, some difficult.
 
     Returns:
         found: {name: (boxes, scores, labels)}, what the model finds, labels its own.
@@ -20,16 +20,16 @@ def write_voc(folder, model):
         (folder / sub).mkdir(parents=True)
     found = {}
     for seed, name in enumerate(NAMES):
-        picture = scene(60 if seed else 90, 90, seed)
-        height, width, _ = picture.shape
-        write_picture(folder / "JPEGImages" / f"{name}.png", picture)
-        boxes, scores, labels = model([picture.transpose(2, 0, 1).astype(np.float32) / 255])[0]
+        image = scene(60 if seed else 90, 90, seed)
+        height, width, _ = image.shape
+        write_image(folder / "JPEGImages" / f"{name}.png", image)
+        boxes, scores, labels = model([image.transpose(2, 0, 1).astype(np.float32) / 255])[0]
         found[name] = boxes, scores, labels
         objects = [(boxes[i], label) for label in (1, 2, 4) for i in np.flatnonzero(labels == label)[:3]]
         whole = np.array([np.round(box) for box, _ in objects])
         whole = np.clip(whole + [[0, 0, 12 * (i % 3 == 1), 0] for i in range(len(whole))], 0, [width, height] * 2).astype(np.float32)
         whole[:, 2:] = np.maximum(whole[:, 2:], whole[:, :2] + 2)
-        one = AnnotatedPicture(name, folder / "JPEGImages" / f"{name}.png", height, width, whole, np.array([label for _, label in objects]),
+        one = AnnotatedImage(name, folder / "JPEGImages" / f"{name}.png", height, width, whole, np.array([label for _, label in objects]),
                                np.arange(len(whole)) % 5 == 4, np.zeros(len(whole), bool), np.zeros(len(whole)))
         (folder / "Annotations" / f"{name}.xml").write_text(xml_text(one, CLASSES))
     (folder / "ImageSets" / "Main" / "test.txt").write_text("".join(f"{name}\n" for name in NAMES))

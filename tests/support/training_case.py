@@ -1,7 +1,7 @@
-"""Detectors, three pictures and their objects: what losses and gradients are compared with torchvision's on, and how ours are computed."""
+"""Detectors, three images and their objects: what losses and gradients are compared with torchvision's on, and how ours are computed."""
 
 import numpy as np
-from ladder import pictures
+from ladder import images
 from sane import sane_detector
 
 from minicnn.detection.training.losses import Target
@@ -19,12 +19,12 @@ LABELS = [[1, 4], [2, 2, 3], []]
 
 
 def training_case(architecture, vectors=None):
-    """A detector in float32, a batch of three pictures in float64, the last one without objects, and the targets.
+    """A detector in float32, a batch of three images in float64, the last one without objects, and the targets.
 
     Args:
         vectors: see ``sane.sane_detector``.
     """
-    image = pictures()["gray 300x451"]
+    image = images()["gray 300x451"]
     with use("reference"):
         model = sane_detector(architecture, image, recorded=vectors, **DETECTORS[architecture])
         batch = model.transform([image, image[:, :220, :300].copy(), image[:, 60:, 40:420].copy()])
@@ -33,7 +33,7 @@ def training_case(architecture, vectors=None):
 
 
 def scaled(batch, boxes, labels):
-    """The targets of boxes in the pixels of the pictures."""
+    """The targets of boxes in the pixels of the images."""
     return [Target(Transform.scale_boxes(np.array(some, np.float32).reshape(-1, 4), original, size), np.array(names, np.int64))
             for some, names, original, size in zip(boxes, labels, batch.original_sizes, batch.sizes)]
 

@@ -1,4 +1,4 @@
-"""What tests of compression share: pictures, the toy's layers, and a machine's speed that need not be measured."""
+"""What tests of compression share: images, the toy's layers, and a machine's speed that need not be measured."""
 
 import numpy as np
 
@@ -14,5 +14,5 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def pictures(count=4, seed=1):
+def images(count=4, seed=1):
     return list(generator(seed).integers(0, 256, (count, 64, 80, 3), np.uint8))

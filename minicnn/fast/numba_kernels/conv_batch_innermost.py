@@ -1,8 +1,8 @@
-"""Stride-1 convolutions and linear layers over a batch of small pictures, by direct multiplication, the batch innermost in memory.
+"""Stride-1 convolutions and linear layers over a batch of small images, by direct multiplication, the batch innermost in memory.
 
-Arrays are (C, H, W, N): a number of every picture stands beside the same number of the others. So a vector holds sixteen pictures'
-pixel, whatever the size of picture and kernel; the pixels of a row are copied once, for all filters and columns, and taps that fall into
-the border are left out, not multiplied by zeros. A linear layer is the case of pictures of one pixel.
+Arrays are (C, H, W, N): a number of every image stands beside the same number of the others. So a vector holds sixteen images'
+pixel, whatever the size of image and kernel; the pixels of a row are copied once, for all filters and columns, and taps that fall into
+the border are left out, not multiplied by zeros. A linear layer is the case of images of one pixel.
 
     forward:             y[o, i, j, n] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[c, i + k - p, j + l - q, n]
     input's gradient:    the same with the filters turned round and O and C exchanged
@@ -21,16 +21,16 @@ from minicnn.fast.numba_kernels.lanes import pointer, total
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, splat, store
 from minicnn.fast.numba_kernels.threads import workers
 
-PICTURES = 16           # of a tile: two vectors
+IMAGES = 16           # of a tile: two vectors
 DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache
-RUN = 2048              # numbers of a filter's picture that are multiplied before the products are summed up
+RUN = 2048              # numbers of a filter's image that are multiplied before the products are summed up
 FILTERS = 16            # whose gradient one thread takes at a time
-PARTS, MEMORY = 16, 2**22       # the pictures' rows are cut into so many parts, if that takes no more than so many numbers
+PARTS, MEMORY = 16, 2**22       # the images' rows are cut into so many parts, if that takes no more than so many numbers
 
 
 @njit(cache=True)
 def tile6(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
-    """y[6 filters, 16 pictures] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
+    """y[6 filters, 16 images] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
 
     Args:
         iy, ldy: the first number, numbers from filter to filter.
@@ -54,7 +54,7 @@ def tile6(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
         c40, c41, c50, c51 = load(y, y4), load(y, y4 + 8), load(y, y5), load(y, y5 + 8)
     r1, r2, r3, r4, r5 = r1 * row, r2 * row, r3 * row, r4 * row, r5 * row
     for t in range(taps):
-        k, at = iw + places[t], ix + PICTURES * t
+        k, at = iw + places[t], ix + IMAGES * t
         b0, b1 = load(x, at), load(x, at + 8)
         a = splat(w, k)
         c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
@@ -97,7 +97,7 @@ def tile4(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
         c20, c21, c30, c31 = load(y, y2), load(y, y2 + 8), load(y, y3), load(y, y3 + 8)
     r1, r2, r3 = r1 * row, r2 * row, r3 * row
     for t in range(taps):
-        k, at = iw + places[t], ix + PICTURES * t
+        k, at = iw + places[t], ix + IMAGES * t
         b0, b1 = load(x, at), load(x, at + 8)
         a = splat(w, k)
         c00, c01 = fma(a, b0, c00), fma(a, b1, c01)
@@ -124,14 +124,14 @@ def gather(x, n, h, wd, start, channels, top, lines, near):
     In x they are powers of two apart, and such addresses share a few lines of the first-level cache.
     """
     to = 0
-    for k in range(0, n, PICTURES):
+    for k in range(0, n, IMAGES):
         for j in range(wd):
             for d in range(start, start + channels):
                 for i in range(top, top + lines):
                     at = ((d * h + i) * wd + j) * n + k
                     store(near, to, load(x, at))
                     store(near, to + 8, load(x, at + 8))
-                    to += PICTURES
+                    to += IMAGES
 
 
 @njit(cache=True, parallel=True)
@@ -143,13 +143,13 @@ def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo,
     for task in prange(ho * ((o + chunk - 1) // chunk)):
         i, first = task % ho, task // ho * chunk
         past = min(o, first + chunk)
-        top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the picture
+        top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the image
         lines = max(0, bottom - top)
         places = np.empty(depth * lines * kw, np.int64)
         near = np.empty(n * wd * depth * lines, np.float32)
         for start in range(0, c, depth):
             channels = min(depth, c - start)
-            column = channels * lines * PICTURES
+            column = channels * lines * IMAGES
             gather(floats(x), n, h, wd, start, channels, i - ph + top, lines, floats(near))
             begin = end = 0
             for j in range(wo):
@@ -161,11 +161,11 @@ def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo,
                                 places[t] = d * channel + k * up + m * left
                                 t += 1
                 taps = (end - begin) * channels * lines
-                for k in range(n // PICTURES):
+                for k in range(n // IMAGES):
                     at = (k * wd + j - pw + begin) * column
                     f = first
                     while f < past:
-                        to, weight = ((f * ho + i) * wo + j) * n + k * PICTURES, iw + start * channel + f * row
+                        to, weight = ((f * ho + i) * wo + j) * n + k * IMAGES, iw + start * channel + f * row
                         rest = past - f
                         if rest > 4 and rest != 7 and rest != 8:
                             tile6(floats(y), to, ho * wo * n, min(6, rest), floats(w), weight, row, pointer(places), floats(near), at, taps,
@@ -252,7 +252,7 @@ def input_gradient(grad_y, weight, padding, grad_x):
 
 
 def chunk(filters, rows):
-    """Filters of a task: all, where a picture has rows enough to share out; else a thread's share."""
+    """Filters of a task: all, where an image has rows enough to share out; else a thread's share."""
     return filters if rows >= 4 else -(-filters // (6 * workers())) * 6
 
 

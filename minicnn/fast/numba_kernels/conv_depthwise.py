@@ -11,7 +11,7 @@ def depthwise_rows(x, weight, bias, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, p
     for row in prange(n * ho):
         i, r = row // ho, row % ho
         top = r * sh - ph
-        first, past = max(0, (dh - 1 - top) // dh), min(kh, (h - top + dh - 1) // dh)        # taps inside the picture
+        first, past = max(0, (dh - 1 - top) // dh), min(kh, (h - top + dh - 1) // dh)        # taps inside the image
         for s in range(wo):
             left = s * sw - pw
             begin, end = max(0, (dw - 1 - left) // dw), min(kw, (w - left + dw - 1) // dw)

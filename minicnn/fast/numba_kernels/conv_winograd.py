@@ -1,6 +1,6 @@
 """3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3): 36 products where direct multiplication needs 144.
 
-The picture is cut into tiles of 6 x 6 that overlap by 2; each gives 4 x 4 pixels of the result:
+The image is cut into tiles of 6 x 6 that overlap by 2; each gives 4 x 4 pixels of the result:
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 
@@ -132,7 +132,7 @@ def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo,
 
 @njit(cache=True, parallel=True)
 def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
-    """Each thread takes its share of the tiles from picture to result by itself, a strip at a time: for narrow layers, whose filters
+    """Each thread takes its share of the tiles from image to result by itself, a strip at a time: for narrow layers, whose filters
     stay in the caches that all share."""
     ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
     across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT

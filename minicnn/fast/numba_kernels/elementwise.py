@@ -47,7 +47,7 @@ def max_pool_rows(x, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, pw):
 
 
 def max_pool(x, y, kernel, stride, padding):
-    """y (N, Ho, Wo, C) = the largest under each window of x (N, H, W, C); windows end at the picture's border."""
+    """y (N, Ho, Wo, C) = the largest under each window of x (N, H, W, C); windows end at the image's border."""
     max_pool_rows(x.reshape(-1), y.reshape(-1), *x.shape, *y.shape[1:3], *kernel, *stride, *padding)
 
 

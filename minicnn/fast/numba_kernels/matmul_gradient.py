@@ -1,4 +1,4 @@
-"""The product of weight gradients: y += a^T b, where the long side, pixels or pictures or tiles, is what a and b have in common.
+"""The product of weight gradients: y += a^T b, where the long side, pixels or images or tiles, is what a and b have in common.
 
 Six columns of a times sixteen of b are twelve vectors of sums. Both are read row by row as they lie in memory, so neither is turned.
 

@@ -1,6 +1,6 @@
 """The compiled twins of the operations that training consists of, forward and backward: which algorithm takes which shapes.
 
-A 3 x 3 convolution with many channels goes by Winograd's algorithm, a batch of small pictures by direct multiplication with the batch
+A 3 x 3 convolution with many channels goes by Winograd's algorithm, a batch of small images by direct multiplication with the batch
 innermost, any other by patches, channels last. What none of them does, float64 and groups first of all, the readable function does.
 Results are views (N, C, H, W) of the memory order that the algorithm works in, which the next operation takes without a copy.
 """
@@ -23,7 +23,7 @@ from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
-PICTURES = conv_batch_innermost.PICTURES
+IMAGES = conv_batch_innermost.IMAGES
 MANY = 256              # from so many rows on, a linear layer is a product for BLAS
 LARGE = 2**14           # numbers from which on two threads are worth being woken
 TILES = 128             # of a strip of Winograd's algorithm
@@ -45,8 +45,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if algorithm == "winograd":
         return channels_first(convolve(channels_last(x, multiple=16), conv_winograd_gradient.filters(filled(weight, 16, 16)),
                                        filled(bias, 16), geometry.padding), o)
-    if algorithm == "small pictures":
-        x = batch_innermost(x, PICTURES)
+    if algorithm == "small images":
+        x = batch_innermost(x, IMAGES)
         y = empty(o, ho, wo, x.shape[3])
         conv_batch_innermost.forward(x, weight, bias, geometry.padding, y)
         return batch_first(y, n)
@@ -62,10 +62,10 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     if algorithm is None or not fits(grad_y, geometry.y_shape):
         return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
     (n, c, h, w), o, grad_x = x.shape, len(weight), None
-    if algorithm == "small pictures":
-        grad_y = batch_innermost(grad_y, PICTURES)
+    if algorithm == "small images":
+        grad_y = batch_innermost(grad_y, IMAGES)
         grad_weight, grad_bias = conv_batch_innermost.weight_gradient(
-            grad_y, batch_innermost(x, PICTURES, geometry.padding), geometry.kernel)
+            grad_y, batch_innermost(x, IMAGES, geometry.padding), geometry.kernel)
         if input_gradient:
             grad_x = empty(c, h, w, grad_y.shape[3])
             conv_batch_innermost.input_gradient(grad_y, weight, geometry.padding, grad_x)
@@ -87,7 +87,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
 
 
 def convolution(geometry, x, weight):
-    """Which algorithm computes a convolution: "winograd", "small pictures" or "patches"; None: the readable function does."""
+    """Which algorithm computes a convolution: "winograd", "small images" or "patches"; None: the readable function does."""
     if not fits(x, x.shape) or not fits(weight, weight.shape) or geometry.groups > 1:
         return None
     (n, c, _, _), (_, o, ho, wo), one = x.shape, geometry.y_shape, (1, 1)
@@ -96,8 +96,8 @@ def convolution(geometry, x, weight):
         tiles = n * -(-ho // OUT) * -(-wo // OUT)
         if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
             return "winograd"
-    if geometry.stride == geometry.dilation == one and n >= PICTURES and (c < 8 or not is_channels_last(x)):
-        return "small pictures"
+    if geometry.stride == geometry.dilation == one and n >= IMAGES and (c < 8 or not is_channels_last(x)):
+        return "small images"
     return "patches" if one in (geometry.stride, geometry.dilation) else None
 
 
@@ -126,7 +126,7 @@ def linear(x, weight, bias=None):
     if not innermost(x, weight) or not (bias is None or fits(bias, weight.shape[:1])):
         return TABLE["linear"](x, weight, bias)
     n, o = len(x), len(weight)
-    x = batch_innermost(x[:, :, None, None], PICTURES)
+    x = batch_innermost(x[:, :, None, None], IMAGES)
     y = empty(o, 1, 1, x.shape[3])
     conv_batch_innermost.forward(x, weight[:, :, None, None], np.zeros(o, np.float32) if bias is None else bias, (0, 0), y)
     return batch_first(y, n)[:, :, 0, 0]
@@ -137,12 +137,12 @@ def linear_backward(grad_y, x, weight, input_gradient=True):
     if not innermost(x, weight) or not fits(grad_y, (len(x), len(weight))):
         return TABLE["linear_backward"](grad_y, x, weight, input_gradient)
     (n, o), i, grad_x = grad_y.shape, x.shape[1], None
-    rows = filled(x, 1, PICTURES)                           # a convolution, too: of x's columns, by grad_y as weights
+    rows = filled(x, 1, IMAGES)                           # a convolution, too: of x's columns, by grad_y as weights
     grad_weight = empty(o, 1, 1, rows.shape[1])
     conv_batch_innermost.forward(rows[:, None, None], np.ascontiguousarray(grad_y.T)[:, :, None, None], np.zeros(o, np.float32), (0, 0),
                            grad_weight)
     if input_gradient:
-        g = batch_innermost(grad_y[:, :, None, None], PICTURES)
+        g = batch_innermost(grad_y[:, :, None, None], IMAGES)
         grad_x = empty(i, 1, 1, g.shape[3])
         conv_batch_innermost.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
         grad_x = batch_first(grad_x, n)[:, :, 0, 0]
@@ -150,8 +150,8 @@ def linear_backward(grad_y, x, weight, input_gradient=True):
 
 
 def innermost(x, weight):
-    """Whether a linear layer comes after small pictures, the batch innermost, and is no small one."""
-    return (x.ndim == weight.ndim == 2 and PICTURES <= len(x) < MANY and weight.size >= LARGE and x.T.flags.c_contiguous and
+    """Whether a linear layer comes after small images, the batch innermost, and is no small one."""
+    return (x.ndim == weight.ndim == 2 and IMAGES <= len(x) < MANY and weight.size >= LARGE and x.T.flags.c_contiguous and
             not x.flags.c_contiguous and fits(x, (len(x), weight.shape[1])) and fits(weight, weight.shape))
 
 
@@ -184,7 +184,7 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
 
 
 def side_by_side(x):
-    """The axes of (N, C, H, W) in order of memory if pictures or channels are innermost, at least 8 of them, else None."""
+    """The axes of (N, C, H, W) in order of memory if images or channels are innermost, at least 8 of them, else None."""
     if x.size and is_channels_last(x) and x.shape[1] >= 8:
         return CHANNELS_LAST
     return BATCH_INNERMOST if x.size and is_batch_innermost(x) and len(x) >= 8 else None

@@ -1,7 +1,7 @@
 """3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3), as nothing but matrix products: see ``minicnn.fast.winograd``.
 
 The two transforms are products too, of the small matrices B^T and A^T with as many columns as there are numbers side by side: for the
-rows of a tile whole rows of the picture, for its columns the channels. Some rows of tiles, a strip, go from picture to result at a
+rows of a tile whole rows of the image, for its columns the channels. Some rows of tiles, a strip, go from image to result at a
 time, so that what is between stays in the processor's cache.
 """
 
@@ -87,7 +87,7 @@ def convolve_strip(lines, filters, v, m, s):
 
 
 class Tiling:
-    """How a batch is cut into tiles of 4 x 4 pixels of the result, and its rows of tiles, of all pictures, into strips."""
+    """How a batch is cut into tiles of 4 x 4 pixels of the result, and its rows of tiles, of all images, into strips."""
 
     def __init__(self, shape, outputs, padding, tiles):
         (n, h, w, self.c), self.o, self.padding = shape, outputs, padding
@@ -106,7 +106,7 @@ class Tiling:
         return lines.reshape(self.step, IN, self.wide, self.c), *rest
 
     def transform_rows(self, x, rows, lines):
-        """lines[row] = B^T times the picture's rows under each row of tiles; what lies outside the picture is left out, being zero."""
+        """lines[row] = B^T times the image's rows under each row of tiles; what lies outside the image is left out, being zero."""
         h, w, c = x.shape[1:]
         for line, row in zip(lines, range(rows.start, rows.stop)):
             n, top = row // self.down, row % self.down * OUT - self.padding[0]

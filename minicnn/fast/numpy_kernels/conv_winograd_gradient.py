@@ -67,7 +67,7 @@ def weight_gradient(grad_y, x, padding):
 
 
 def gradient_tiles(grad_y, row, tiling):
-    """A times the rows of grad_y in a row of tiles: (6, tiles, 4, O), zeros outside the picture."""
+    """A times the rows of grad_y in a row of tiles: (6, tiles, 4, O), zeros outside the image."""
     _, ho, wo, o = grad_y.shape
     n, top = row // tiling.down, row % tiling.down * OUT
     have = min(OUT, ho - top)

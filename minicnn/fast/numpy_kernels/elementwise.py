@@ -68,8 +68,8 @@ def affine(x, scale, shift, y, activation=None):
 
 def scale(x, gate, y):
     """y = x * gate: x, y (N, H, W, C), gate (N, 1, 1, C)."""
-    for picture, factor, out in zip(x, gate, y):
-        by_blocks(lambda x, y: np.multiply(x, factor[0], out=y), x.shape[-1], picture, out)
+    for image, factor, out in zip(x, gate, y):
+        by_blocks(lambda x, y: np.multiply(x, factor[0], out=y), x.shape[-1], image, out)
 
 
 def add_nearest(x, z, y):

@@ -75,8 +75,8 @@ def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activatio
     Reference: ``minicnn.functional.conv``.
     """
     (kh, kw), (sh, sw), (dh, dw), (n, ho, wo, o) = kernel, stride, dilation, y.shape
-    picture, line, pixel, number = x.strides
-    patches = as_strided(x, (n, ho, wo, kh, kw, x.shape[3]), (picture, sh * line, sw * pixel, dh * line, dw * pixel, number),
+    image, line, pixel, number = x.strides
+    patches = as_strided(x, (n, ho, wo, kh, kw, x.shape[3]), (image, sh * line, sw * pixel, dh * line, dw * pixel, number),
                          writeable=False)
     step = max(-(-PIXELS // wo), max(STRIP, packed.size) // (wo * (len(packed) + o)))
     workers = worth(y.size * len(packed), EACH)
@@ -96,7 +96,7 @@ def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activatio
 def im2col(patches, memory):
     """Write patches (N, rows, Wo, KH, KW, C) as rows of a matrix (N rows Wo, KH KW C), in either memory order.
 
-    With few channels, as in a picture, they are written pixel by pixel: the pieces of a patch are too short to copy one by one.
+    With few channels, as in an image, they are written pixel by pixel: the pieces of a patch are too short to copy one by one.
     """
     pixels, taps = patches.shape[:3], patches.shape[3:]
     if math.prod(taps[1:]) <= FEW:

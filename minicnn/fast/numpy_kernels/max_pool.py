@@ -1,4 +1,4 @@
-"""Borders, the largest of a window, the mean of a picture."""
+"""Borders, the largest of a window, the mean of an image."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def pad(x, y, padding):
     """y = x in a border of zeros, with further channels of zeros if y has more.
 
     Args:
-        x: (N, H, W, C) of any strides, such as a view of pictures (N, C, H, W).
+        x: (N, H, W, C) of any strides, such as a view of images (N, C, H, W).
         y: (N, H + 2 ph, W + 2 pw, C'), written.
         padding: (vertical, horizontal).
     """
@@ -30,7 +30,7 @@ def pad(x, y, padding):
 
 
 def max_pool(x, y, kernel, stride, padding):
-    """y = the largest number of each window, which ends at the picture's border.
+    """y = the largest number of each window, which ends at the image's border.
 
     Args:
         x: (N, H, W, C).
@@ -56,7 +56,7 @@ def max_pool(x, y, kernel, stride, padding):
 
 
 def inside(windows, shift, stride, side):
-    """Which of a range of windows have their pixel, window * stride + shift, in the picture, and which pixels these are; slices."""
+    """Which of a range of windows have their pixel, window * stride + shift, in the image, and which pixels these are; slices."""
     first, past = max(windows.start, -(shift // stride)), min(windows.stop, (side - 1 - shift) // stride + 1)
     if past <= first:
         return slice(0), slice(0)

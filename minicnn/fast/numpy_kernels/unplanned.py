@@ -1,7 +1,7 @@
 """The twins in NumPy of the operations that training consists of, forward and backward: which algorithm takes which shapes.
 
 A 3 x 3 convolution with many channels goes by Winograd's algorithm, any other with many channels by patches, both channels last. What
-is left, few channels as in a batch of small pictures, float64, groups, the readable function does: it has the batch innermost, which is
+is left, few channels as in a batch of small images, float64, groups, the readable function does: it has the batch innermost, which is
 right for those. Results are views (N, C, H, W) of channels-last memory, which the next operation takes without a copy.
 """
 
@@ -24,7 +24,7 @@ from minicnn.functional.pool import Windows
 TILES = 256             # of a strip of Winograd's algorithm
 FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
 MANY = 16               # channels from which on a pixel's are enough to lie side by side
-PICTURES = 16           # and pictures, unless the channels do already
+IMAGES = 16           # and images, unless the channels do already
 
 channels_last = functools.partial(layouts.channels_last, pad=pad)
 
@@ -80,7 +80,7 @@ def convolution(geometry, x, weight):
         tiles = n * -(-ho // OUT) * -(-wo // OUT)
         if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
             return "winograd"
-    return "patches" if n < PICTURES or is_channels_last(x) else None
+    return "patches" if n < IMAGES or is_channels_last(x) else None
 
 
 def fits(array, shape):

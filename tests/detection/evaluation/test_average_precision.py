@@ -1,4 +1,4 @@
-"""Average precision against the development kits' loops, and weights against pictures that stand there several times."""
+"""Average precision against the development kits' loops, and weights against images that stand there several times."""
 
 import numpy as np
 import pytest
@@ -33,8 +33,8 @@ def kits(hits, objects):
 
 
 def ours(hits, objects):
-    pictures = np.zeros(len(hits), np.int64)
-    return average_precision(pictures, np.array([hits] * 3, np.int8).reshape(3, -1), RULES, np.array([objects]))[:, 0]
+    images = np.zeros(len(hits), np.int64)
+    return average_precision(images, np.array([hits] * 3, np.int8).reshape(3, -1), RULES, np.array([objects]))[:, 0]
 
 
 def test_by_hand():
@@ -61,20 +61,20 @@ def test_equals_the_kits_loops(hits, missed):
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 10**6])
-def test_a_weight_is_so_many_equal_pictures(at_once, monkeypatch):
-    """Each replicate's pictures written out one by one, ranked and averaged again by the kits."""
+def test_a_weight_is_so_many_equal_images(at_once, monkeypatch):
+    """Each replicate's images written out one by one, ranked and averaged again by the kits."""
     monkeypatch.setattr(module, "WEIGHED_AT_ONCE", at_once)
     rng = np.random.default_rng(0)
-    count, pictures = 30, rng.integers(0, 6, 30)
+    count, images = 30, rng.integers(0, 6, 30)
     hits = rng.choice([RIGHT, WRONG, IGNORED], (2, count))
-    objects = np.array([np.bincount(pictures[one == RIGHT], minlength=6) for one in hits]).max(axis=0) + np.array([0, 1, 0, 0, 2, 0])
+    objects = np.array([np.bincount(images[one == RIGHT], minlength=6) for one in hits]).max(axis=0) + np.array([0, 1, 0, 0, 2, 0])
     weights = rng.multinomial(6, np.full(6, 1 / 6), size=7)
     assert (weights == 0).any() and (weights > 1).any()
-    values = average_precision(pictures, np.repeat(hits, 3, axis=0), RULES * 2, objects, weights)
+    values = average_precision(images, np.repeat(hits, 3, axis=0), RULES * 2, objects, weights)
     assert values.shape == (6, 7)
     for t in range(2):
         for r, weight in enumerate(weights):
-            copies = [hit for hit, picture in zip(hits[t], pictures) for _ in range(weight[picture])]
+            copies = [hit for hit, image in zip(hits[t], images) for _ in range(weight[image])]
             assert_allclose(values[3 * t:3 * t + 3, r], kits(copies, int(weight @ objects)), atol=1e-12)
 
 

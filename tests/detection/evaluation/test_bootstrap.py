@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from minicnn.detection.evaluation.bootstrap import interval, resampled
 
 
-def test_every_replicate_has_as_many_pictures():
+def test_every_replicate_has_as_many_images():
     weights = resampled(50, np.random.default_rng(3), 400)
     assert weights.shape == (400, 50) and (weights.sum(axis=1) == 50).all() and weights.min() == 0
     assert abs(weights.mean() - 1) < 1e-12 and 0.9 < weights.var() < 1.06       # a binomial's: 1 - 1 / 50

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, case, coco_case, detections, picture, random_set, read_gzipped
+from annotated_sets import annotated, case, coco_case, detections, image, random_set, read_gzipped
 from coco_loops import numbers
 from numpy.testing import assert_array_equal
 
@@ -30,15 +30,15 @@ def assert_same(got, expected, tolerance=1e-6):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_loops(seed):
-    set_, found = random_set(np.random.default_rng(seed), pictures=6)
+    set_, found = random_set(np.random.default_rng(seed), images=6)
     expected = numbers(set_, found)
     assert_same(ours(set_, found), expected, 1e-12)
 
 
-def test_more_than_a_hundred_detections_of_a_class_in_a_picture():
+def test_more_than_a_hundred_detections_of_a_class_in_a_image():
     """The hundred surest count, of each class by itself; the object that only a later one finds is missed."""
     far = [(1, 0.9 - 0.001 * i, (50, 50, 60, 60)) for i in range(100)]
-    truths = annotated([picture("a", [(1, (0, 0, 10, 10)), (2, (0, 0, 10, 10))])])
+    truths = annotated([image("a", [(1, (0, 0, 10, 10)), (2, (0, 0, 10, 10))])])
     found = [detections(*far, (1, 0.1, (0, 0, 10, 10)), (2, 0.05, (0, 0, 10, 10)))]
     assert_same(ours(truths, found), numbers(truths, found))
     assert ours(truths, found)["AP"] == 0.5
@@ -46,7 +46,7 @@ def test_more_than_a_hundred_detections_of_a_class_in_a_picture():
 
 
 def hits_of(truths, *rows, area="all", threshold=0):
-    ranking = rank(annotated([picture("a", truths)]), [detections(*rows)])[0]
+    ranking = rank(annotated([image("a", truths)]), [detections(*rows)])[0]
     return coco_hits(ranking, coco_partners(ranking))[list(AREAS).index(area), threshold].tolist()
 
 
@@ -73,7 +73,7 @@ def test_areas_by_hand():
 
 
 def test_partners_are_the_objects():
-    ranking = rank(annotated([picture("a", []), picture("b", [(1, (50, 50, 60, 60)), (1, BOX)])]),
+    ranking = rank(annotated([image("a", []), image("b", [(1, (50, 50, 60, 60)), (1, BOX)])]),
                    [detections((1, 0.95, BOX)), detections((1, 0.9, BOX), (1, 0.8, (50, 50, 60, 58)))])[0]
     partners = coco_partners(ranking)
     assert partners.shape == (len(AREAS), len(THRESHOLDS), 3)
@@ -82,9 +82,9 @@ def test_partners_are_the_objects():
 
 
 def test_nothing_to_find_and_nothing_found():
-    empty = annotated([picture("a", []), picture("b", [(1, BOX, "difficult")])])
+    empty = annotated([image("a", []), image("b", [(1, BOX, "difficult")])])
     assert set(ours(empty, [detections((1, 0.5, BOX)), detections()]).values()) == {None}
-    none = ours(annotated([picture("a", [(1, BOX)])]), [detections()])
+    none = ours(annotated([image("a", [(1, BOX)])]), [detections()])
     assert none["AP"] == none["AR100"] == none["AP small"] == 0 and none["AP large"] is None
 
 
@@ -99,10 +99,10 @@ def test_the_outside_case():
 
 
 def test_the_outside_case_by_our_reader():
-    """The same from the file of truths: boxes in float32, and pictures in an order on which equal scores depend."""
+    """The same from the file of truths: boxes in float32, and images in an order on which equal scores depend."""
     set_, found, expected = coco_case()
     again = load_annotated(case("coco_val2014_fakebbox100") / "ground_truth.json.gz", "whatever")
-    assert [one.name for one in again.pictures] == [one.name for one in set_.pictures] and again.class_names == set_.class_names
+    assert [one.name for one in again.images] == [one.name for one in set_.images] and again.class_names == set_.class_names
     assert_same(ours(again, found), ours(set_, found), 1e-12)
     assert ours(again, found)["AP"] == pytest.approx(expected["stated_by_repository"]["AP"], abs=1e-6)
 
@@ -115,13 +115,13 @@ def as_coco(set_, found):
         x1, y1, x2, y2 = map(float, box)
         return [x1, y1, x2 - x1, y2 - y1]
     truths = [{"image_id": number, "category_id": int(label), "bbox": sides(box), "area": float(area), "iscrowd": int(crowd),
-               "difficult": bool(difficult)} for number, one in enumerate(set_.pictures) for box, label, area, crowd, difficult in
+               "difficult": bool(difficult)} for number, one in enumerate(set_.images) for box, label, area, crowd, difficult in
               zip(one.boxes, one.labels, one.areas, one.crowd, one.difficult)]
     for number, truth in enumerate(truths, start=1):
         truth["id"] = number
     rows = [{"image_id": number, "category_id": int(label), "bbox": sides(box), "score": float(score)}
             for number, columns in enumerate(found) for box, score, label in zip(*columns)]
-    return {"images": [{"id": number} for number in range(len(set_.pictures))], "annotations": truths,
+    return {"images": [{"id": number} for number in range(len(set_.images))], "annotations": truths,
             "categories": [{"id": label} for label in range(1, len(set_.class_names))]}, rows
 
 
@@ -165,5 +165,5 @@ def test_equals_pycocotools_on_the_outside_case():
     set_, found, _ = coco_case()
     folder = case("coco_val2014_fakebbox100")
     files = [read_gzipped(folder / name) for name in ("ground_truth.json.gz", "detections.json.gz")]
-    assert set_.pictures[0].boxes.dtype == np.float32
+    assert set_.images[0].boxes.dtype == np.float32
     assert_same(ours(set_, found), pycocotools_numbers(*files))

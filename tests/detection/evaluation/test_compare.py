@@ -1,10 +1,10 @@
-"""Comparisons of evaluations: differences on the same draws; what is not of the same pictures is refused."""
+"""Comparisons of evaluations: differences on the same draws; what is not of the same images is refused."""
 
 import copy
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, detections, picture, random_set
+from annotated_sets import annotated, detections, image, random_set
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
 from minicnn.detection.evaluation.compare import compare
@@ -16,12 +16,12 @@ from minicnn.errors import InputError
 def better(set_, found):
     """The same detections, but one in three replaced by what is really there."""
     return [(np.concatenate([boxes, one.boxes[::3].astype(float)]), np.concatenate([scores, np.full(len(one.boxes[::3]), 0.9)]),
-             np.concatenate([labels, one.labels[::3]])) for one, (boxes, scores, labels) in zip(set_.pictures, found)]
+             np.concatenate([labels, one.labels[::3]])) for one, (boxes, scores, labels) in zip(set_.images, found)]
 
 
 @pytest.fixture(scope="module")
 def pair():
-    set_, found = random_set(np.random.default_rng(2), pictures=25)
+    set_, found = random_set(np.random.default_rng(2), images=25)
     return [(set_, evaluate(set_, some)) for some in (found, better(set_, found))]
 
 
@@ -46,7 +46,7 @@ def test_differences_are_the_evaluations(pair):
 
 
 def test_pairing_makes_the_interval_narrower(pair):
-    """Against draws of their own for each, as if the pictures differed."""
+    """Against draws of their own for each, as if the images differed."""
     first, second = (match_document(*one) for one in pair)
     paired = compare(first, second, np.random.default_rng(0))["mAP"]["voc10"]["interval"]
     alone = [class_means(np.array([one.average_precisions(resampled(25, np.random.default_rng(seed))) for one in evaluation.matches])[:, 1])
@@ -65,8 +65,8 @@ def test_a_detector_against_itself(pair):
 def test_the_classes_may_have_another_order():
     """A network that was trained on the same classes in another order."""
     box, found = (0, 0, 10, 10), [detections((1, 0.5, (0, 0, 10, 10)))]
-    one = annotated([picture("a", [(1, box)])], ("cat", "dog"))
-    other = annotated([picture("a", [(2, box)])], ("dog", "cat"))
+    one = annotated([image("a", [(1, box)])], ("cat", "dog"))
+    other = annotated([image("a", [(2, box)])], ("dog", "cat"))
     result = compare(match_document(one, evaluate(one, found)), match_document(other, evaluate(other, found)), np.random.default_rng(0))
     assert result["per_class"]["cat"]["voc07"]["difference"] == -1
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_compared_is_refused(pair, path, value, expected):
         compare(first, change(first, *path, value=value), np.random.default_rng(0), ("A.json", "B.json"))
 
 
-def test_another_order_of_pictures_is_refused(pair):
+def test_another_order_of_images_is_refused(pair):
     first = match_document(*pair[0])
     with pytest.raises(InputError, match="their order differs"):
         compare(first, {**first, "pictures": first["pictures"][::-1]}, np.random.default_rng(0))

@@ -1,8 +1,8 @@
-"""TIDE's kinds of errors: each by hand, and all against loops that go picture by picture as the paper's program does."""
+"""TIDE's kinds of errors: each by hand, and all against loops that go image by image as the paper's program does."""
 
 import numpy as np
 import pytest
-from annotated_sets import NOTHING, annotated, detections, picture, random_set
+from annotated_sets import NOTHING, annotated, detections, image, random_set
 from coco_loops import LEVELS, overlap
 
 from minicnn.detection.evaluation.coco_metric import coco_hits, coco_partners
@@ -20,7 +20,7 @@ def matched(set_, found):
 
 
 def kinds_of(truths, *rows):
-    result = error_kinds(*matched(annotated([picture("a", truths)]), [detections(*rows)]))
+    result = error_kinds(*matched(annotated([image("a", truths)]), [detections(*rows)]))
     assert list(result) == list(KINDS)
     return {kind: (row["count"], round(row["dAP"], 6)) for kind, row in result.items() if row["count"]}
 
@@ -65,9 +65,9 @@ def test_what_is_ignored_is_no_error():
 
 
 def test_no_objects_at_all():
-    result = error_kinds(*matched(annotated([picture("a", [])]), [detections((1, 0.5, BOX))]))
+    result = error_kinds(*matched(annotated([image("a", [])]), [detections((1, 0.5, BOX))]))
     assert result["background"] == {"count": 1, "dAP": None} and result["missed"] == {"count": 0, "dAP": None}
-    result = error_kinds(*matched(annotated([picture("a", [(1, BOX)])]), [NOTHING]))
+    result = error_kinds(*matched(annotated([image("a", [(1, BOX)])]), [NOTHING]))
     assert result["missed"] == {"count": 1, "dAP": 0.0}                         # no object is left to find
 
 
@@ -88,9 +88,9 @@ def loops(set_, found):
     classes, dets, truths = range(len(rankings)), [], []
     for label, ranking in enumerate(rankings):
         first = len(truths)
-        for box, where, ignored in zip(ranking.truths, ranking.truth_pictures, ranking.ignored):
+        for box, where, ignored in zip(ranking.truths, ranking.truth_images, ranking.ignored):
             truths.append({"box": box, "picture": where, "label": label, "ignored": ignored, "used": False, "about": []})
-        for place, (box, where, score) in enumerate(zip(ranking.boxes, ranking.pictures, ranking.scores)):
+        for place, (box, where, score) in enumerate(zip(ranking.boxes, ranking.images, ranking.scores)):
             hit, partner = all_hits[label][place], all_partners[label][place]
             if hit == RIGHT:
                 truths[first + partner]["used"] = True
@@ -139,7 +139,7 @@ def loops(set_, found):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_the_loops(seed):
-    set_, found = random_set(np.random.default_rng(seed), ties=False, pictures=15, most=6, detections=16)
+    set_, found = random_set(np.random.default_rng(seed), ties=False, images=15, most=6, detections=16)
     got, expected = error_kinds(*matched(set_, found)), loops(set_, found)
     assert {kind: row["count"] for kind, row in got.items()} == {kind: row["count"] for kind, row in expected.items()}
     for kind in KINDS:
@@ -157,8 +157,8 @@ THEIRS = {
 @pytest.mark.parametrize("seed", THEIRS)
 def test_equals_the_authors_program(seed):
     """On sets without what it treats otherwise: ignored objects, and detections of classes without objects."""
-    set_, found = random_set(np.random.default_rng(seed), ties=False, crowd=False, pictures=20, most=6, detections=14)
-    for one in set_.pictures:
+    set_, found = random_set(np.random.default_rng(seed), ties=False, crowd=False, images=20, most=6, detections=14)
+    for one in set_.images:
         one.difficult[:] = False
     got = error_kinds(*matched(set_, [tuple(column[labels < 3] for column in (boxes, scores, labels)) for boxes, scores, labels in found]))
     assert [(row["count"], pytest.approx(100 * row["dAP"], abs=1e-5)) for row in got.values()] == THEIRS[seed]

@@ -1,11 +1,11 @@
-"""All metrics together: by hand, on pictures written out again and again, and on the real detector's recorded detections."""
+"""All metrics together: by hand, on images written out again and again, and on the real detector's recorded detections."""
 
 import copy
 import json
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, detections, picture, random_set
+from annotated_sets import annotated, detections, image, random_set
 from voc import SHARED, WEIGHTS, recorded
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
@@ -16,7 +16,7 @@ CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 
 def test_by_hand():
     """Two cats, one found; a dog in the wrong place; a difficult dog; no birds."""
-    set_ = annotated([picture("a", [(1, CAT), (2, DOG)]), picture("b", [(1, CAT), (2, DOG, "difficult")])], ("cat", "dog", "bird"))
+    set_ = annotated([image("a", [(1, CAT), (2, DOG)]), image("b", [(1, CAT), (2, DOG, "difficult")])], ("cat", "dog", "bird"))
     found = [detections((1, 0.9, CAT), (2, 0.8, (0, 0, 20, 10))), detections((3, 0.7, CAT))]
     evaluation = evaluate(set_, found)
     document = evaluation.document
@@ -34,19 +34,19 @@ def test_by_hand():
 
 
 def test_proposals():
-    set_ = annotated([picture("a", [(1, CAT), (2, DOG)])])
+    set_ = annotated([image("a", [(1, CAT), (2, DOG)])])
     assert evaluate(set_, [detections()], [np.array([DOG], np.float32)]).document["proposal_recall"] == {"50": 0.5, "100": 0.5, "300": 0.5}
 
 
-def test_intervals_are_those_of_pictures_drawn_again():
-    """Each replicate's pictures, copies and all, evaluated from their boxes: nothing was lost by weighing the matches."""
-    set_, found = random_set(np.random.default_rng(5), pictures=9, ties=False)
+def test_intervals_are_those_of_images_drawn_again():
+    """Each replicate's images, copies and all, evaluated from their boxes: nothing was lost by weighing the matches."""
+    set_, found = random_set(np.random.default_rng(5), images=9, ties=False)
     document = evaluate(set_, found, rng=np.random.default_rng(1)).document
     weights = resampled(9, np.random.default_rng(1))
     some = []
     for weight in weights[:25]:
         places = np.repeat(np.arange(9), weight)
-        again = annotated([copy.copy(set_.pictures[place]) for place in places], set_.class_names[1:])
+        again = annotated([copy.copy(set_.images[place]) for place in places], set_.class_names[1:])
         some.append(list(evaluate(again, [found[place] for place in places]).document["mAP"].values()))
     matches = evaluate(set_, found).matches
     replicates = np.array([one.average_precisions(weights) for one in matches])
@@ -63,17 +63,17 @@ def test_intervals_are_those_of_pictures_drawn_again():
 
 
 def test_the_digest_tells_truths_apart():
-    set_ = annotated([picture("a", [(1, CAT)]), picture("b", [])])
-    others = [annotated([picture("a", [(2, CAT)]), picture("b", [])]), annotated([picture("a", [(1, DOG)]), picture("b", [])]),
-              annotated([picture("a", [(1, CAT, "difficult")]), picture("b", [])]), annotated([picture("a", [(1, CAT)])]),
-              annotated([picture("a", [(1, CAT)], [5.0]), picture("b", [])])]
+    set_ = annotated([image("a", [(1, CAT)]), image("b", [])])
+    others = [annotated([image("a", [(2, CAT)]), image("b", [])]), annotated([image("a", [(1, DOG)]), image("b", [])]),
+              annotated([image("a", [(1, CAT, "difficult")]), image("b", [])]), annotated([image("a", [(1, CAT)])]),
+              annotated([image("a", [(1, CAT)], [5.0]), image("b", [])])]
     digests = {digest(one) for one in [set_, *others]}
     assert len(digests) == 6 and digest(copy.deepcopy(set_)) in digests
-    assert digest(annotated([picture("a", [(2, CAT)]), picture("b", [])], ("dog", "cat"))) == digest(set_)
+    assert digest(annotated([image("a", [(2, CAT)]), image("b", [])], ("dog", "cat"))) == digest(set_)
 
 
 def test_the_document_of_matches():
-    set_ = annotated([picture("a", [(1, CAT)]), picture("b", [])])
+    set_ = annotated([image("a", [(1, CAT)]), image("b", [])])
     document = match_document(set_, evaluate(set_, [detections((1, 0.5, CAT)), detections((1, 0.75, CAT))]))
     assert document["pictures"] == ["a", "b"] and document["truths"] == digest(set_)
     assert document["classes"]["cat"] == {"objects": "0", "pictures": "1 0", "scores": "0.75 0.5", "voc": "FT", "coco": ["FT"] * 10}
@@ -84,17 +84,17 @@ def test_the_real_detectors_recorded_detections_have_their_recorded_averages():
     if not WEIGHTS.exists():
         pytest.skip(f"the real detector is not in {WEIGHTS.parent}")
     set_, theirs = load_annotated(SHARED / "data" / "voc", "test"), recorded()
-    document = evaluate(set_, [theirs[one.name] for one in set_.pictures]).document
+    document = evaluate(set_, [theirs[one.name] for one in set_.images]).document
     expected = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
-    assert len(set_.pictures) == 500 and document["objects"] == sum(row["objects"] for row in expected["per_class"].values())
+    assert len(set_.images) == 500 and document["objects"] == sum(row["objects"] for row in expected["per_class"].values())
     for rule in ("voc07", "voc10"):
         assert document["mAP"][rule] == pytest.approx(expected["mAP"][rule], abs=1e-3)
         for name, row in expected["per_class"].items():
             assert document["per_class"][name][rule] == pytest.approx(row[rule], abs=1e-3), name
 
 
-def test_no_object_in_any_picture():
-    document = evaluate(annotated([picture("a", []), picture("b", [(1, CAT, "crowd")])]), [detections((1, 0.5, CAT)), detections()],
+def test_no_object_in_any_image():
+    document = evaluate(annotated([image("a", []), image("b", [(1, CAT, "crowd")])]), [detections((1, 0.5, CAT)), detections()],
                         rng=np.random.default_rng(0)).document
     assert set(document["mAP"].values()) == set(document["coco"].values()) == {None}
     assert [document["intervals"][rule] for rule in ("voc07", "voc10", "coco")] == [None] * 3

@@ -33,7 +33,7 @@ def test_letters_by_hand():
 
 
 def test_the_last_average_is_cocos():
-    set_, found = random_set(np.random.default_rng(1), pictures=6)
+    set_, found = random_set(np.random.default_rng(1), images=6)
     values = np.array([one.average_precisions()[2, 0] for one in evaluate(set_, found).matches])
     assert np.nanmean(values) == pytest.approx(coco_loops(set_, found)["AP"], abs=1e-12)
 

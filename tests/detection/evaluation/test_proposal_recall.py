@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, picture, random_set
+from annotated_sets import annotated, image, random_set
 from coco_loops import overlap
 from numpy.testing import assert_array_equal
 from small_detector import scene, small_detector
@@ -12,19 +12,19 @@ from minicnn.detection.evaluation.proposal_recall import proposal_recall, with_p
 
 def test_by_hand():
     """The second proposal finds the second object, of whatever class; exactly half is enough; a difficult object does not count."""
-    set_ = annotated([picture("a", [(1, (0, 0, 10, 10)), (2, (20, 20, 30, 30)), (1, (50, 50, 60, 60), "difficult")]), picture("b", [])])
+    set_ = annotated([image("a", [(1, (0, 0, 10, 10)), (2, (20, 20, 30, 30)), (1, (50, 50, 60, 60), "difficult")]), image("b", [])])
     proposals = [np.array([[0, 0, 10, 5], [20, 20, 30, 30], [50, 50, 60, 60]], np.float32), np.empty((0, 4), np.float32)]
     assert proposal_recall(set_, proposals, (1, 2, 300)) == {1: 0.5, 2: 1.0, 300: 1.0}
     assert proposal_recall(set_, proposals, (2,), 0.6) == {2: 0.5}
-    assert proposal_recall(annotated([picture("a", [])]), proposals[1:]) == {50: None, 100: None, 300: None}
+    assert proposal_recall(annotated([image("a", [])]), proposals[1:]) == {50: None, 100: None, 300: None}
 
 
 def test_equals_loops():
     rng = np.random.default_rng(0)
-    set_, found = random_set(rng, pictures=20, detections=30)
+    set_, found = random_set(rng, images=20, detections=30)
     proposals = [boxes for boxes, *_ in found]
     for count in (1, 3, 30):
-        hits = [any(overlap(box, truth, False) >= 0.5 for box in boxes[:count]) for one, boxes in zip(set_.pictures, proposals)
+        hits = [any(overlap(box, truth, False) >= 0.5 for box in boxes[:count]) for one, boxes in zip(set_.images, proposals)
                 for truth, difficult, crowd in zip(one.boxes.astype(float), one.difficult, one.crowd) if not (difficult or crowd)]
         assert proposal_recall(set_, proposals, (count,)) == {count: pytest.approx(np.mean(hits))}
     with pytest.raises(ValueError):
@@ -32,7 +32,7 @@ def test_equals_loops():
 
 
 def test_proposals_are_what_the_box_head_looked_at(backend):
-    """In the picture's pixels; the detections are those without looking, and afterwards the model is as before."""
+    """In the image's pixels; the detections are those without looking, and afterwards the model is as before."""
     model, image = small_detector(), scene(60, 90).transpose(2, 0, 1).astype(np.float32) / 255
     layers = list(model.named_layers())
     found, proposals = with_proposals(model, image)

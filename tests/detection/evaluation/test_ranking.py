@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from annotated_sets import NOTHING, annotated, detections, picture
+from annotated_sets import NOTHING, annotated, detections, image
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.evaluation.ranking import as_written, overlaps, rank
 from minicnn.errors import InputError
 
-TRUTHS = annotated([picture("a", [(1, (0, 0, 10, 10)), (2, (5, 5, 9, 9), "difficult"), (1, (20, 20, 30, 30), "crowd")]), picture("b", []),
-                    picture("c", [(1, (1, 1, 2, 2))])])
+TRUTHS = annotated([image("a", [(1, (0, 0, 10, 10)), (2, (5, 5, 9, 9), "difficult"), (1, (20, 20, 30, 30), "crowd")]), image("b", []),
+                    image("c", [(1, (1, 1, 2, 2))])])
 
 
 def test_by_hand():
@@ -18,21 +18,21 @@ def test_by_hand():
     cat, dog = rank(TRUTHS, found)
     assert (cat.name, dog.name) == ("cat", "dog")
     assert_array_equal(cat.scores, [0.7, 0.7, 0.7, 0.5])
-    assert_array_equal(cat.pictures, [0, 2, 2, 0])                      # equal scores: by picture, then as given
+    assert_array_equal(cat.images, [0, 2, 2, 0])                      # equal scores: by image, then as given
     assert_array_equal(cat.boxes[:, 2], [3, 4, 5, 1])
     assert_array_equal(cat.ranks(), [0, 0, 1, 1])
     assert_array_equal(cat.objects, [1, 0, 1])
     assert_array_equal(dog.objects, [0, 0, 0])
     assert_array_equal(cat.ignored, [False, True, False])
-    assert_array_equal(cat.truth_pictures, [0, 0, 2])
-    groups = [(list(some), list(truths)) for some, truths in cat.by_picture()]
+    assert_array_equal(cat.truth_images, [0, 0, 2])
+    groups = [(list(some), list(truths)) for some, truths in cat.by_image()]
     assert groups == [([0, 3], [0, 1]), ([1, 2], [2])]
     assert cat.boxes.dtype == cat.truths.dtype == np.float64
 
 
 def test_nothing_found_anywhere():
     cat, dog = rank(TRUTHS, [NOTHING] * 3)
-    assert len(cat.scores) == 0 and list(cat.by_picture()) == [] and cat.objects.sum() == 2 and len(cat.ranks()) == 0
+    assert len(cat.scores) == 0 and list(cat.by_image()) == [] and cat.objects.sum() == 2 and len(cat.ranks()) == 0
 
 
 @pytest.mark.parametrize("rows, expected", [
@@ -47,12 +47,12 @@ def test_what_is_no_detection_is_refused(rows, expected):
 
 
 def test_numbers_that_differ_are_refused():
-    with pytest.raises(InputError, match="detections of 1 pictures, expected those of 3"):
+    with pytest.raises(InputError, match="detections of 1 images, expected those of 3"):
         rank(TRUTHS, [NOTHING])
     boxes, scores, labels = detections((1, 0.5, (0, 0, 1, 1)))
     with pytest.raises(InputError, match="got 1 boxes, 0 scores and 1 labels in a"):
         rank(TRUTHS, [(boxes, scores[:0], labels), NOTHING, NOTHING])
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         rank(annotated([]), [])
 
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, picture
+from annotated_sets import annotated, image
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.detection.evaluation.write_detections import comp4_texts, json_text
 from minicnn.errors import InputError
 
-SET = annotated([picture("000001", []), picture("000002", []), picture("000003", [])], ("cat", "traffic light"))
+SET = annotated([image("000001", []), image("000002", []), image("000003", [])], ("cat", "traffic light"))
 ROWS = [
     {"image": "shots/000002.jpg", "width": 50, "height": 40, "detections": [
         {"label": 7, "name": "traffic light", "score": 0.8999999761581421, "box": [0.0, 1.5, 49.25, 40.0]},
@@ -57,8 +57,8 @@ def test_what_was_written_comes_back(comp4, rows, form):
     assert_allclose(found[2][0], [[1e-5, 2, 3, 4]], atol=1e-12)
 
 
-def test_pictures_that_the_split_lacks_are_told(comp4, rows):
-    some = annotated(SET.pictures[:2], SET.class_names[1:])
+def test_images_that_the_split_lacks_are_told(comp4, rows):
+    some = annotated(SET.images[:2], SET.class_names[1:])
     for path in (comp4, rows(ROWS)):
         found, left_out = read_detections(path, some)
         assert left_out == {"000003": 1} and [len(scores) for _, scores, _ in found] == [0, 2]
@@ -72,16 +72,16 @@ def test_cocos_gaps_are_no_class(comp4, rows):
         assert [len(scores) for _, scores, _ in found] == [0, 2, 1] and left_out == {}
 
 
-def test_a_picture_goes_by_its_name_or_its_files():
-    set_ = annotated([picture("397133", [])])
-    set_.pictures[0].path = set_.pictures[0].path.with_name("COCO_val_000397133.jpg")
+def test_a_image_goes_by_its_name_or_its_files():
+    set_ = annotated([image("397133", [])])
+    set_.images[0].path = set_.images[0].path.with_name("COCO_val_000397133.jpg")
     from minicnn.detection.evaluation.read_detections import names_of
     assert names_of(set_) == {"397133": 0, "COCO_val_000397133.jpg": 0, "COCO_val_000397133": 0}
 
 
-def test_none_of_the_pictures_is_refused(comp4):
-    with pytest.raises(InputError, match=r"pictures such as '00000\d', none of which is among the 1 of the data, such as 'other'"):
-        read_detections(comp4, annotated([picture("other", [])], SET.class_names[1:]))
+def test_none_of_the_images_is_refused(comp4):
+    with pytest.raises(InputError, match=r"images such as '00000\d', none of which is among the 1 of the data, such as 'other'"):
+        read_detections(comp4, annotated([image("other", [])], SET.class_names[1:]))
 
 
 def test_nothing_found_at_all_is_no_error(tmp_path, rows):
@@ -92,8 +92,8 @@ def test_nothing_found_at_all_is_no_error(tmp_path, rows):
 
 
 @pytest.mark.parametrize("line, expected", [
-    ("000001 0.5 1 2 3", "a picture and five numbers"), ("000001 0.5 1 2 3 4 5", "a picture and five numbers"),
-    ("000001 half 1 2 3 4", "a picture and five numbers"), ("\x00\x00", "a picture and five numbers"), ("x" * 10**6, "a picture and five"),
+    ("000001 0.5 1 2 3", "an image and five numbers"), ("000001 0.5 1 2 3 4 5", "an image and five numbers"),
+    ("000001 half 1 2 3 4", "an image and five numbers"), ("\x00\x00", "an image and five numbers"), ("x" * 10**6, "an image and five"),
     ("000001 nan 1 2 3 4", "not finite"), ("000001 0.5 1 2 inf 4", "not finite"), ("000001 0.5 1 2 1e999 4", "not finite"),
     ("000001 0.5 9 2 3 4", "inside out"), ("000001 0.5 1 9 3 4", "inside out"), ("000009 0.5 9 2 3 4", "inside out"),
 ])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from annotated_sets import NOTHING, annotated, case, detections, picture, random_set
+from annotated_sets import NOTHING, annotated, case, detections, image, random_set
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.evaluation.average_precision import AREA, VOC07_LEVELS, average_precision
@@ -16,9 +16,9 @@ from minicnn.detection.evaluation.voc_metric import voc_hits
 def kit_hits(ranking, iou_threshold=0.5):
     """VOCevaldet.m in its own coordinates, from 1 and both corners inside, every detection against every object."""
     hits, taken = [], set()
-    for (x1, y1, x2, y2), where in zip(ranking.boxes, ranking.pictures):
+    for (x1, y1, x2, y2), where in zip(ranking.boxes, ranking.images):
         best, at = -np.inf, None
-        for truth, (box, there) in enumerate(zip(ranking.truths, ranking.truth_pictures)):
+        for truth, (box, there) in enumerate(zip(ranking.truths, ranking.truth_images)):
             if there != where:
                 continue
             width = min(x2, box[2]) - max(x1 + 1, box[0] + 1) + 1
@@ -44,7 +44,7 @@ def test_equals_the_kits_loops(seed):
 
 
 def hits_of(truths, *rows):
-    return voc_hits(rank(annotated([picture("a", truths)]), [detections(*rows)])[0]).tolist()
+    return voc_hits(rank(annotated([image("a", truths)]), [detections(*rows)])[0]).tolist()
 
 
 def test_by_hand():
@@ -68,28 +68,28 @@ def test_it_is_for_the_object_it_overlaps_most_even_if_another_is_free():
 
 @pytest.fixture(scope="module")
 def tiny_yolo():
-    """4952 pictures, 254 590 detections, and what each class's average must be."""
+    """4952 images, 254 590 detections, and what each class's average must be."""
     from minicnn.data import load_annotated
     from minicnn.detection.evaluation.read_detections import read_detections
     folder = case("voc2007_test_tiny_yolo")
-    pictures = load_annotated(case("voc2007_test"), "test")
-    found, left_out = read_detections(folder, pictures)
-    assert left_out == {} and len(pictures.pictures) == 4952
-    return pictures, found, json.loads((folder / "expected.json").read_text())
+    images = load_annotated(case("voc2007_test"), "test")
+    found, left_out = read_detections(folder, images)
+    assert left_out == {} and len(images.images) == 4952
+    return images, found, json.loads((folder / "expected.json").read_text())
 
 
-def averages(pictures, found, levels=VOC07_LEVELS):
+def averages(images, found, levels=VOC07_LEVELS):
     """(K, 2): by levels and by area."""
-    return np.array([average_precision(ranking.pictures, np.stack([voc_hits(ranking)] * 2), [levels, AREA], ranking.objects)[:, 0]
-                     for ranking in rank(pictures, found)])
+    return np.array([average_precision(ranking.images, np.stack([voc_hits(ranking)] * 2), [levels, AREA], ranking.objects)[:, 0]
+                     for ranking in rank(images, found)])
 
 
 def test_tiny_yolo(tiny_yolo):
-    pictures, found, expected = tiny_yolo
-    values = averages(pictures, found)
+    images, found, expected = tiny_yolo
+    values = averages(images, found)
     assert_allclose(values.mean(axis=0), [expected["mean"]["ap_11point"], expected["mean"]["ap_area"]], atol=1e-6)
     assert abs(values[:, 0].mean() - 0.539744) < 1e-5
-    for ranking, row in zip(rank(pictures, found), values):
+    for ranking, row in zip(rank(images, found), values):
         answer, hits = expected["per_class"][ranking.name], voc_hits(ranking)
         assert_allclose(row, [answer["ap_11point"], answer["ap_area"]], atol=5e-6)      # many scores are equal
         assert ranking.objects.sum() == answer["npos"] and len(hits) == answer["detections"]
@@ -103,18 +103,18 @@ def inside(boxes):
 
 @pytest.mark.parametrize("mistake, expected", [("no +1", 0.536032), ("difficult counted", 0.479746), ("exact tenths", 0.539810)])
 def test_each_usual_mistake_would_show_on_tiny_yolo(tiny_yolo, mistake, expected):
-    pictures, found, _ = tiny_yolo
+    images, found, _ = tiny_yolo
     levels = np.arange(11) / 10 if mistake == "exact tenths" else VOC07_LEVELS
     if mistake == "no +1":
-        pictures = replace(pictures, pictures=[replace(one, boxes=inside(one.boxes)) for one in pictures.pictures])
+        images = replace(images, images=[replace(one, boxes=inside(one.boxes)) for one in images.images])
         found = [(np.maximum(inside(boxes), inside(boxes)[:, [0, 1, 0, 1]]), *rest) for boxes, *rest in found]
     elif mistake == "difficult counted":
-        pictures = replace(pictures, pictures=[replace(one, difficult=np.zeros_like(one.difficult)) for one in pictures.pictures])
-    assert averages(pictures, found, levels)[:, 0].mean() == pytest.approx(expected, abs=1e-6)
+        images = replace(images, images=[replace(one, difficult=np.zeros_like(one.difficult)) for one in images.images])
+    assert averages(images, found, levels)[:, 0].mean() == pytest.approx(expected, abs=1e-6)
 
 
 def test_padilla():
-    """Seven pictures at overlap 0.3; x, y, width and height there, both corners inside, with + 1 after x + width."""
+    """Seven images at overlap 0.3; x, y, width and height there, both corners inside, with + 1 after x + width."""
     folder = case("padilla")
 
     def boxes(file, numbers):
@@ -125,13 +125,13 @@ def test_padilla():
         return x - 1, y - 1, x + w, y + h
     truths, found = [], []
     for file in sorted((folder / "groundtruths").iterdir()):
-        truths.append(picture(file.stem, [(1, corners(*box)) for box, in boxes(file, 4)]))
+        truths.append(image(file.stem, [(1, corners(*box)) for box, in boxes(file, 4)]))
         there = folder / "detections" / file.name
         found.append(detections(*[(1, score, corners(*box)) for score, box in boxes(there, 5)]) if there.exists() else NOTHING)
     ranking, = rank(annotated(truths, ["person"]), found)
     assert ranking.objects.sum() == 15 and len(ranking.scores) == 24
     hits, rules = np.stack([voc_hits(ranking, 0.3)] * 2), [AREA, np.linspace(0, 1, 11)]
-    values = average_precision(ranking.pictures, hits, rules, ranking.objects)[:, 0]
+    values = average_precision(ranking.images, hits, rules, ranking.objects)[:, 0]
     assert_allclose(values, [0.245686680, 0.268398], atol=1e-6)
     sides = ranking.boxes.copy()
     ranking.boxes[:, :2] += 1

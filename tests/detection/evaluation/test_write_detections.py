@@ -51,7 +51,7 @@ def test_comp4_files_stay_in_their_folder():
 
 def test_comp4_needs_names_of_their_own_without_spaces():
     check_comp4([Path("a/1.jpg"), Path("a/2.jpg")])
-    for paths, expected in ((["a/1.jpg", "b/2.jpg", "b/1.png"], "2 pictures named 1"), (["a/1.jpg", "my cat.jpg"], "'my cat'")):
+    for paths, expected in ((["a/1.jpg", "b/2.jpg", "b/1.png"], "2 images named 1"), (["a/1.jpg", "my cat.jpg"], "'my cat'")):
         with pytest.raises(InputError, match=expected):
             check_comp4([Path(path) for path in paths])
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, AnnotatedPictures
+from minicnn.data.annotated import BACKGROUND, AnnotatedImage, AnnotatedImages
 from minicnn.detection.training import train
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.feature_cache import FeatureCache
@@ -21,7 +21,7 @@ from minicnn.detection.training.train import (
     learning_rate,
     learnt,
     plan_epoch,
-    read_image,
+    read_pixels,
     train_detector,
     train_step,
 )
@@ -40,8 +40,8 @@ def known(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Twelve pictures of one to three coloured rectangles on grey, every third of them high."""
-    folder, rng, pictures = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0), []
+    """Twelve images of one to three coloured rectangles on grey, every third of them high."""
+    folder, rng, images = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0), []
     for number in range(12):
         h, w = (60, 44) if number % 3 == 0 else (48, 64)
         values, boxes, labels = rng.integers(90, 150, (h, w, 3)).astype(np.uint8), [], []
@@ -51,15 +51,15 @@ def data(tmp_path_factory):
             boxes.append([x, y, x + side, y + side])
             labels.append(label)
         np.save(folder / f"{number}.npy", values)
-        pictures.append(annotated(folder / f"{number}.npy", h, w, boxes, labels))
-    return AnnotatedPictures([BACKGROUND, "red", "green", "blue"], pictures)
+        images.append(annotated(folder / f"{number}.npy", h, w, boxes, labels))
+    return AnnotatedImages([BACKGROUND, "red", "green", "blue"], images)
 
 
 def annotated(path, h, w, boxes, labels, difficult=None):
     count = len(labels)
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     flags = np.zeros(count, bool) if difficult is None else np.array(difficult)
-    return AnnotatedPicture(path.stem, path, h, w, boxes, np.array(labels, np.int64), flags, np.zeros(count, bool), np.ones(count))
+    return AnnotatedImage(path.stem, path, h, w, boxes, np.array(labels, np.int64), flags, np.zeros(count, bool), np.ones(count))
 
 
 def network(seed=0):
@@ -81,11 +81,11 @@ def test_it_learns(data):
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
     assert_allclose(losses[3]["loss"], sum(list(losses[3].values())[1:]), rtol=1e-12)
     right = 0
-    for picture in data.pictures:
-        found = model.detect(read_image(picture, False)).above(0.3)
-        for box, label in zip(picture.boxes, picture.labels):
+    for image in data.images:
+        found = model.detect(read_pixels(image, False)).above(0.3)
+        for box, label in zip(image.boxes, image.labels):
             right += any(np.abs(one - box).max() < 6 and said == label for one, said in zip(found.boxes, found.labels))
-    assert right >= 0.75 * sum(len(picture.labels) for picture in data.pictures)
+    assert right >= 0.75 * sum(len(image.labels) for image in data.images)
     assert not model.training and not any(layer.training for _, layer in model.named_layers())
 
 
@@ -134,10 +134,10 @@ def test_a_checkpoint_is_written_before_the_first_step_and_now_and_then(data, tm
 
 def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
     train_detector(network(), data, dataclasses.replace(RECIPE, epochs=1), 0, tmp_path / "x.npz")
-    for recipe, seed, pictures, named in ((RECIPE, 0, data, "recipe"), (dataclasses.replace(RECIPE, epochs=1), 1, data, "seed"), (
-            dataclasses.replace(RECIPE, epochs=1), 0, AnnotatedPictures(data.class_names, data.pictures[1:]), "data")):
+    for recipe, seed, images, named in ((RECIPE, 0, data, "recipe"), (dataclasses.replace(RECIPE, epochs=1), 1, data, "seed"), (
+            dataclasses.replace(RECIPE, epochs=1), 0, AnnotatedImages(data.class_names, data.images[1:]), "data")):
         with pytest.raises(InputError, match=f"other {named}"):
-            train_detector(network(), pictures, recipe, seed, tmp_path / "x.npz", resume=True)
+            train_detector(network(), images, recipe, seed, tmp_path / "x.npz", resume=True)
 
 
 @pytest.mark.parametrize("made, resumed, named", [("pictures", "features", "cache"), ("teacher 1", "teacher 2", "teacher"),
@@ -168,7 +168,7 @@ def test_frozen_stages_stay_as_they_are_and_cost_no_gradient(data):
 
 @pytest.mark.usefixtures("backend")
 def test_two_equal_batches_make_the_step_of_one(data):
-    batch = draw_batch(data.pictures[1:3], RECIPE, np.random.default_rng(0))
+    batch = draw_batch(data.images[1:3], RECIPE, np.random.default_rng(0))
     after = []
     for batches in ([batch], [batch, batch]):
         model = network()
@@ -183,7 +183,7 @@ def test_two_equal_batches_make_the_step_of_one(data):
 
 
 def test_a_clipped_step_is_as_long_as_it_may_be(data):
-    batch, model = draw_batch(data.pictures[1:3], RECIPE, np.random.default_rng(0)), network()
+    batch, model = draw_batch(data.images[1:3], RECIPE, np.random.default_rng(0)), network()
     model.freeze(3)
     model.train()
     before = arrays(model)
@@ -193,44 +193,44 @@ def test_a_clipped_step_is_as_long_as_it_may_be(data):
 
 
 def test_mirrored_boxes_lie_on_the_mirrored_objects(data):
-    for picture in data.pictures:
-        image, target = read_image(picture, True), learnt(picture, True)
-        assert image.flags.c_contiguous and target.boxes.dtype == np.float32
-        assert_array_equal(image[:, :, ::-1], read_image(picture, False))
+    for image in data.images:
+        pixels, target = read_pixels(image, True), learnt(image, True)
+        assert pixels.flags.c_contiguous and target.boxes.dtype == np.float32
+        assert_array_equal(pixels[:, :, ::-1], read_pixels(image, False))
         for (x1, y1, x2, y2), label in zip(target.boxes.astype(int), target.labels):
             if len(target.labels) == 1:                     # not hidden by another
-                assert_allclose(image[:, y1:y2, x1:x2], np.broadcast_to(np.array(COLOURS[label])[:, None, None] / 255,
+                assert_allclose(pixels[:, y1:y2, x1:x2], np.broadcast_to(np.array(COLOURS[label])[:, None, None] / 255,
                                                                         (3, y2 - y1, x2 - x1)), rtol=1e-6)
 
 
 def test_nothing_is_learnt_from_what_is_difficult_or_a_crowd(tmp_path):
-    picture = annotated(tmp_path / "x.npy", 40, 40, [[0, 0, 9, 9], [10, 10, 20, 20], [5, 5, 30, 30]], [1, 2, 3], [False, True, False])
-    picture.crowd[2] = True
-    target = learnt(picture, False)
+    image = annotated(tmp_path / "x.npy", 40, 40, [[0, 0, 9, 9], [10, 10, 20, 20], [5, 5, 30, 30]], [1, 2, 3], [False, True, False])
+    image.crowd[2] = True
+    target = learnt(image, False)
     assert target.labels.tolist() == [1] and target.boxes.tolist() == [[0, 0, 9, 9]]
 
 
 @pytest.mark.parametrize("batch_size, accumulate", [(1, 1), (2, 1), (5, 1), (2, 3), (4, 2), (100, 1)])
-def test_an_epoch_takes_every_picture_once(data, batch_size, accumulate):
+def test_an_epoch_takes_every_image_once(data, batch_size, accumulate):
     recipe = DetectorRecipe(batch_size=batch_size, accumulate=accumulate)
-    steps = plan_epoch(data.pictures, recipe, np.random.default_rng(0))
+    steps = plan_epoch(data.images, recipe, np.random.default_rng(0))
     batches = [batch for step in steps for batch in step]
     assert sorted(place for batch in batches for place in batch) == list(range(12))
     assert all(len(step) == accumulate for step in steps[:-1]) and all(len(batch) <= batch_size for batch in batches)
-    mixed = [batch for batch in batches if len({data.pictures[place].height > data.pictures[place].width for place in batch}) > 1]
+    mixed = [batch for batch in batches if len({data.images[place].height > data.images[place].width for place in batch}) > 1]
     assert len(mixed) <= 1
-    assert steps != plan_epoch(data.pictures, recipe, np.random.default_rng(1))
+    assert steps != plan_epoch(data.images, recipe, np.random.default_rng(1))
 
 
 def test_what_is_drawn_for_a_batch(data):
     rng = np.random.default_rng(0)
-    drawn = [draw_batch(data.pictures[:2], dataclasses.replace(RECIPE, min_sizes=(30, 40)), rng) for _ in range(40)]
+    drawn = [draw_batch(data.images[:2], dataclasses.replace(RECIPE, min_sizes=(30, 40)), rng) for _ in range(40)]
     assert {min_size for _, _, min_size in drawn} == {30, 40}
-    flips = [not np.array_equal(target.boxes, picture.boxes) for _, targets, _ in drawn for target, picture in zip(targets, data.pictures)]
+    flips = [not np.array_equal(target.boxes, image.boxes) for _, targets, _ in drawn for target, image in zip(targets, data.images)]
     assert 20 < sum(flips) < 60
-    images, targets, min_size = draw_batch(data.pictures[:2], dataclasses.replace(RECIPE, flip=False), rng)
-    assert min_size is None and all(np.array_equal(target.boxes, picture.boxes) for target, picture in zip(targets, data.pictures))
-    assert [image.shape for image in images] == [(3, 60, 44), (3, 48, 64)]
+    pixels, targets, min_size = draw_batch(data.images[:2], dataclasses.replace(RECIPE, flip=False), rng)
+    assert min_size is None and all(np.array_equal(target.boxes, image.boxes) for target, image in zip(targets, data.images))
+    assert [one.shape for one in pixels] == [(3, 60, 44), (3, 48, 64)]
 
 
 @pytest.mark.parametrize("options, epoch, step, expected", [
@@ -267,25 +267,25 @@ def test_recipes_that_cannot_be(data, change, expected):
 
 def test_data_that_cannot_be_learnt_from(data, tmp_path):
     with pytest.raises(InputError, match="got data of 1 classes, expected 3 as the detector has"):
-        train_detector(network(), AnnotatedPictures([BACKGROUND, "red"], data.pictures), RECIPE, 0)
-    nothing = [dataclasses.replace(picture, difficult=np.ones(len(picture.labels), bool)) for picture in data.pictures]
-    with pytest.raises(InputError, match="got 12 pictures without an object to learn from"):
-        train_detector(network(), AnnotatedPictures(data.class_names, nothing), RECIPE, 0)
-    other = dataclasses.replace(data.pictures[0], height=61)
+        train_detector(network(), AnnotatedImages([BACKGROUND, "red"], data.images), RECIPE, 0)
+    nothing = [dataclasses.replace(image, difficult=np.ones(len(image.labels), bool)) for image in data.images]
+    with pytest.raises(InputError, match="got 12 images without an object to learn from"):
+        train_detector(network(), AnnotatedImages(data.class_names, nothing), RECIPE, 0)
+    other = dataclasses.replace(data.images[0], height=61)
     with pytest.raises(InputError, match="44 x 60 pixels, expected 44 x 61"):
-        train_detector(network(), AnnotatedPictures(data.class_names, [other]), RECIPE, 0, tmp_path / "x.npz")
+        train_detector(network(), AnnotatedImages(data.class_names, [other]), RECIPE, 0, tmp_path / "x.npz")
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_pictures_without_objects_are_background(data):
-    empty = [dataclasses.replace(picture, boxes=picture.boxes[:0], labels=picture.labels[:0], difficult=picture.difficult[:0],
-                                 crowd=picture.crowd[:0]) for picture in data.pictures[:6]]
-    losses = train_detector(network(), AnnotatedPictures(data.class_names, [*empty, data.pictures[7]]), RECIPE, 0)
+def test_images_without_objects_are_background(data):
+    empty = [dataclasses.replace(image, boxes=image.boxes[:0], labels=image.labels[:0], difficult=image.difficult[:0],
+                                 crowd=image.crowd[:0]) for image in data.images[:6]]
+    losses = train_detector(network(), AnnotatedImages(data.class_names, [*empty, data.images[7]]), RECIPE, 0)
     assert all(math.isfinite(loss) for one in losses for loss in one.values())
 
 
 def test_other_data_has_another_fingerprint(data):
-    others = [AnnotatedPictures(["a", *data.class_names[1:]], data.pictures), AnnotatedPictures(data.class_names, data.pictures[:-1])]
+    others = [AnnotatedImages(["a", *data.class_names[1:]], data.images), AnnotatedImages(data.class_names, data.images[:-1])]
     assert len({fingerprint(one) for one in (data, *others)}) == 3 and fingerprint(data) == fingerprint(data)
 
 
@@ -295,19 +295,19 @@ def test_other_data_has_another_fingerprint(data):
 def cached(folder, data, model=None, trainable=1):
     model = model or network()
     model.freeze(trainable)
-    return model, FeatureCache(folder, model, data.pictures)
+    return model, FeatureCache(folder, model, data.images)
 
 
 @pytest.mark.parametrize("places", [(1, 2), (0, 1)], ids=["one size", "two sizes"])
-def test_kept_features_are_those_of_each_picture(data, tmp_path, places):
+def test_kept_features_are_those_of_each_image(data, tmp_path, places):
     model, cache = cached(tmp_path / "cache", data)
-    pictures = [data.pictures[place] for place in places]
+    images = [data.images[place] for place in places]
     for _ in range(2):                                      # made, and read again
-        batch, state = cache.start(model, [(picture, False) for picture in pictures])
-        whole, expected = model.start([read_image(picture, False) for picture in pictures])
+        batch, state = cache.start(model, [(image, False) for image in images])
+        whole, expected = model.start([read_pixels(image, False) for image in images])
         assert batch.pixels.shape == whole.pixels.shape and batch[1:] == whole[1:] and len(state) == len(expected)
-        for row, picture in enumerate(pictures):
-            alone = model.start([read_image(picture, False)])[1][0][0]
+        for row, image in enumerate(images):
+            alone = model.start([read_pixels(image, False)])[1][0][0]
             h, w = alone.shape[1:]
             assert_allclose(state[0][row, :, :h, :w], alone, rtol=1e-3, atol=1e-4)
             assert not state[0][row, :, h:].any() and not state[0][row, :, :, w:].any()
@@ -331,7 +331,7 @@ def test_a_stale_cache_is_refused(data, tmp_path):
     cached(tmp_path / "cache", data)
     other = network()
     other.transform.min_size = 40
-    changed = data.pictures[0]
+    changed = data.images[0]
     for make, expected in ((lambda: cached(tmp_path / "cache", data, network(1)), "another frozen network"),
                            (lambda: cached(tmp_path / "cache", data, other), "another size"),
                            (lambda: cached(tmp_path / "cache", data, trainable=2), "another frozen network"),
@@ -340,8 +340,8 @@ def test_a_stale_cache_is_refused(data, tmp_path):
             make()
     moved = tmp_path / "other.npy"
     np.save(moved, np.zeros((60, 44, 3), np.uint8))
-    with pytest.raises(InputError, match="another picture 0"):
-        cached(tmp_path / "cache", AnnotatedPictures(data.class_names, [dataclasses.replace(changed, path=moved)]))
+    with pytest.raises(InputError, match="another image 0"):
+        cached(tmp_path / "cache", AnnotatedImages(data.class_names, [dataclasses.replace(changed, path=moved)]))
 
 
 def test_folders_that_are_no_cache(data, tmp_path):
@@ -356,15 +356,15 @@ def test_folders_that_are_no_cache(data, tmp_path):
             cached(folder, data)
 
 
-def test_a_damaged_feature_file_and_a_missing_picture(data, tmp_path):
+def test_a_damaged_feature_file_and_a_missing_image(data, tmp_path):
     model, cache = cached(tmp_path / "cache", data)
-    cache.start(model, [(data.pictures[0], False)])
+    cache.start(model, [(data.images[0], False)])
     path = next((tmp_path / "cache").glob("*.npz"))
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="Delete it"):
-        cache.start(model, [(data.pictures[0], False)])
+        cache.start(model, [(data.images[0], False)])
     with pytest.raises(InputError, match="cannot read"):
-        cached(tmp_path / "other", AnnotatedPictures(data.class_names, [dataclasses.replace(data.pictures[0], path=tmp_path / "none.npy")]))
+        cached(tmp_path / "other", AnnotatedImages(data.class_names, [dataclasses.replace(data.images[0], path=tmp_path / "none.npy")]))
     assert not (tmp_path / "other").exists()
 
 

@@ -17,12 +17,12 @@ from minicnn.cli.main import main
 from minicnn.data import mnist
 from minicnn.data.digits import make_digits
 
-TRAIN, VALIDATION, TEST = 320, 100, 200     # pictures
+TRAIN, VALIDATION, TEST = 320, 100, 200     # images
 
 
 @pytest.fixture(autouse=True)
 def fewer_for_validation(monkeypatch):
-    """Hold out 100 training pictures, not 5000, in what runs within this process."""
+    """Hold out 100 training images, not 5000, in what runs within this process."""
     monkeypatch.setattr(mnist, "VALIDATION", VALIDATION)
 
 
@@ -44,12 +44,12 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def data_of_a_process(tmp_path_factory):
-    """The same with 5000 pictures more, for a process that holds out as many."""
+    """The same with 5000 images more, for a process that holds out as many."""
     return write_mnist(tmp_path_factory.mktemp("mnist"), TRAIN + 5000)
 
 
 def write_mnist(folder, count):
-    """Pictures and labels for training, plain, and for tests, gzipped."""
+    """Images and labels for training, plain, and for tests, gzipped."""
     images, labels = make_digits(TRAIN + VALIDATION, np.random.default_rng(0))
     images = (255 * images[:, 0]).astype(np.uint8)
     for prefix, index in (("train", np.arange(count) % len(images)), ("t10k", np.arange(TEST))):

@@ -9,7 +9,7 @@ import pytest
 import minicnn
 from minicnn.cli import bench
 from minicnn.cli.bench import brief, fitted, longest, shortened
-from minicnn.data.images import write_picture
+from minicnn.data.images import write_image
 from minicnn.fast import measure
 
 
@@ -99,8 +99,8 @@ def test_layers_that_no_plan_holds_are_told(run, lenet, monkeypatch):
     assert "12 layers are in no plan" in text and " Conv2d " in text
 
 
-def test_a_picture_is_resized_as_the_size_says(run, detector, here):
-    write_picture("photo.png", np.zeros((50, 80, 3), np.uint8))
+def test_a_image_is_resized_as_the_size_says(run, detector, here):
+    write_image("photo.png", np.zeros((50, 80, 3), np.uint8))
     found = document(run, detector, "--picture", "photo.png", "--size", "64x96", "--runs", "1", "--backend", "numpy")
     assert found["picture"] == "photo.png" and found["size"] == [50, 80]
     assert next(step for step in found["steps"] if step["name"] == "backbone.body.0.0: border")["result"][:2] == [66, 98]   # 60 x 96
@@ -127,8 +127,8 @@ def test_what_cannot_be_done_is_one_line(refused, lenet, here, options, expected
     assert expected in refused("bench", lenet, *[option.format(lenet=lenet) for option in options])
 
 
-def test_a_classifier_takes_pictures_of_its_own_size(refused, lenet, tmp_path):
-    write_picture(tmp_path / "photo.png", np.zeros((28, 28, 3), np.uint8))
+def test_a_classifier_takes_images_of_its_own_size(refused, lenet, tmp_path):
+    write_image(tmp_path / "photo.png", np.zeros((28, 28, 3), np.uint8))
     assert "1x28x28" in refused("bench", lenet, "--picture", tmp_path / "photo.png")
 
 

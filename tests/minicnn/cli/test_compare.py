@@ -12,12 +12,12 @@ from minicnn.detection.evaluation.evaluate import evaluate, match_document
 
 @pytest.fixture
 def files(here):
-    """A.json and B.json: evaluations of the same 20 pictures, of which B has lost every third one's detections; C.json: of others."""
-    set_, found = random_set(np.random.default_rng(0), pictures=20)
+    """A.json and B.json: evaluations of the same 20 images, of which B has lost every third one's detections; C.json: of others."""
+    set_, found = random_set(np.random.default_rng(0), images=20)
     less = [one if number % 3 else tuple(column[:0] for column in one) for number, one in enumerate(found)]
-    others = random_set(np.random.default_rng(1), pictures=21)
-    for name, (pictures, some) in {"A": (set_, found), "B": (set_, less), "C": others}.items():
-        Path(f"{name}.json").write_text(json.dumps({"mAP": {}, "matches": match_document(pictures, evaluate(pictures, some))}))
+    others = random_set(np.random.default_rng(1), images=21)
+    for name, (images, some) in {"A": (set_, found), "B": (set_, less), "C": others}.items():
+        Path(f"{name}.json").write_text(json.dumps({"mAP": {}, "matches": match_document(images, evaluate(images, some))}))
 
 
 def test_json(run, files):
@@ -34,7 +34,7 @@ def test_text(run, files, here):
     document = json.loads((here / "c.json").read_text())
     lines = out.splitlines()
     assert (status, err) == (0, "") and max(map(len, lines)) <= 80
-    assert lines[:3] == ["A: A.json", "B: B.json", "the same 20 pictures; average precision in %"]
+    assert lines[:3] == ["A: A.json", "B: B.json", "the same 20 images; average precision in %"]
     row = document["per_class"]["class 1"]["voc07"]
     low, high = row["interval"]
     assert next(line.split() for line in lines if line.startswith("class 1")) == [
@@ -45,13 +45,13 @@ def test_text(run, files, here):
 
 
 @pytest.mark.parametrize("name, text, expected", [
-    ("C.json", None, "different pictures (0 are only in A.json, 1 only in C.json)"), ("none.json", None, "cannot read none.json"),
+    ("C.json", None, "different images (0 are only in A.json, 1 only in C.json)"), ("none.json", None, "cannot read none.json"),
     (".", None, "cannot read ."), ("x.json", "", "x.json, which is no evaluation"), ("x.json", "[1]", "x.json, which is no evaluation"),
     ("x.json", '{"accuracy": 1}', "it has no matches"), ("x.json", '{"matches": {', "no evaluation"),
     ("x.json", "[" * 10**5, "no evaluation"),
     ("x.json", '{"matches": {}}', "x.json, whose matches cannot be read"), ("x.json", b"\xff\xfe", "no evaluation"),
 ])
-def test_what_is_no_evaluation_of_the_same_pictures(refused, files, name, text, expected):
+def test_what_is_no_evaluation_of_the_same_images(refused, files, name, text, expected):
     if text is not None:
         Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert expected in refused("compare", "A.json", name)

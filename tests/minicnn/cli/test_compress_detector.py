@@ -17,7 +17,7 @@ from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
 from minicnn.compression import repair
 from minicnn.compression.cost_table import ledger
-from minicnn.data.images import write_picture
+from minicnn.data.images import write_image
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
 from minicnn.functional import dispatch
 from minicnn.models import BUILDERS
@@ -33,7 +33,7 @@ def known(monkeypatch):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A folder in VOC's form: 24 small pictures, 19 of them of trainval."""
+    """A folder in VOC's form: 24 small images, 19 of them of trainval."""
     folder = tmp_path_factory.mktemp("data") / "scenes"
     write_scenes(folder, (80, 64), 24, 0)
     return folder
@@ -72,9 +72,9 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
         sides = sum(name in row for name in ("into_values", "out_values"))
         assert len(model.get_layer(row["path"]).children()) == (sides + 1 if row["ranks"] else 0)
     assert document["repair"] and all(row["after"] <= row["before"] + 1e-6 for row in document["repair"])
-    assert set(document["seconds"]) == {"looking at pictures", "surgery", "repair", "measuring"}
+    assert set(document["seconds"]) == {"looking at images", "surgery", "repair", "measuring"}
     told = " ".join(run("info", "small.npz")[1].split())
-    assert " split " in told and "repaired from 12 pictures" in told
+    assert " split " in told and "repaired from 12 images" in told
 
 
 @pytest.mark.parametrize("method", [("--method", "hybrid", "--low", 8), ("--method", "statistics", "--minimum", 4)])
@@ -112,7 +112,7 @@ def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, 
     assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.npz"}
 
 
-def test_after_a_picture_was_changed_it_is_another_compression(run, scenes, net, here, monkeypatch):
+def test_after_a_image_was_changed_it_is_another_compression(run, scenes, net, here, monkeypatch):
     shutil.copytree(scenes / "JPEGImages", here / "photos")
     options = "--target-storage", 0.7, "--data", "photos", "--repair", 24, "--low", 8
     with monkeypatch.context() as patch:
@@ -123,7 +123,7 @@ def test_after_a_picture_was_changed_it_is_another_compression(run, scenes, net,
     assert status == 2 and "another compression" in err
 
 
-def test_what_pictures_alone_show_to_be_needless_is_pruned(run, scenes, net, here):
+def test_what_images_alone_show_to_be_needless_is_pruned(run, scenes, net, here):
     """By the weights alone no filter can go; but what half of them give never varies, and a bias can stand in for it."""
     model = minicnn.load("net.npz")
     layer = model.get_layer("backbone.3")
@@ -147,10 +147,10 @@ def test_a_split_in_which_no_object_counts(run, scenes, net, here):
 def test_large_photographs_are_made_as_small_as_the_network_looks_at(run, net, here, monkeypatch):
     (here / "photos").mkdir()
     for number in range(10):
-        write_picture(here / "photos" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (300, 400, 3), np.uint8))
+        write_image(here / "photos" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (300, 400, 3), np.uint8))
     shapes, observe = [], detector_compression.observe
-    monkeypatch.setattr(detector_compression, "observe", lambda model, pictures, *rest: shapes.extend(
-        picture.shape for picture in pictures) or observe(model, pictures, *rest))
+    monkeypatch.setattr(detector_compression, "observe", lambda model, images, *rest: shapes.extend(
+        image.shape for image in images) or observe(model, images, *rest))
     assert squeeze(run, "--target-storage", 0.8, "--data", "photos", "--low", 8)[0] == 0
     assert shapes == [(96, 128, 3)] * 10
 
@@ -171,7 +171,7 @@ def test_the_tables_fit_a_terminal_and_the_page_has_all(run, scenes, net, here):
     status, out, _ = run("compress", net, "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8, "--out", "small.npz",
                          "--validation", "test", "--report", "page")
     assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
-    assert "VOC07 on test" in out and "x faster" in out and "repaired from 12 pictures" in out and out.endswith("-> page/report.html\n")
+    assert "VOC07 on test" in out and "x faster" in out and "repaired from 12 images" in out and out.endswith("-> page/report.html\n")
     text = (here / "page" / "report.html").read_text()
     for word in ("What is left", "Layer by layer", "Singular values", "Repair", "What both find", "mean AP, VOC07"):
         assert word in text
@@ -191,7 +191,7 @@ def test_without_data_nothing_is_repaired_and_it_says_so(run, net, here):
     assert {row["path"] for row in document["layers"] if "out_values" in row} <= {"backbone.3", "backbone.6"}
 
 
-def test_a_folder_of_unlabelled_pictures_will_do(run, scenes, net, here):
+def test_a_folder_of_unlabelled_images_will_do(run, scenes, net, here):
     (here / "photos").mkdir()
     for path in sorted((scenes / "JPEGImages").iterdir())[:11]:
         shutil.copy(path, here / "photos")
@@ -263,8 +263,8 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-accuracy", 0.5), "got --target-accuracy for a detector"),
     (("--target-storage", 0.8, "--layers", "nothing*"), "got the layers nothing*, of which none can be pruned or split"),
     (("--target-storage", 0.8, "--repair", 12), "got --repair 12 without --data"),
-    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 500), "got 19 pictures to repair from, expected at least 500"),
-    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 3), "got 3 pictures to repair from, expected at least 10"),
+    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 500), "got 19 images to repair from, expected at least 500"),
+    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 3), "got 3 images to repair from, expected at least 10"),
     (("--target-storage", 0.8, "--data", "BROKEN"), "that can be read, expected at least 10"),
     (("--target-storage", 0.8, "--data", "nowhere"), "got the data 'nowhere'"),
     (("--method", "l1", "--target-time", 0.8), "got --method l1 with --target-time, which is for hybrid and tucker"),
@@ -276,10 +276,10 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-storage", 0.8, "--method", "tucker", "--low", 8), "got --low with --method tucker"),
     (("--target-storage", 0.8, "--method", "l1", "--no-rpn"), "got --no-rpn with --method l1"),
     (("--target-storage", 0.8, "--method", "fpgm", "--linear", "svd"), "got --linear svd with --method fpgm"),
-    (("--target-storage", 0.8, "--validation", "val"), "got --validation val without --data, expected pictures"),
+    (("--target-storage", 0.8, "--validation", "val"), "got --validation val without --data, expected images"),
     (("--target-storage", 0.8, "--errors", "output"), "got --errors output without --data"),
     (("--target-storage", 0.8, "--data", "PHOTOS", "--split", "val"), "got --split val for"),
-    (("--target-storage", 0.8, "--data", "COCO", "--validation", "val"), "which is one list of pictures"),
+    (("--target-storage", 0.8, "--data", "COCO", "--validation", "val"), "which is one list of images"),
     (("--target-storage", 0.8, "--data", "SCENES", "--validation", "nothing"), "nothing"),
     (("--target-storage", 0.01, "--data", "SCENES", "--report", "page", "--low", 8), "of the convolutions, expected at least 0."),
     (("--target-storage", 0.01, "--data", "SCENES", "--method", "l1"), "expected at least"),
@@ -292,5 +292,5 @@ def test_bad_input_is_one_line(run, scenes, net, here, options, message):
     places = {"SCENES": scenes, "BROKEN": "broken", "PHOTOS": scenes / "JPEGImages", "COCO": "coco.json"}
     status, document, err = squeeze(run, *(places.get(option, option) for option in options))
     assert status == 2 and document is None and message in err.splitlines()[-1]
-    assert err.count("\n") == (13 if "BROKEN" in options else 1)         # a line for each picture, too
+    assert err.count("\n") == (13 if "BROKEN" in options else 1)         # a line for each image, too
     assert {path.name for path in here.iterdir()} == {"net.npz", "broken", "coco.json"}

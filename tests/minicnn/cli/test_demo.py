@@ -19,7 +19,7 @@ def test_the_whole_demo(start, here):
     assert sorted(path.name for path in (here / "demo").iterdir()) == ["lenet.npz", "report.html", "small.npz"]
     text = (here / "demo" / "report.html").read_text()
     sources = re.findall(r"\bsrc=(.{23})", text)
-    assert len(sources) == 20 + 50 and set(sources) == {'"data:image/png;base64,'}     # a picture for each filter
+    assert len(sources) == 20 + 50 and set(sources) == {'"data:image/png;base64,'}     # an image for each filter
     assert "<script" not in text and "href=" not in text and "url(" not in text
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text)
     provenance = minicnn.load(here / "demo" / "small.npz").record["provenance"]

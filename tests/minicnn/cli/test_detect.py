@@ -1,4 +1,4 @@
-"""minicnn detect: what it finds is what the model finds; every form of output; what goes wrong with one of many pictures."""
+"""minicnn detect: what it finds is what the model finds; every form of output; what goes wrong with one of many images."""
 
 import copy
 import csv
@@ -17,7 +17,7 @@ import minicnn
 from minicnn.cli import detect
 from minicnn.cli.detect import drawn_names, listing
 from minicnn.cli.main import main
-from minicnn.data.images import read_picture, write_picture
+from minicnn.data.images import read_image, write_image
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.layers import Conv2d
@@ -33,10 +33,10 @@ def model(loaded):
 
 @pytest.fixture
 def shots(here):
-    """A folder with two pictures, to work beside."""
+    """A folder with two images, to work beside."""
     (here / "shots").mkdir()
     for seed, name in enumerate(("one.png", "two.ppm")):
-        write_picture(here / "shots" / name, scene(60 + 30 * seed, 90, seed))
+        write_image(here / "shots" / name, scene(60 + 30 * seed, 90, seed))
     return ["shots/one.png", "shots/two.ppm"]
 
 
@@ -52,7 +52,7 @@ def test_json_is_what_the_model_finds(run, weights, model, shots):
     assert (status, err) == (0, "") and [row["image"] for row in rows] == shots
     for row in rows:
         found = model.detect(row["image"])
-        height, width, _ = read_picture(row["image"]).shape
+        height, width, _ = read_image(row["image"]).shape
         assert list(row) == ["image", "width", "height", "detections", "milliseconds"]
         assert (row["height"], row["width"]) == (height, width)
         assert rounded(row["detections"]) == rounded(found.document()) and len(found) > 10
@@ -64,16 +64,16 @@ def test_json_is_what_the_model_finds(run, weights, model, shots):
         assert read > 0 and min(parts) > 0 and sum(parts) <= total
 
 
-def test_the_threshold_is_for_results_lines_and_pictures(run, weights, model, shots):
+def test_the_threshold_is_for_results_lines_and_images(run, weights, model, shots):
     status, out, err = run("detect", shots[0], "--weights", weights, "--score-threshold", 0.3, "--json", "r.json", "--out", "drawn")
     document, found = json.loads(Path("r.json").read_text())[0], model.detect(shots[0])
     assert rounded(document["detections"]) == rounded(found.above(0.3).document()) and len(found.above(0.5)) < len(found.above(0.3))
     assert f"  {len(found.above(0.3))} object" in out
-    assert_array_equal(read_picture("drawn/one.png"), found.above(0.3).draw(shots[0]))
+    assert_array_equal(read_image("drawn/one.png"), found.above(0.3).draw(shots[0]))
     assert (status, err) == (0, "")
 
 
-def test_without_a_threshold_lines_and_pictures_show_what_is_above_a_half(run, weights, model, shots, monkeypatch):
+def test_without_a_threshold_lines_and_images_show_what_is_above_a_half(run, weights, model, shots, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run("detect", *shots, "--weights", weights, "--out", "drawn/", "--json", "r.json")
     assert (status, err) == (0, "")
@@ -81,11 +81,11 @@ def test_without_a_threshold_lines_and_pictures_show_what_is_above_a_half(run, w
     assert lines[1::2] == ["  -> drawn/one.png", "  -> drawn/two.png"]
     for line, shot, name in zip(lines[::2], shots, ("one.png", "two.png"), strict=True):
         found = model.detect(shot).above(0.5)
-        height, width, _ = read_picture(shot).shape
+        height, width, _ = read_image(shot).shape
         best = f"{found.names[0]} {found.scores[0]:.2f}"
         assert re.fullmatch(rf"{shot}  {width}x{height}  {len(found)} objects?: {best}.*  \d+\.\d\d s", line), line
         assert len(line) <= 80
-        assert_array_equal(read_picture(Path("drawn", name)), found.draw(shot))
+        assert_array_equal(read_image(Path("drawn", name)), found.draw(shot))
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
     assert min(len(row["detections"]) for row in json.loads(Path("r.json").read_text())) > len(found)
 
@@ -131,7 +131,7 @@ def test_nothing_found_is_said(run, weights, shots):
 def test_arrays_and_ppm_need_no_pillow(run, weights, model, here, monkeypatch):
     x = (scene(60, 90) / 255).astype(np.float32)
     np.save(here / "x.npy", x)
-    write_picture(here / "y.ppm", scene(60, 90))
+    write_image(here / "y.ppm", scene(60, 90))
     expected = rounded(model.detect(x).document())
     monkeypatch.setitem(sys.modules, "PIL", None)
     status, out, err = run("detect", "x.npy", "y.ppm", "--weights", weights, "--json", "-")
@@ -143,8 +143,8 @@ def test_arrays_and_ppm_need_no_pillow(run, weights, model, here, monkeypatch):
 
 # one of many
 
-def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, weights, shots):
-    Path("bad.jpg").write_bytes(b"no picture")
+def test_a_bad_image_is_reported_and_the_rest_goes_on(run, weights, shots):
+    Path("bad.jpg").write_bytes(b"no image")
     Path("huge.ppm").write_bytes(b"P6 60000 60000 255\n")
     status, out, err = run("detect", "none.png", shots[0], "bad.jpg", "huge.ppm", shots[1], "--weights", weights, "--json", "r.json",
                            "--out", "drawn")
@@ -156,12 +156,12 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(run, weights, shots):
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
 
 
-def test_nothing_but_bad_pictures(run, weights, here):
+def test_nothing_but_bad_images(run, weights, here):
     status, out, err = run("detect", "none.png", "--weights", weights, "--json", "-")
     assert status == 1 and json.loads(out) == [] and err.count("\n") == 1
 
 
-def test_an_interrupt_leaves_whole_pictures_and_no_results(run, weights, model, shots, monkeypatch):
+def test_an_interrupt_leaves_whole_images_and_no_results(run, weights, model, shots, monkeypatch):
     look = detect.look
 
     def interrupted(model, path, *arguments):
@@ -172,14 +172,14 @@ def test_an_interrupt_leaves_whole_pictures_and_no_results(run, weights, model, 
     status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json", "--out", "drawn")
     assert status == 130 and out.count("\n") == 2 and "interrupted" in err
     assert [path.name for path in Path("drawn").iterdir()] == ["one.png"] and not Path("r.json").exists()
-    assert_array_equal(read_picture("drawn/one.png"), model.detect(shots[0]).above(0.5).draw(shots[0]))
+    assert_array_equal(read_image("drawn/one.png"), model.detect(shots[0]).above(0.5).draw(shots[0]))
     status, out, err = run("detect", *shots, "--weights", weights, "--json", "-")
     assert (status, out) == (130, "")
 
 
 def test_a_name_that_is_not_utf8_does_not_spoil_the_results(run, weights, here):
     name = "caf\udce9.ppm"                                          # Latin-1 on the disk
-    write_picture(here / name, scene(40, 50))
+    write_image(here / name, scene(40, 50))
     status, out, err = run("detect", name, "--weights", weights, "--json", "-")
     assert status == 0 and json.loads(out)[0]["image"] == "caf?.ppm"
     assert run("detect", name, "--weights", weights)[0] == 0
@@ -224,32 +224,32 @@ def test_a_line_lists_as_many_objects_as_fit():
     (["a/x.jpg", "x.png"], ["x.jpg", "x.png"]),
     (["a/x.png", "a/x.gif", "a/x.tif"], ["a_x.png", "a_x_2.png", "a_x_3.png"]),
     (["c/a/x.jpg", "d/a/x.jpg", "a_x.jpg"], ["a_x.jpg", "a_x_2.jpg", "a_x_3.jpg"])])
-def test_drawn_pictures_have_names_of_their_own(paths, expected):
+def test_drawn_images_have_names_of_their_own(paths, expected):
     assert drawn_names([Path(path) for path in paths]) == expected
 
 
-def test_pictures_of_the_same_name_do_not_overwrite_each_other(run, weights, model, here):
+def test_images_of_the_same_name_do_not_overwrite_each_other(run, weights, model, here):
     for seed, folder in enumerate("ab"):
         (here / folder).mkdir()
-        write_picture(here / folder / "x.png", scene(60, 90, seed))
+        write_image(here / folder / "x.png", scene(60, 90, seed))
     status, out, err = run("detect", "a", "b", "--weights", weights, "--out", "drawn")
     assert status == 0 and "-> drawn/a_x.png\n" in out and "-> drawn/b_x.png\n" in out
     for folder in "ab":
-        assert_array_equal(read_picture(f"drawn/{folder}_x.png"), model.detect(f"{folder}/x.png").above(0.5).draw(f"{folder}/x.png"))
+        assert_array_equal(read_image(f"drawn/{folder}_x.png"), model.detect(f"{folder}/x.png").above(0.5).draw(f"{folder}/x.png"))
 
 
 # refused before the work
 
 @pytest.mark.parametrize("argv, expected", [
     (["shots", "--format", "comp4"], "--json FOLDER"), (["shots", "--format", "comp4", "--json", "-"], "--json FOLDER"),
-    (["shots", "shots/one.txt", "--format", "comp4", "--json", "voc"], "2 pictures named one"),
+    (["shots", "shots/one.txt", "--format", "comp4", "--json", "voc"], "2 images named one"),
     (["shots", "--json", "none/r.json"], "none/r.json"), (["shots", "--json", "shots"], "folder"),
-    (["shots", "--out", "shots/one.png"], "one.png"), (["shots", "--out", "shots"], "shots/one.png is a picture to look at"),
+    (["shots", "--out", "shots/one.png"], "one.png"), (["shots", "--out", "shots"], "shots/one.png is an image to look at"),
     (["shots", "--format", "comp4", "--json", "shots/one.png"], "one.png"),
     (["empty"], "empty"), (["none*.jpg"], "none*.jpg")])
 def test_what_cannot_be_done_is_refused_before_the_work(refused, weights, shots, monkeypatch, argv, expected):
     Path("empty").mkdir()
-    monkeypatch.setattr(FasterRCNN, "detect", lambda *args: pytest.fail("looked at a picture"))
+    monkeypatch.setattr(FasterRCNN, "detect", lambda *args: pytest.fail("looked at an image"))
     assert expected in refused("detect", *argv, "--weights", weights)
 
 
@@ -273,14 +273,14 @@ def test_a_classifier_is_no_detector(refused, shots, here):
     assert "none.npz" in refused("detect", *shots, "--weights", "none.npz")
 
 
-def test_a_picture_too_large_for_the_memory_is_reported_and_the_rest_goes_on(run, weights, model, shots, monkeypatch):
+def test_a_image_too_large_for_the_memory_is_reported_and_the_rest_goes_on(run, weights, model, shots, monkeypatch):
     detect_one, calls = FasterRCNN.detect, []
 
-    def first_fails(self, pictures):
+    def first_fails(self, images):
         if not calls:
-            calls.append(pictures)
+            calls.append(images)
             raise MemoryError
-        return detect_one(self, pictures)
+        return detect_one(self, images)
     monkeypatch.setattr(FasterRCNN, "detect", first_fails)
     status, out, err = run("detect", *shots, "--weights", weights, "--json", "-")
     assert status == 1 and len(json.loads(out)) == len(shots) - 1

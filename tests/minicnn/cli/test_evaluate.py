@@ -25,13 +25,13 @@ def test_json(run, data, nets):
 def test_splits_and_text(run, data, nets, monkeypatch, split, images):
     monkeypatch.chdir(nets)
     status, out, err = run("evaluate", "small.npz", "--data", data, "--split", split)
-    assert (status, err) == (0, "") and out.startswith("small.npz: ") and f" % of {images} {split} pictures right, " in out
+    assert (status, err) == (0, "") and out.startswith("small.npz: ") and f" % of {images} {split} images right, " in out
     assert out.count("\n") == 1 and len(out) <= 81
 
 
 def test_json_in_a_file(run, data, nets, here):
     status, out, _ = run("evaluate", nets / "small.npz", "--data", data, "--json", "x.json")
-    assert status == 0 and "pictures right" in out
+    assert status == 0 and "images right" in out
     assert json.loads((here / "x.json").read_text())["images"] == 200
 
 
@@ -50,7 +50,7 @@ def test_places_that_cannot_be_used(refused, nets, here, options, expected):
     assert expected in refused("evaluate", nets / "small.npz", *options)
 
 
-def test_pictures_of_another_shape_than_the_network_takes(refused, nets, monkeypatch):
+def test_images_of_another_shape_than_the_network_takes(refused, nets, monkeypatch):
     monkeypatch.setattr("minicnn.cli.evaluate.load_data", lambda source, split: (np.zeros((2, 3, 28, 28), np.float32), np.arange(2)))
     line = refused("evaluate", nets / "small.npz", "--data", "somewhere")
-    assert "pictures of 3x28x28 in somewhere, expected 1x28x28, which lenet5 takes" in line
+    assert "images of 3x28x28 in somewhere, expected 1x28x28, which lenet5 takes" in line

@@ -1,4 +1,4 @@
-"""minicnn evaluate for detectors: from pictures and from files; what cannot be read, and what does not fit."""
+"""minicnn evaluate for detectors: from images and from files; what cannot be read, and what does not fit."""
 
 import json
 import re
@@ -28,7 +28,7 @@ DATA = ("cat", "dog", "traffic light")          # the order of the data, not of 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, loaded):
-    """A folder with the data set "voc", what the detector finds in it, as "comp4" and as "d.json"; and {picture: boxes, scores, labels}."""
+    """A folder with the data set "voc", what the detector finds in it, as "comp4" and as "d.json"; and {image: boxes, scores, labels}."""
     folder = tmp_path_factory.mktemp("made")
     found = write_voc(folder / "voc", loaded)
     rows = [{"image": f"voc/JPEGImages/{name}.png", "detections": [
@@ -43,7 +43,7 @@ def made(tmp_path_factory, loaded):
 
 @pytest.fixture
 def voc(here, made):
-    """What the detector finds in the pictures of "voc", a copy to work with."""
+    """What the detector finds in the images of "voc", a copy to work with."""
     folder, found = made
     shutil.copytree(folder, here, dirs_exist_ok=True)
     return found
@@ -54,7 +54,7 @@ def expected(voc):
     set_ = load_annotated("voc", "test")
     assert set_.class_names == ["__background__", *DATA]
     found = []
-    for one in set_.pictures:
+    for one in set_.images:
         boxes, scores, labels = voc[one.name]
         keep = np.array([CLASSES[label] in DATA for label in labels])
         found.append((boxes[keep], scores[keep], np.array([1 + DATA.index(CLASSES[label]) for label in labels[keep]])))
@@ -70,13 +70,13 @@ def close(one, other, tolerance):
     return one == (pytest.approx(other, abs=tolerance) if isinstance(other, float) else other)
 
 
-def test_from_pictures(run, voc, weights, monkeypatch):
-    """Nothing is lost between the model and the metrics; the classes go by name; another thread reads one picture ahead."""
+def test_from_images(run, voc, weights, monkeypatch):
+    """Nothing is lost between the model and the metrics; the classes go by name; another thread reads one image ahead."""
     readers, read = set(), detector_evaluation.read_annotated
 
-    def watched(picture):
+    def watched(image):
         readers.add(threading.current_thread())
-        return read(picture)
+        return read(image)
     monkeypatch.setattr(detector_evaluation, "read_annotated", watched)
     status, out, err = run("evaluate", weights, "--data", "voc", "--split", "test", "--json", "-")
     document, answer = json.loads(out), expected(voc)
@@ -103,7 +103,7 @@ def test_from_files(run, voc, source):
 
 
 def test_what_detect_writes_is_taken(run, voc, weights):
-    """Of one picture; in the others, then, nothing is found."""
+    """Of one image; in the others, then, nothing is found."""
     documents = []
     for form, target in (("comp4", "found"), ("json", "found.json")):
         options = ["--score-threshold", 0.3, "--format", form, "--json", target]
@@ -138,16 +138,16 @@ def test_json_in_a_file_and_a_report(run, voc):
     assert json.loads(Path("e.json").read_text())["pictures"] == 3
 
 
-def test_a_report_without_pictures(run, voc):
+def test_a_report_without_images(run, voc):
     """The metrics need no pixels; the page says that there are none."""
     for path in Path("voc/JPEGImages").iterdir():
         path.unlink()
     status, out, err = run("evaluate", "--detections", "comp4", "--data", "voc", "--report", "page")
-    assert (status, err) == (0, "") and "the pictures could not be read" in Path("page/report.html").read_text("utf-8")
+    assert (status, err) == (0, "") and "the images could not be read" in Path("page/report.html").read_text("utf-8")
 
 
-def test_pictures_that_cannot_be_read_or_are_not_those_annotated_are_left_out(run, voc, weights):
-    Path("voc/JPEGImages/000002.png").write_bytes(b"no picture")
+def test_images_that_cannot_be_read_or_are_not_those_annotated_are_left_out(run, voc, weights):
+    Path("voc/JPEGImages/000002.png").write_bytes(b"no image")
     path = Path("voc/Annotations/000003.xml")
     path.write_text(path.read_text().replace("<width>90<", "<width>91<"))
     status, out, err = run("evaluate", weights, "--data", "voc", "--json", "-")
@@ -162,17 +162,17 @@ def test_what_the_data_set_skips_is_reported(run, voc):
     status, out, err = run("evaluate", "--detections", "comp4", "--data", "voc", "--json", "-")
     document = json.loads(out)
     assert status == 1 and document["pictures"] == 2 and len(document["problems"]) == err.count("\n") == 2
-    assert "000003" in document["problems"][0] and "not among the 2 pictures" in document["problems"][1]
+    assert "000003" in document["problems"][0] and "not among the 2 images" in document["problems"][1]
 
 
-def test_no_picture_can_be_read(refused, run, voc, weights):
+def test_no_image_can_be_read(refused, run, voc, weights):
     for path in Path("voc/JPEGImages").iterdir():
         path.unlink()
     status, out, err = run("evaluate", weights, "--data", "voc", "--json", "-")
-    assert status == 2 and out == "" and "got 3 pictures, none of which can be read" in err.splitlines()[-1]
+    assert status == 2 and out == "" and "got 3 images, none of which can be read" in err.splitlines()[-1]
 
 
-def test_too_little_memory_for_a_picture(run, voc, weights, monkeypatch):
+def test_too_little_memory_for_a_image(run, voc, weights, monkeypatch):
     call, calls = FasterRCNN.__call__, []
 
     def second_fails(self, images):
@@ -249,7 +249,7 @@ def test_what_is_none_is_a_dash():
 
 
 @pytest.mark.slow
-def test_all_of_voc2007s_test_pictures(run, here):
+def test_all_of_voc2007s_test_images(run, here):
     """254 590 detections and 4952 XML files."""
     folder, annotations = case("voc2007_test_tiny_yolo"), case("voc2007_test")
     before = {path: sha256(path) for path in folder.iterdir()}

@@ -48,7 +48,7 @@ def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monke
         line = text[text.index(f"{number}. statistics removed "):]
         for path, numbers in step["removed"].items():
             assert f"{len(numbers)} of {path}" in line
-    assert any(line.startswith("test: ") and "200 pictures" in line for line in lines)
+    assert any(line.startswith("test: ") and "200 images" in line for line in lines)
     paths = [str(nets), record["measured"]["test"]["data"]]
     assert all(len(line) <= 80 for line in lines if not any(path in line for path in paths))
     made = out[out.index("made by: ") + len("made by: "):]

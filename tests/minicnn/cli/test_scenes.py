@@ -13,12 +13,12 @@ from minicnn.data.annotated import read_annotated
 def test_a_folder_of_scenes(run, here):
     status, out, err = run("scenes", "deep/data", "--size", "80x64", "--count", 13, "--seed", 5)
     assert (status, err) == (0, "")
-    assert out == "deep/data: 13 pictures of 80 x 64 (train 10, val 1, trainval 11, test 2), 13 classes\n"
+    assert out == "deep/data: 13 images of 80 x 64 (train 10, val 1, trainval 11, test 2), 13 classes\n"
     assert [path.name for path in here.iterdir()] == ["deep"] and [path.name for path in (here / "deep").iterdir()] == ["data"]
     for split, count in (("trainval", 11), ("test", 2)):
-        pictures = load_annotated("deep/data", split)
-        assert len(pictures.pictures) == count and pictures.class_names == list(scenes.CLASS_NAMES)
-        assert {read_annotated(picture).shape for picture in pictures.pictures} == {(64, 80, 3)}
+        images = load_annotated("deep/data", split)
+        assert len(images.images) == count and images.class_names == list(scenes.CLASS_NAMES)
+        assert {read_annotated(image).shape for image in images.images} == {(64, 80, 3)}
 
 
 def test_json_and_an_empty_folder(run, here):

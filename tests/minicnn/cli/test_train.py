@@ -34,7 +34,7 @@ def test_json_and_the_file(run, data, here):
 
 def test_text_and_json_in_a_file(run, data, here):
     status, out, err = run("train", "lenet5", "--data", data, "--epochs", 1, "--out", "net.npz", "--json", "train.json")
-    assert status == 0 and out.startswith("net.npz: ") and out.endswith("of 200 test pictures right after 1 epochs\n")
+    assert status == 0 and out.startswith("net.npz: ") and out.endswith("of 200 test images right after 1 epochs\n")
     assert all(len(line) <= 80 for line in (out + err).splitlines())
     assert json.loads((here / "train.json").read_text())["file"] == "net.npz"
 
@@ -104,7 +104,7 @@ def test_places_that_cannot_be_used(refused, data, here, options, expected):
 
 @pytest.mark.parametrize("name, change, expected", [
     ("train-images-idx3-ubyte", lambda b: b[:-1], "as its header says"), ("train-images-idx3-ubyte", lambda b: b[:10], "header"),
-    ("train-labels-idx1-ubyte", lambda b: b[:4] + (419).to_bytes(4, "big") + b[8:-1], "420 pictures"),
+    ("train-labels-idx1-ubyte", lambda b: b[:4] + (419).to_bytes(4, "big") + b[8:-1], "420 images"),
     ("train-labels-idx1-ubyte", lambda b: b"\x00\x00\x08\x03" + b[4:], "magic number 2051"),
     ("train-labels-idx1-ubyte", lambda b: b[:-1] + b"\x0a", "label 10"),
     ("t10k-images-idx3-ubyte.gz", lambda b: b[:-20], "t10k-images-idx3-ubyte.gz"),
@@ -129,9 +129,9 @@ def test_nesterov_without_momentum(run, data, here):
     assert not list(here.iterdir())
 
 
-def test_a_network_for_other_pictures(refused, data, here):
+def test_a_network_for_other_images(refused, data, here):
     line = refused("train", "vgg16", "--data", data, "--out", "x.npz")
-    assert "pictures of 1x28x28" in line and "vgg16 takes" in line
+    assert "images of 1x28x28" in line and "vgg16 takes" in line
 
 
 @pytest.mark.parametrize("option", [

@@ -26,7 +26,7 @@ def known(monkeypatch):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A folder in VOC's form: 24 small pictures."""
+    """A folder in VOC's form: 24 small images."""
     folder = tmp_path_factory.mktemp("data") / "scenes"
     write_scenes(folder, (80, 64), 24, 0)
     return folder
@@ -49,7 +49,7 @@ def test_a_detector_is_trained_and_found_again(run, scenes, here):
     assert run("info", "net.npz")[0] == 0
 
 
-def test_the_report_has_the_losses_and_pictures(run, scenes, here):
+def test_the_report_has_the_losses_and_images(run, scenes, here):
     status, out, _ = run("train", "toy", "--data", scenes, *FAST, "--split", "train", "--out", "net.npz", "--report", "page",
                          "--validation", "test")
     assert status == 0 and out.startswith("net.npz: toy, 13 classes, loss ") and out.endswith("-> page/report.html\n")
@@ -66,7 +66,7 @@ def test_one_list_of_coco_has_no_splits(run, refused, here):
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 20, 20], "area": 400, "iscrowd": 0}]}))
     for option in ("--split", "--validation"):
         line = refused("train", "toy", "--data", "one.json", *FAST, option, "val", "--out", "net.npz")
-        assert f"got {option} val for one.json, which is one list of pictures" in line
+        assert f"got {option} val for one.json, which is one list of images" in line
     assert run("train", "toy", "--data", "one.json", *FAST, "--out", "net.npz")[0] == 0
     assert minicnn.load("net.npz").record["provenance"]["split"] is None
 
@@ -129,10 +129,10 @@ def test_features_are_kept_between_runs_and_refused_when_stale(run, refused, sce
     assert "expected one size" in refused("train", "toy", *options, "--min-sizes", 32, 40)
 
 
-def broken(folder, picture=None, xml=None):
-    """Change the first training picture, or its annotation; returns its id."""
+def broken(folder, image=None, xml=None):
+    """Change the first training image, or its annotation; returns its id."""
     name = (folder / "ImageSets" / "Main" / "train.txt").read_text().split()[0]
-    for place, suffix, change in (("JPEGImages", "jpg", picture), ("Annotations", "xml", xml)):
+    for place, suffix, change in (("JPEGImages", "jpg", image), ("Annotations", "xml", xml)):
         path = folder / place / f"{name}.{suffix}"
         if change:
             data = change(path.read_bytes())
@@ -145,7 +145,7 @@ def broken(folder, picture=None, xml=None):
     ({"xml": lambda data: data.replace(b"<width>80", b"<width>79")}, "expected 79 x 64"),
 ], ids=["missing", "truncated", "another size"])
 @pytest.mark.parametrize("verb", ["train", "finetune"])
-def test_pictures_that_cannot_be_learnt_from(run, refused, scenes, here, verb, change, expected):
+def test_images_that_cannot_be_learnt_from(run, refused, scenes, here, verb, change, expected):
     shutil.copytree(scenes, "data")
     name = broken(here / "data", **change)
     if verb == "train":

@@ -69,14 +69,14 @@ def test_the_fastest_is_kept_and_used_and_forgotten(run, network, backend, cache
     if backend == "reference":
         pytest.skip("has no choice")
     wins("direct")
-    before = minicnn.load(network)(picture())
+    before = minicnn.load(network)(image())
     found = tune_document(run, network, "--runs", "1")
     row, = found["convolutions"]
     assert row["layers"] == ["conv2"] and row["algorithm"] == "direct" and row["rules"].startswith("winograd")
     assert (row["ms"], row["rules_ms"], row["before"], row["result"]) == (1.0, 10.0, False, [1, 16, 14, 14])
     assert len(row["tried"]) >= 3 and found["backend"] == backend and cache.exists()
 
-    after = minicnn.load(network)(picture())
+    after = minicnn.load(network)(image())
     assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
     steps = json.loads(run("bench", network, "--runs", "1", "--json", "-")[1])["steps"]
     assert next(step for step in steps if step["name"] == "conv2")["algorithm"] == "direct"
@@ -87,7 +87,7 @@ def test_the_fastest_is_kept_and_used_and_forgotten(run, network, backend, cache
     assert "is not there" in run("tune", "--forget")[1]
 
 
-def picture():
+def image():
     return np.random.default_rng(2).random((1, 1, 28, 28), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Annotated pictures: pixels that fit their annotation, and classes by name."""
+"""Annotated images: pixels that fit their annotation, and classes by name."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 from minicnn.data.annotated import (
     BACKGROUND,
     LONGEST_NAME,
-    AnnotatedPicture,
+    AnnotatedImage,
     box_areas,
     check_classes,
     is_class_name,
@@ -24,15 +24,15 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 def annotated(path, height=20, width=30):
     nothing = np.zeros(0)
-    return AnnotatedPicture("p", path, height, width, np.zeros((0, 4), np.float32), nothing.astype(np.int64), nothing.astype(bool),
+    return AnnotatedImage("p", path, height, width, np.zeros((0, 4), np.float32), nothing.astype(np.int64), nothing.astype(bool),
                             nothing.astype(bool), nothing)
 
 
-def refused(picture, *expected):
+def refused(image, *expected):
     with pytest.raises(InputError) as caught:
-        read_annotated(picture)
+        read_annotated(image)
     message = str(caught.value)
-    assert "\n" not in message and str(picture.path) in message and "expected " in message
+    assert "\n" not in message and str(image.path) in message and "expected " in message
     for text in expected:
         assert text in message
 
@@ -43,15 +43,15 @@ def path(tmp_path):
     return tmp_path / "p.png"
 
 
-def test_a_picture_as_its_annotation_says(path):
+def test_a_image_as_its_annotation_says(path):
     assert_array_equal(read_annotated(annotated(path)), PIXELS)
 
 
-def test_a_missing_picture(tmp_path):
+def test_a_missing_image(tmp_path):
     refused(annotated(tmp_path / "none.jpg"), "where no file is")
 
 
-def test_a_truncated_picture(tmp_path, path):
+def test_a_truncated_image(tmp_path, path):
     (tmp_path / "short.png").write_bytes(path.read_bytes()[:1000])
     refused(annotated(tmp_path / "short.png"), "cannot be decoded")
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -59,11 +59,11 @@ def test_a_truncated_picture(tmp_path, path):
 
 
 @pytest.mark.parametrize("height, width", [(30, 20), (20, 31), (19, 30)])
-def test_a_picture_of_another_size(path, height, width):
+def test_a_image_of_another_size(path, height, width):
     refused(annotated(path, height, width), "of 30 x 20 pixels", f"expected {width} x {height}")
 
 
-def test_a_picture_that_its_file_turns_has_the_size_it_has_upright(tmp_path):
+def test_a_image_that_its_file_turns_has_the_size_it_has_upright(tmp_path):
     """Boxes drawn in a viewer count upright pixels."""
     exif = Image.Exif()
     exif[0x0112] = 6

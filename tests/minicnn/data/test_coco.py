@@ -20,7 +20,7 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "map_cases" / "coco_val20
 
 
 def document():
-    """Two pictures, a gap between the categories' ids, and a crowd."""
+    """Two images, a gap between the categories' ids, and a crowd."""
     return {
         "images": [{"id": 7, "file_name": "b.jpg", "height": 40, "width": 60},
                    {"id": 3, "file_name": "sub/a.jpg", "height": 30, "width": 20}],
@@ -57,9 +57,9 @@ def refused(source, *expected, split="val", classes=None):
 @pytest.mark.parametrize("name", ["instances_val.json", "instances_val.json.gz"])
 def test_boxes_labels_crowds_and_areas(tmp_path, write, name):
     write(document(), name)
-    pictures = load_coco(tmp_path, "val")
-    assert pictures.class_names == [BACKGROUND, "person", "bottle"] and pictures.problems == []
-    a, b = pictures.pictures                                            # by ascending id, not in the file's order
+    images = load_coco(tmp_path, "val")
+    assert images.class_names == [BACKGROUND, "person", "bottle"] and images.problems == []
+    a, b = images.images                                            # by ascending id, not in the file's order
     assert (b.name, b.path, b.height, b.width) == ("7", tmp_path / "b.jpg", 40, 60)
     assert (a.name, a.path, a.height, a.width) == ("3", tmp_path / "sub" / "a.jpg", 30, 20)
     assert_array_equal(b.boxes, np.array([[10, 5.5, 30, 35.75], [0, 0, 60, 40], [1, 2, 4, 6]], np.float32))
@@ -67,33 +67,33 @@ def test_boxes_labels_crowds_and_areas(tmp_path, write, name):
     assert_array_equal(b.crowd, [False, True, False])
     assert_array_equal(b.difficult, b.crowd)
     assert_array_equal(b.areas, [123.5, 9, 12])                         # the last has none of its own
-    for picture in (a, b):
-        assert [one.dtype for one in (picture.boxes, picture.labels, picture.difficult, picture.crowd, picture.areas)] == [
+    for image in (a, b):
+        assert [one.dtype for one in (image.boxes, image.labels, image.difficult, image.crowd, image.areas)] == [
             np.float32, np.int64, bool, bool, np.float64]
     assert a.boxes.shape == (0, 4) and a.areas.shape == (0,)
 
 
 @pytest.mark.parametrize("place", ["val", "images/val", "images", "."])
-def test_where_pictures_lie(tmp_path, write, place):
+def test_where_images_lie(tmp_path, write, place):
     path = write(document())
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     (tmp_path / "train").mkdir()
     for source, split in ((tmp_path, "val"), (path, "whatever")):
-        assert load_coco(source, split).pictures[-1].path == tmp_path / place / "b.jpg"
+        assert load_coco(source, split).images[-1].path == tmp_path / place / "b.jpg"
 
 
-def test_a_file_by_itself_has_its_pictures_beside_it(tmp_path, monkeypatch):
+def test_a_file_by_itself_has_its_images_beside_it(tmp_path, monkeypatch):
     (tmp_path / "_annotations.coco.json").write_text(json.dumps(document()))
-    assert load_coco(tmp_path / "_annotations.coco.json", None).pictures[-1].path == tmp_path / "b.jpg"
+    assert load_coco(tmp_path / "_annotations.coco.json", None).images[-1].path == tmp_path / "b.jpg"
     monkeypatch.chdir(tmp_path)
-    assert load_coco(Path("_annotations.coco.json"), None).pictures[-1].path == tmp_path / "b.jpg"
+    assert load_coco(Path("_annotations.coco.json"), None).images[-1].path == tmp_path / "b.jpg"
 
 
 def test_classes_that_are_given(tmp_path, write):
     write(document())
-    pictures = load_coco(tmp_path, "val", COCO)
-    assert pictures.class_names == list(COCO)
-    assert_array_equal(pictures.pictures[-1].labels, [1, 44, 44])        # a network with COCO's gaps
+    images = load_coco(tmp_path, "val", COCO)
+    assert images.class_names == list(COCO)
+    assert_array_equal(images.images[-1].labels, [1, 44, 44])        # a network with COCO's gaps
     refused(tmp_path, "'bottle' in instances_val.json, annotation 101", "'person'", classes=[BACKGROUND, "person"])
     refused(tmp_path, "class names", classes=["person", "bottle"])
 
@@ -150,9 +150,9 @@ def test_a_file_name_outside_the_folder(write, name):
     refused(write(content), "got the file_name")
 
 
-def test_no_pictures(write):
-    refused(write({**document(), "images": []}), "without pictures, expected")
-    refused(write({**document(), "images": [{"id": 7}]}), "without pictures (picture 7 is skipped: its file_name is None.)")
+def test_no_images(write):
+    refused(write({**document(), "images": []}), "without images, expected")
+    refused(write({**document(), "images": [{"id": 7}]}), "without images (image 7 is skipped: its file_name is None.)")
 
 
 # what is reported
@@ -163,13 +163,13 @@ def test_no_pictures(write):
     ({"width": float("nan")}, "size is nan"), ({"width": "60"}, "size is '60'"), ({"width": 10**9}, "size"),
     ({"width": [[1] * 9] * 9}, "list"), ({"id": None}, "no id"), ({"id": "7"}, "no id"), ({"id": 10**30}, "no id"),
     ({"id": 3}, "came before")])
-def test_a_picture_that_is_skipped_with_its_objects(write, change, expected):
+def test_a_image_that_is_skipped_with_its_objects(write, change, expected):
     content = document()
     content["images"].insert(1, {**content["images"].pop(0), **change})
     content["annotations"] = [] if "id" in change else content["annotations"]
-    pictures = load_coco(write(content), None)
-    assert [picture.name for picture in pictures.pictures] == ["3"]
-    problem, = pictures.problems
+    images = load_coco(write(content), None)
+    assert [image.name for image in images.images] == ["3"]
+    problem, = images.problems
     assert expected in problem and "skipped" in problem and problem.isprintable() and len(problem) < 300
 
 
@@ -181,16 +181,16 @@ def test_a_picture_that_is_skipped_with_its_objects(write, change, expected):
     ({"bbox": [1, 2, 10**300, 4]}, "bbox"), ({"bbox": {"x": 1}}, "an object"), ({"bbox": [True, 2, 3, 4]}, "True"),
     ({"bbox": [1, 2, 0, 4]}, "1, 2, 0, 4 is empty"), ({"bbox": [1, 2, 3, 0]}, "empty"), ({"bbox": [1, 2, 1e-12, 4]}, "empty"),
     ({"bbox": [10, 2, -3, 4]}, "inside out"), ({"bbox": [10, 20, 3, -4]}, "inside out"),
-    ({"bbox": [-1, 2, 3, 4]}, "not inside the picture of 60 x 40"), ({"bbox": [1, -0.1, 3, 4]}, "not inside"),
+    ({"bbox": [-1, 2, 3, 4]}, "not inside the image of 60 x 40"), ({"bbox": [1, -0.1, 3, 4]}, "not inside"),
     ({"bbox": [50, 2, 10.1, 4]}, "not inside"), ({"bbox": [1, 2, 3, 39]}, "not inside"), ({"bbox": [100, 100, 3, 4]}, "not inside"),
     ({"area": -1}, "area is -1"), ({"area": "9"}, "area is '9'"), ({"area": float("nan")}, "area is nan"),
     ({"iscrowd": 2}, "iscrowd is 2"), ({"iscrowd": None}, "iscrowd is None")])
 def test_an_annotation_that_is_skipped(write, change, expected):
     content = document()
     content["annotations"][1].update(change)
-    pictures = load_coco(write(content), None)
-    assert_array_equal(pictures.pictures[-1].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
-    problem, = pictures.problems
+    images = load_coco(write(content), None)
+    assert_array_equal(images.images[-1].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
+    problem, = images.problems
     assert problem.startswith("annotation 101 is skipped: ") and expected in problem and problem.isprintable() and len(problem) < 300
 
 
@@ -220,34 +220,34 @@ def test_damage_of_any_kind_is_reported_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("coco") / "x.json"
     path.write_text(json.dumps(content))
     try:
-        pictures = load_coco(path, None)
+        images = load_coco(path, None)
     except InputError as error:
         assert str(error).isprintable()
         return
-    for one in pictures.pictures:
+    for one in images.images:
         assert np.isfinite(one.boxes).all() and (one.boxes[:, :2] >= 0).all() and (one.boxes[:, 2:] <= (one.width, one.height)).all()
         assert (one.boxes[:, :2] < one.boxes[:, 2:]).all() and len(one.boxes) == len(one.labels) == len(one.crowd) == len(one.areas)
         assert np.isfinite(one.areas).all()
-    assert all(problem.isprintable() for problem in pictures.problems)
+    assert all(problem.isprintable() for problem in images.problems)
 
 
 def test_what_rounding_lets_stand_out_is_cut_off(write):
     content = document()
     content["annotations"][1]["bbox"] = [-0.01, 0, 60.02, 40.01]
-    pictures = load_coco(write(content), None)
-    assert pictures.problems == []
-    assert_array_equal(pictures.pictures[-1].boxes[1], [0, 0, 60, 40])
+    images = load_coco(write(content), None)
+    assert images.problems == []
+    assert_array_equal(images.images[-1].boxes[1], [0, 0, 60, 40])
 
 
 def test_a_part_of_val2014():
     if not REAL.is_file():
         pytest.skip(f"no {REAL}")
     got = load_annotated(REAL, "val2014")
-    assert got.problems == [] and len(got.pictures) == 100 and got.class_names == [name for name in COCO if name != "N/A"]
+    assert got.problems == [] and len(got.images) == 100 and got.class_names == [name for name in COCO if name != "N/A"]
     truth = json.loads(gzip.decompress(REAL.read_bytes()))["annotations"]
-    assert sum(len(one.boxes) for one in got.pictures) == len(truth) == 830
-    assert len({label for one in got.pictures for label in one.labels}) == 70
-    boxes = {picture.name: picture for picture in got.pictures}
+    assert sum(len(one.boxes) for one in got.images) == len(truth) == 830
+    assert len({label for one in got.images for label in one.labels}) == 70
+    boxes = {image.name: image for image in got.images}
     for key in ("1146", "400"):
         of_key = [one for one in truth if one["image_id"] == int(key)]
         assert_allclose(boxes[key].boxes, [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in of_key)], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Pictures: every kind of file, image and array becomes the same sane RGB; what is damaged or too large is refused in one line."""
+"""Images: every kind of file, image and array becomes the same sane RGB; what is damaged or too large is refused in one line."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from minicnn import InputError
-from minicnn.data.images import MAX_PIXELS, as_input, as_picture, as_values, find_pictures, read_picture, write_picture
+from minicnn.data.images import MAX_PIXELS, as_image, as_input, as_values, find_images, read_image, write_image
 
 
 def noise(*shape):
@@ -32,10 +32,10 @@ def path(tmp_path):
 
 @pytest.fixture
 def stored(path):
-    """stored(image, format, **options): what read_picture makes of the file Pillow writes."""
+    """stored(image, format, **options): what read_image makes of the file Pillow writes."""
     def stored(image, format="PNG", **options):
         image.save(path, format, **options)
-        return read_picture(path)
+        return read_image(path)
     return stored
 
 
@@ -47,7 +47,7 @@ def no_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
 
 
-def refused(value, *expected, function=read_picture):
+def refused(value, *expected, function=read_image):
     """The function raises an InputError of one line that holds what is expected, and nothing else is said."""
     with pytest.raises(InputError) as caught:
         function(value)
@@ -61,12 +61,12 @@ def refused(value, *expected, function=read_picture):
 # files that Pillow reads
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA"])
-def test_a_colour_picture_is_read_as_it_was_written(stored, format):
-    picture = noise(5, 7, 3) // 64 * 64                             # 64 colours, which a GIF's palette holds
+def test_a_colour_image_is_read_as_it_was_written(stored, format):
+    image = noise(5, 7, 3) // 64 * 64                             # 64 colours, which a GIF's palette holds
     options = {"WEBP": {"lossless": True}}.get(format, {})
-    got = stored(Image.fromarray(picture), format, **options)
+    got = stored(Image.fromarray(image), format, **options)
     assert got.dtype == np.uint8
-    assert_array_equal(got, picture)
+    assert_array_equal(got, image)
 
 
 def test_a_jpeg_is_read_as_pillow_decodes_it(stored, path):
@@ -120,7 +120,7 @@ def test_cmyk_is_not_inverted(stored, format, options):
 
 def test_ycbcr_and_lab_become_rgb(stored):
     image = Image.new("YCbCr", (8, 8), (76, 85, 255))
-    assert np.abs(as_picture(image).astype(int) - (254, 0, 0)).max() <= 2
+    assert np.abs(as_image(image).astype(int) - (254, 0, 0)).max() <= 2
     lab = Image.new("LAB", (8, 8), (255, 128, 128))                 # as light as can be, no colour
     assert stored(lab, "TIFF").min() >= 250
 
@@ -135,14 +135,14 @@ def test_16_bits_are_scaled_not_clipped(stored, format, brightest):
 
 def test_16_bits_of_the_other_byte_order(path):
     path.write_bytes(tiff(np.array([[0, 257, 65535, 1000]], np.uint16)))
-    assert_array_equal(read_picture(path)[0, :, 0], [0, 1, 255, 4])
+    assert_array_equal(read_image(path)[0, :, 0], [0, 1, 255, 4])
 
 
 def test_16_bits_of_colour_keep_their_high_bytes(path):
     """Pillow's own rule for colour; a PNG made by hand, since Pillow cannot write it."""
     values = np.array([[(0, 0x1234, 0xffff), (0x8080, 0x0100, 0x00ff)]], ">u2")
     path.write_bytes(png(2, 1, 16, 2, b"\0" + values.tobytes()))
-    assert_array_equal(read_picture(path)[0], [(0, 0x12, 255), (0x80, 1, 0)])
+    assert_array_equal(read_image(path)[0], [(0, 0x12, 255), (0x80, 1, 0)])
 
 
 @pytest.mark.parametrize("values, expected", [
@@ -174,12 +174,12 @@ def test_of_several_frames_the_first_is_read(stored, format):
     (5, lambda a: a.transpose(1, 0, 2)), (6, lambda a: np.rot90(a, -1)), (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
     (8, lambda a: np.rot90(a)), (0, lambda a: a), (9, lambda a: a)])
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation_turns_the_picture_upright(stored, format, orientation, turn):
+def test_exif_orientation_turns_the_image_upright(stored, format, orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = noise(3, 5, 3)
+    image = noise(3, 5, 3)
     options = {"WEBP": {"lossless": True}}.get(format, {})
-    assert_array_equal(stored(Image.fromarray(picture), format, exif=exif, **options), turn(picture))
+    assert_array_equal(stored(Image.fromarray(image), format, exif=exif, **options), turn(image))
 
 
 def test_exif_orientation_of_a_jpeg_and_of_16_bits(stored, path):
@@ -195,7 +195,7 @@ def test_exif_orientation_of_a_jpeg_and_of_16_bits(stored, path):
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0rubbish!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0",
                                   b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff"])
-def test_damaged_exif_does_not_cost_the_picture(stored, exif):
+def test_damaged_exif_does_not_cost_the_image(stored, exif):
     assert stored(Image.fromarray(noise(40, 30, 3)), "JPEG", exif=exif).shape == (40, 30, 3)
 
 
@@ -206,9 +206,9 @@ def test_damaged_exif_does_not_cost_the_picture(stored, exif):
                                     b"%s#x\n3 2\n255\n"])
 def test_netpbm(path, no_pillow, magic, shape, header):
     values = noise(*shape)
-    path.write_bytes(header % magic + values.tobytes() + b"what follows is another picture's")
+    path.write_bytes(header % magic + values.tobytes() + b"what follows is another image's")
     expected = values if values.ndim == 3 else np.stack([values] * 3, axis=2)
-    assert_array_equal(read_picture(path), expected)
+    assert_array_equal(read_image(path), expected)
 
 
 @pytest.mark.parametrize("white, values, expected", [
@@ -217,7 +217,7 @@ def test_netpbm(path, no_pillow, magic, shape, header):
     (256, [0, 256, 128, 1, 2], [0, 255, 128, 1, 2])])
 def test_netpbm_of_other_maxima(path, no_pillow, white, values, expected):
     path.write_bytes(b"P5 5 1 %d\n" % white + np.array(values, np.uint8 if white < 256 else ">u2").tobytes())
-    assert_array_equal(read_picture(path)[0, :, 0], expected)
+    assert_array_equal(read_image(path)[0, :, 0], expected)
 
 
 @pytest.mark.parametrize("data, expected", [
@@ -233,12 +233,12 @@ def test_damaged_netpbm(path, data, expected):
 
 @settings(max_examples=30, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-def test_ppm_round_trip(tmp_path_factory, picture):
+def test_ppm_round_trip(tmp_path_factory, image):
     path = tmp_path_factory.getbasetemp() / "round.ppm"
-    write_picture(path, picture)
-    assert_array_equal(read_picture(path), picture)
-    with Image.open(path) as image:
-        assert_array_equal(np.asarray(image), picture)
+    write_image(path, image)
+    assert_array_equal(read_image(path), image)
+    with Image.open(path) as opened:
+        assert_array_equal(np.asarray(opened), image)
 
 
 @pytest.mark.parametrize("values", [
@@ -250,7 +250,7 @@ def test_npy_is_as_its_array(path, no_pillow, values):
     with open(path, "wb") as file:
         np.save(file, values)
     assert_array_equal(as_input(path), as_input(values))
-    assert_array_equal(read_picture(path), as_picture(values))
+    assert_array_equal(read_image(path), as_image(values))
 
 
 class Bomb:
@@ -289,24 +289,24 @@ def test_a_pickle_in_npy_is_not_run(path, tmp_path, monkeypatch):
 
 
 def test_without_pillow_one_line_says_what_to_install(path, monkeypatch):
-    write_picture(path.with_suffix(".png"), noise(3, 4, 3))
+    write_image(path.with_suffix(".png"), noise(3, 4, 3))
     monkeypatch.setitem(sys.modules, "PIL", None)
     refused(path.with_suffix(".png"), "pip install pillow", "PPM", str(path))
-    refused(path.with_suffix(".jpg"), "pip install pillow", function=lambda path: write_picture(path, noise(3, 4, 3)))
-    write_picture(path.with_suffix(".ppm"), noise(3, 4, 3))
-    assert_array_equal(read_picture(path.with_suffix(".ppm")), noise(3, 4, 3))
+    refused(path.with_suffix(".jpg"), "pip install pillow", function=lambda path: write_image(path, noise(3, 4, 3)))
+    write_image(path.with_suffix(".ppm"), noise(3, 4, 3))
+    assert_array_equal(read_image(path.with_suffix(".ppm")), noise(3, 4, 3))
 
 
-# files that are no pictures
+# files that are no images
 
-def test_files_that_are_no_pictures(path, tmp_path):
+def test_files_that_are_no_images(path, tmp_path):
     refused(tmp_path / "none.jpg", "none.jpg", "no file")
     refused(tmp_path, str(tmp_path), "folder")
     refused("", "no file")
     refused("a\0b", "no file")
-    refused("x" * 5000, "no file", function=lambda path: read_picture(path[:9]))
-    for data, expected in ((b"", "empty"), (b"hello", "no picture"), (b"<html>", "no picture"), (bytes(1000), "no picture"),
-                           (b"\xff\xd8\xff", "no picture"), (b"\x89PNG\r\n\x1a\n", "")):
+    refused("x" * 5000, "no file", function=lambda path: read_image(path[:9]))
+    for data, expected in ((b"", "empty"), (b"hello", "no image"), (b"<html>", "no image"), (bytes(1000), "no image"),
+                           (b"\xff\xd8\xff", "no image"), (b"\x89PNG\r\n\x1a\n", "")):
         path.write_bytes(data)
         refused(path, str(path), expected)
 
@@ -332,7 +332,7 @@ def test_truncated_files_are_refused_or_read_and_nothing_else_is_said(path, capf
     for length in np.linspace(0, len(data) - 1, 25).astype(int):
         path.write_bytes(data[:length])
         try:
-            assert read_picture(path).shape == (32, 32, 3)
+            assert read_image(path).shape == (32, 32, 3)
         except InputError as error:
             assert str(path) in str(error) and "\n" not in str(error)
             refusals += 1
@@ -351,11 +351,11 @@ def test_damaged_files_are_refused_or_read(path, capfd, format, options):
             data[place] = rng.integers(256)
         path.write_bytes(data)
         try:
-            picture = read_picture(path)
+            image = read_image(path)
         except InputError as error:
             assert "\n" not in str(error)
         else:
-            assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+            assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if not options:                                                 # libtiff itself writes a line for damaged compressed data
         assert capfd.readouterr() == ("", "")
 
@@ -377,17 +377,17 @@ def tiff(values):
 
 
 @pytest.mark.parametrize("width, height", [(10000, 5001), (9500, 9500), (14000, 14000), (60000, 60000), (2**31 - 1, 2**31 - 1)])
-def test_oversized_pictures_are_refused_by_their_header(path, width, height):
+def test_oversized_images_are_refused_by_their_header(path, width, height):
     """Pillow's own limit lies above ours: it would only warn of the second, and raise its own error for the others."""
     path.write_bytes(png(width, height, 8, 0, b""))
     refused(path, str(path), str(MAX_PIXELS))
 
 
-def test_the_largest_picture_is_read(monkeypatch, path):
+def test_the_largest_image_is_read(monkeypatch, path):
     monkeypatch.setattr("minicnn.data.images.MAX_PIXELS", 12)
-    write_picture(path.with_suffix(".png"), noise(3, 4, 3))
-    assert read_picture(path.with_suffix(".png")).shape == (3, 4, 3)
-    write_picture(path.with_suffix(".png"), noise(1, 13, 3))
+    write_image(path.with_suffix(".png"), noise(3, 4, 3))
+    assert read_image(path.with_suffix(".png")).shape == (3, 4, 3)
+    write_image(path.with_suffix(".png"), noise(1, 13, 3))
     refused(path.with_suffix(".png"), "13 x 1")
 
 
@@ -423,7 +423,7 @@ def test_uint16_and_bool_are_scaled():
                                              ((1, 1), (1, 1)), ((1, 1, 3), (1, 1)), ((9, 2, 4), (9, 2))])
 def test_which_side_is_the_channels(shape, expected):
     for values in (noise(*shape), noise(*shape) / 255):
-        assert as_picture(values).shape == (*expected, 3)
+        assert as_image(values).shape == (*expected, 3)
         assert as_input(values).shape == (3, *expected)
 
 
@@ -434,23 +434,23 @@ def test_floats_with_alpha_are_laid_over_white():
 
 @settings(max_examples=30, deadline=None)
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
-def test_bytes_come_back_from_floats(picture):
-    assert_array_equal(as_picture(as_values(picture) / np.float32(255)), as_picture(picture))
+def test_bytes_come_back_from_floats(image):
+    assert_array_equal(as_image(as_values(image) / np.float32(255)), as_image(image))
 
 
 def test_a_pillow_image_is_taken_as_its_pixels_lie():
     image = Image.fromarray(noise(3, 5, 3))
     image.getexif()[0x0112] = 6
-    assert_array_equal(as_picture(image), noise(3, 5, 3))
+    assert_array_equal(as_image(image), noise(3, 5, 3))
     assert_array_equal(as_input(image.convert("L")), as_input(np.asarray(image.convert("L"))))
-    assert_array_equal(as_picture(Image.new("RGBA", (2, 2), (0, 0, 0, 0))), np.full((2, 2, 3), 255))
+    assert_array_equal(as_image(Image.new("RGBA", (2, 2), (0, 0, 0, 0))), np.full((2, 2, 3), 255))
 
 
 def test_a_damaged_pillow_image_is_refused(path):
     Image.fromarray(noise(32, 32, 3)).save(path, "PNG")
     path.write_bytes(path.read_bytes()[:1000])
     with Image.open(path) as image:
-        refused(image, "truncated", function=as_picture)
+        refused(image, "truncated", function=as_image)
 
 
 class Tensor:
@@ -471,16 +471,16 @@ def test_other_libraries_arrays_are_arrays():
     (np.zeros((3, 5, 0), np.uint8), "pixels"),
     (np.zeros((3, 5), object), "object"), (np.zeros((3, 5), "U1"), "U1"), (np.zeros((3, 5), complex), "complex"),
     ([[1, 2], [3, 4]], "list"), (None, "NoneType"), (b"a.jpg", "bytes"), (7, "int")])
-def test_values_that_are_no_picture(value, expected):
+def test_values_that_are_no_image(value, expected):
     refused(value, expected, function=as_input)
-    refused(value, expected, function=as_picture)
+    refused(value, expected, function=as_image)
 
 
 # finding
 
 @pytest.fixture
 def shots(tmp_path, monkeypatch):
-    """A folder with pictures among other things, to work beside."""
+    """A folder with images among other things, to work beside."""
     monkeypatch.chdir(tmp_path)
     for name in ("b.JPG", "a.png", "c.npy", "notes.txt", ".a.png", "._b.JPG", "[1].png", "below/d.png", "empty/x.txt", "folder.png/e.png"):
         path = tmp_path / "shots" / name
@@ -494,16 +494,16 @@ def shots(tmp_path, monkeypatch):
     (["shots/**/*.png"], ["[1].png", "a.png", "below/d.png", "folder.png/e.png"]), (["shots/a.png", "./shots/../shots/a.png"], ["a.png"]),
     (["shots/none.jpg", "shots/notes.txt"], ["none.jpg", "notes.txt"])])
 def test_finding(shots, arguments, expected):
-    assert find_pictures(arguments) == [Path("shots", name) for name in expected]
+    assert find_images(arguments) == [Path("shots", name) for name in expected]
 
 
 def test_a_name_given_twice_as_absolute_and_relative_is_one(shots, tmp_path):
-    assert find_pictures([tmp_path / "shots/a.png", "shots/a.png"]) == [tmp_path / "shots/a.png"]
+    assert find_images([tmp_path / "shots/a.png", "shots/a.png"]) == [tmp_path / "shots/a.png"]
 
 
 @pytest.mark.parametrize("argument", ["shots/empty", "shots/*.bmp", "none/*", "shots/bel*"])
-def test_where_no_picture_is(shots, argument):
-    refused(["shots/a.png", argument], argument, "no picture", function=find_pictures)
+def test_where_no_image_is(shots, argument):
+    refused(["shots/a.png", argument], argument, "no image", function=find_images)
 
 
 # writing
@@ -511,42 +511,42 @@ def test_where_no_picture_is(shots, argument):
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".ppm"])
 def test_writing_without_loss(path, suffix):
     path = path.with_suffix(suffix)
-    for picture in (noise(3, 5, 3), noise(3, 5), noise(7, 5, 3)[::2, ::-1], noise(3, 5) / 255):
-        write_picture(path, picture)
-        assert_array_equal(read_picture(path), as_picture(picture))
+    for image in (noise(3, 5, 3), noise(3, 5), noise(7, 5, 3)[::2, ::-1], noise(3, 5) / 255):
+        write_image(path, image)
+        assert_array_equal(read_image(path), as_image(image))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
 def test_writing_a_jpeg_of_good_quality(path, suffix):
     slope = np.broadcast_to(np.arange(0, 240, 2, dtype=np.uint8)[:, None, None], (120, 100, 3))
     path = path.with_suffix(suffix)
-    write_picture(path, slope)
-    assert np.abs(read_picture(path).astype(int) - slope).max() <= 4
+    write_image(path, slope)
+    assert np.abs(read_image(path).astype(int) - slope).max() <= 4
     assert path.read_bytes()[:3] == b"\xff\xd8\xff"
 
 
-def test_places_where_no_picture_can_be_written(path, tmp_path):
+def test_places_where_no_image_can_be_written(path, tmp_path):
     for target, expected in ((path.with_suffix(".bmp"), ".png"), (path, ".png"), (tmp_path / "none" / "x.png", "none"),
                              (tmp_path / "none" / "x.ppm", "none")):
-        refused(target, str(target), expected, function=lambda target: write_picture(target, noise(3, 5, 3)))
+        refused(target, str(target), expected, function=lambda target: write_image(target, noise(3, 5, 3)))
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_write_leaves_the_old_file(path, monkeypatch):
     path = path.with_suffix(".png")
-    write_picture(path, noise(3, 5, 3))
+    write_image(path, noise(3, 5, 3))
 
     def fail(self, file, **options):
         file.write(b"half")
         raise KeyboardInterrupt
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_picture(path, noise(30, 50, 3))
-    assert_array_equal(read_picture(path), noise(3, 5, 3))
+        write_image(path, noise(30, 50, 3))
+    assert_array_equal(read_image(path), noise(3, 5, 3))
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_pillows_warnings_do_not_leak_and_stay_as_they_were():
     before = list(warnings.filters)
-    as_picture(Image.new("P", (2, 2)))
+    as_image(Image.new("P", (2, 2)))
     assert warnings.filters == before

@@ -40,7 +40,7 @@ def gz(request):
 
 @pytest.fixture
 def folder(tmp_path, gz, monkeypatch):
-    """Thirty pictures to train with, the last eight of them held out, and twelve to test with."""
+    """Thirty images to train with, the last eight of them held out, and twelve to test with."""
     monkeypatch.setattr(mnist, "VALIDATION", 8)
     for split, count in (("train", 30), ("test", 12)):
         for kind, values in zip(("images", "labels"), numbers(count, count)):
@@ -100,14 +100,14 @@ def test_sizes_that_no_memory_holds(folder, gz):
     refused(folder, "test", "got 1000 bytes", str((2**32 - 1) ** 3))
 
 
-def test_labels_in_the_place_of_pictures(folder, gz):
+def test_labels_in_the_place_of_images(folder, gz):
     write(folder, IMAGES, idx(numbers(12)[1]), gz)
-    refused(folder, "test", "magic number 2049", "expected 2051", "pictures")
+    refused(folder, "test", "magic number 2049", "expected 2051", "images")
 
 
-def test_pictures_and_labels_of_different_length(folder, gz):
+def test_images_and_labels_of_different_length(folder, gz):
     write(folder, LABELS, idx(np.zeros(11)), gz)
-    refused(folder, "test", "12 pictures", "11 labels")
+    refused(folder, "test", "12 images", "11 labels")
 
 
 @pytest.mark.parametrize("images, labels, expected", [
@@ -123,7 +123,7 @@ def test_other_data_sets(folder, gz, images, labels, expected):
 def test_a_training_set_too_small_to_hold_some_out(folder, monkeypatch):
     monkeypatch.setattr(mnist, "VALIDATION", 30)
     for split in ("train", "validation"):
-        refused(folder, split, "30 pictures", "expected more than the 30")
+        refused(folder, split, "30 images", "expected more than the 30")
 
 
 @pytest.mark.parametrize("name", [IMAGES, LABELS])

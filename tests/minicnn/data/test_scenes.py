@@ -42,8 +42,8 @@ def test_boxes_are_tight_round_what_is_drawn(monkeypatch, width, height):
     """On an even ground every pixel that differs belongs to an object."""
     monkeypatch.setattr(scenes, "ground", lambda width, height, rng: np.full((height, width, 3), 128, np.uint8))
     for i in range(2 * CLASSES):
-        picture, boxes, _ = scene(i, width, height)
-        drawn = (picture != 128).any(axis=2)
+        image, boxes, _ = scene(i, width, height)
+        drawn = (image != 128).any(axis=2)
         for x1, y1, x2, y2 in boxes.astype(int):
             inside = drawn[y1:y2, x1:x2]
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
@@ -54,8 +54,8 @@ def test_boxes_are_tight_round_what_is_drawn(monkeypatch, width, height):
 @pytest.mark.parametrize("width, height", SIZES)
 def test_shapes_and_ranges(width, height):
     for i in range(2 * CLASSES):
-        picture, boxes, labels = scene(i, width, height)
-        assert picture.shape == (height, width, 3) and picture.dtype == np.uint8
+        image, boxes, labels = scene(i, width, height)
+        assert image.shape == (height, width, 3) and image.dtype == np.uint8
         assert boxes.shape == (len(labels), 4) and boxes.dtype == np.float32 and labels.dtype == np.int64
         assert 1 <= len(boxes) <= MOST and labels[0] == 1 + i % CLASSES and labels.min() >= 1 and labels.max() <= CLASSES
         assert_array_equal(boxes, np.rint(boxes))
@@ -76,8 +76,8 @@ def test_no_two_objects_overlap():
 def test_objects_stand_out_from_their_ground():
     rng, contrasts = np.random.default_rng(0), []
     for _ in range(30):
-        picture = scenes.ground(60, 60, rng)
-        part = picture[20:40, 20:40]
+        image = scenes.ground(60, 60, rng)
+        part = image[20:40, 20:40]
         under = part @ LUMA
         scenes.paint(part, np.full((20, 20), 255, np.uint8), rng)
         contrasts.append(abs((part @ LUMA).mean() - under.mean()))
@@ -110,19 +110,19 @@ def test_grounds_differ():
 # folders
 
 def test_a_folder_has_what_was_drawn(folder):
-    pictures = load_annotated(folder, "trainval")
-    assert pictures.problems == [] and pictures.class_names == list(CLASS_NAMES)        # found in the files: each class is there
-    for i, picture in enumerate(pictures.pictures):
+    images = load_annotated(folder, "trainval")
+    assert images.problems == [] and images.class_names == list(CLASS_NAMES)        # found in the files: each class is there
+    for i, image in enumerate(images.images):
         drawn, boxes, labels = scene(i)
-        assert picture.name == f"{i + 1:06}" and not picture.difficult.any()
-        assert_array_equal(picture.boxes, boxes)
-        assert_array_equal(picture.labels, labels)
-        difference = (read_annotated(picture).astype(int) - drawn) @ LUMA               # JPEG blurs colours
+        assert image.name == f"{i + 1:06}" and not image.difficult.any()
+        assert_array_equal(image.boxes, boxes)
+        assert_array_equal(image.labels, labels)
+        difference = (read_annotated(image).astype(int) - drawn) @ LUMA               # JPEG blurs colours
         assert np.abs(difference).mean() < 3
 
 
 def test_splits_are_apart_and_hold_all(folder):
-    names = {split: [picture.name for picture in load_annotated(folder, split).pictures] for split in ("train", "val", "trainval", "test")}
+    names = {split: [image.name for image in load_annotated(folder, split).images] for split in ("train", "val", "trainval", "test")}
     assert names["trainval"] == names["train"] + names["val"]
     assert sorted(names["trainval"] + names["test"]) == [f"{i:06}" for i in range(1, 28)]
     assert len(listing(folder)) == 2 * 27 + 4
@@ -167,7 +167,7 @@ def test_after_an_error_nothing_is_left(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options, expected", [
     ({"size": (63, 100)}, "63 x 100"), ({"size": (100, 4097)}, "100 x 4097"), ({"size": (0, 100)}, "0 x 100"),
-    ({"count": 8}, "got 8 pictures"), ({"count": 10**6}, "got 1000000 pictures")])
+    ({"count": 8}, "got 8 images"), ({"count": 10**6}, "got 1000000 images")])
 def test_what_cannot_be_made(tmp_path, options, expected):
     with pytest.raises(InputError, match=expected):
         write_scenes(tmp_path / "x", **options)
@@ -192,19 +192,19 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_the_built_in_set_is_made_once(cache, monkeypatch):
-    pictures = load_annotated("scenes", "train")
-    assert len(pictures.pictures) == 12 and pictures.class_names == list(CLASS_NAMES) and pictures.problems == []
+    images = load_annotated("scenes", "train")
+    assert len(images.images) == 12 and images.class_names == list(CLASS_NAMES) and images.problems == []
     assert [path.name for path in cache.iterdir()] == [f"scenes-{VERSION}"]
     monkeypatch.setattr(scenes, "write_scenes", lambda folder: pytest.fail("it is there"))
-    assert len(load_annotated("scenes", "test").pictures) == 4
+    assert len(load_annotated("scenes", "test").images) == 4
     with pytest.raises(InputError, match=r"got the split 'validation', expected a list in .* \(test, train, trainval, val\)"):
         load_scenes("validation")
 
 
 def test_classes_that_are_given(cache):
     classes = (*reversed(CLASS_NAMES[1:]), "dragon")
-    pictures = load_annotated("scenes", "val", (BACKGROUND, *classes))
-    assert classes[pictures.pictures[0].labels[0] - 1] == CLASS_NAMES[load_scenes("val").pictures[0].labels[0]]
+    images = load_annotated("scenes", "val", (BACKGROUND, *classes))
+    assert classes[images.images[0].labels[0] - 1] == CLASS_NAMES[load_scenes("val").images[0].labels[0]]
     with pytest.raises(InputError, match="an object of the class"):
         load_annotated("scenes", "val", VOC)
 
@@ -214,7 +214,7 @@ def test_another_process_is_faster(cache, monkeypatch):
         write_scenes(folder, count=9)
         write_scenes(folder, count=9)
     monkeypatch.setattr(scenes, "write_scenes", late)
-    assert len(load_scenes("train").pictures) == 6
+    assert len(load_scenes("train").images) == 6
 
 
 def test_no_place_for_the_cache(cache):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.data import load_annotated, voc
-from minicnn.data.annotated import BACKGROUND, AnnotatedPicture, box_areas
+from minicnn.data.annotated import BACKGROUND, AnnotatedImage, box_areas
 from minicnn.data.class_names import VOC
 from minicnn.data.voc import load_voc, read_xml, xml_text
 from minicnn.errors import InputError
@@ -34,7 +34,7 @@ def document(*things, size=SIZE, start=""):
 
 
 class Folder:
-    """A VOC folder in which every picture has a cat, unless it is changed."""
+    """A VOC folder in which every image has a cat, unless it is changed."""
 
     def __init__(self, root, **splits):
         self.root = root
@@ -69,9 +69,9 @@ def refused(folder, *expected, split="train", classes=None):
 def test_boxes_count_from_0_and_end_where_the_last_pixel_does(folder):
     folder.annotate("a", document(thing("dog", (1, 1, 60, 40), "<difficult>1</difficult>"), thing("cat", (" 2.5", "3", "1e1", "+20 "))))
     (folder.root / "JPEGImages" / "b.png").write_bytes(b"")
-    pictures = load_voc(folder.root, "train")
-    a, b = pictures.pictures
-    assert pictures.class_names == list(VOC) and pictures.problems == []
+    images = load_voc(folder.root, "train")
+    a, b = images.images
+    assert images.class_names == list(VOC) and images.problems == []
     assert (a.name, a.path, a.height, a.width) == ("a", folder.root / "JPEGImages" / "a.jpg", 40, 60)
     assert b.path == folder.root / "JPEGImages" / "b.png"                       # the one that is there
     assert_array_equal(a.boxes, np.array([[0, 0, 60, 40], [1.5, 2, 10, 20]], np.float32))
@@ -82,9 +82,9 @@ def test_boxes_count_from_0_and_end_where_the_last_pixel_does(folder):
     assert [one.dtype for one in (a.boxes, a.labels, a.difficult, a.crowd, a.areas)] == [np.float32, np.int64, bool, bool, np.float64]
 
 
-def test_a_picture_without_objects_is_a_picture(folder):
+def test_a_image_without_objects_is_a_image(folder):
     folder.annotate("a", document())
-    a, b = load_voc(folder.root, "train").pictures
+    a, b = load_voc(folder.root, "train").images
     assert a.boxes.shape == (0, 4) and a.labels.shape == a.difficult.shape == a.crowd.shape == a.areas.shape == (0,)
     assert len(b.boxes) == 1
 
@@ -92,16 +92,16 @@ def test_a_picture_without_objects_is_a_picture(folder):
 def test_parts_of_an_object_are_no_objects(folder):
     head = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
     folder.annotate("a", document(thing("person", more=head), thing("dog").replace("</object>", f"{head}</object>")))
-    pictures = load_voc(folder.root, "train")
-    assert len(pictures.pictures[0].boxes) == 2 and pictures.class_names == list(VOC)
-    assert_array_equal(pictures.pictures[0].boxes, [[10, 5, 30, 25]] * 2)
+    images = load_voc(folder.root, "train")
+    assert len(images.images[0].boxes) == 2 and images.class_names == list(VOC)
+    assert_array_equal(images.images[0].boxes, [[10, 5, 30, 25]] * 2)
 
 
 @pytest.mark.parametrize("place", ["", "VOC2007", "BCCD"])
 def test_the_folder_itself_or_one_in_it(tmp_path, place):
     Folder(tmp_path / place)
     (tmp_path / "other").mkdir()
-    assert len(load_voc(str(tmp_path), "train").pictures) == 2
+    assert len(load_voc(str(tmp_path), "train").images) == 2
 
 
 def test_several_folders_in_it(tmp_path):
@@ -109,7 +109,7 @@ def test_several_folders_in_it(tmp_path):
     with pytest.raises(InputError, match=r"2 folders \(one, two\)"):
         load_voc(tmp_path, "train")
     Folder(tmp_path / "VOC2007", train=["x"])
-    assert [picture.name for picture in load_voc(tmp_path, "train").pictures] == ["x"]
+    assert [image.name for image in load_voc(tmp_path, "train").images] == ["x"]
 
 
 def test_a_folder_of_something_else(tmp_path):
@@ -126,7 +126,7 @@ def test_other_names_than_vocs_are_sorted_and_the_same_in_every_split(folder):
     folder.annotate("c", document(thing("ant")))
     for split in ("train", "test"):
         assert load_voc(folder.root, split).class_names == [BACKGROUND, "ant", "cat", "zebra"]
-    assert_array_equal(load_voc(folder.root, "train").pictures[0].labels, [3, 2])
+    assert_array_equal(load_voc(folder.root, "train").images[0].labels, [3, 2])
 
 
 def test_a_broken_file_of_another_split_is_not_this_ones_affair(folder):
@@ -136,9 +136,9 @@ def test_a_broken_file_of_another_split_is_not_this_ones_affair(folder):
 
 def test_classes_that_are_given(folder):
     classes = (BACKGROUND, "N/A", "dog", "N/A", "cat")
-    pictures = load_voc(folder.root, "train", classes)
-    assert pictures.class_names == list(classes)
-    assert_array_equal(pictures.pictures[0].labels, [4])
+    images = load_voc(folder.root, "train", classes)
+    assert images.class_names == list(classes)
+    assert_array_equal(images.images[0].labels, [4])
 
 
 def test_a_class_that_is_not_among_those_given(folder):
@@ -156,7 +156,7 @@ def test_annotations_without_any_object(folder):
     for name in "abc":
         folder.annotate(name, document())
     refused(folder, "no object")
-    assert len(load_voc(folder.root, "train", VOC).pictures) == 2
+    assert len(load_voc(folder.root, "train", VOC).images) == 2
 
 
 # splits
@@ -182,9 +182,9 @@ def test_a_split_that_names_a_file_outside_the_folder(folder, name):
 
 def test_a_list_with_other_line_ends_and_a_name_twice(folder):
     folder.list("train", b"\xef\xbb\xbfb\r\n\r\na \r\nb")
-    pictures = load_voc(folder.root, "train")
-    assert [picture.name for picture in pictures.pictures] == ["b", "a"]
-    assert pictures.problems == ["b: it is in train.txt more than once, and taken once."]
+    images = load_voc(folder.root, "train")
+    assert [image.name for image in images.images] == ["b", "a"]
+    assert images.problems == ["b: it is in train.txt more than once, and taken once."]
 
 
 def test_a_list_that_is_no_text(folder):
@@ -200,12 +200,12 @@ def test_a_list_without_end(folder, monkeypatch):
 # annotations that are reported
 
 def skipped(folder, text, *expected):
-    """With that XML picture a is left out and b stays; the report is one line."""
+    """With that XML image a is left out and b stays; the report is one line."""
     folder.annotate("a", text)
-    pictures = load_voc(folder.root, "train")
-    assert [picture.name for picture in pictures.pictures] == ["b"]
-    problem, = pictures.problems
-    assert problem.startswith("a: ") and problem.endswith("The picture is skipped.") and problem.isprintable() and len(problem) < 400
+    images = load_voc(folder.root, "train")
+    assert [image.name for image in images.images] == ["b"]
+    problem, = images.problems
+    assert problem.startswith("a: ") and problem.endswith("The image is skipped.") and problem.isprintable() and len(problem) < 400
     for text in expected:
         assert text in problem
 
@@ -242,8 +242,8 @@ def test_an_xml_without_end(folder, monkeypatch):
 
 def test_a_missing_xml(folder):
     (folder.root / "Annotations" / "a.xml").unlink()
-    pictures = load_voc(folder.root, "train")
-    assert len(pictures.pictures) == 1 and "a.xml, which cannot be read" in pictures.problems[0]
+    images = load_voc(folder.root, "train")
+    assert len(images.images) == 1 and "a.xml, which cannot be read" in images.problems[0]
 
 
 @pytest.mark.parametrize("size", [
@@ -256,16 +256,16 @@ def test_a_size_that_is_missing_or_none(folder, size):
 
 def test_a_split_of_which_nothing_is_left(folder):
     folder.annotate("c", "no XML")
-    refused(folder, "got 1 pictures in the split test", "c.xml", split="test")
+    refused(folder, "got 1 images in the split test", "c.xml", split="test")
 
 
 def left_out(folder, *expected, **options):
     """With that object in the middle, the other two stay; the report is one line."""
     folder.annotate("a", document(thing("cow"), thing(**options) if options else "<object/>", thing("dog")))
-    pictures = load_voc(folder.root, "train")
-    assert_array_equal(pictures.pictures[0].labels, [VOC.index("cow"), VOC.index("dog")])
-    assert_array_equal(pictures.pictures[0].boxes, [[10, 5, 30, 25]] * 2)
-    problem, = pictures.problems
+    images = load_voc(folder.root, "train")
+    assert_array_equal(images.images[0].labels, [VOC.index("cow"), VOC.index("dog")])
+    assert_array_equal(images.images[0].boxes, [[10, 5, 30, 25]] * 2)
+    problem, = images.problems
     assert problem.startswith("a: object 2") and "skipped" in problem and problem.isprintable() and len(problem) < 300
     for text in expected:
         assert text in problem
@@ -274,7 +274,7 @@ def left_out(folder, *expected, **options):
 @pytest.mark.parametrize("box", [(0, 6, 30, 25), (11, 0.5, 30, 25), (11, 6, 61, 25), (11, 6, 30, 40.5), (-30, -25, -11, -6),
                                  (70, 50, 80, 60), (1, 1, "1e30", 40)])
 def test_a_box_outside(folder, box):
-    left_out(folder, "cat", "not inside the picture of 60 x 40", box=box)
+    left_out(folder, "cat", "not inside the image of 60 x 40", box=box)
 
 
 @pytest.mark.parametrize("box", [(30, 6, 11, 25), (11, 25, 30, 6), (30, 25, 11, 6)])
@@ -317,17 +317,17 @@ def test_damage_of_any_kind_is_reported_or_refused(tmp_path_factory, data):
     start, length = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 20))
     pieces = [st.binary(max_size=8), st.sampled_from([b"<object>", b"</object>", b"9" * 60, b"nan", b"&amp;", b"-", b"<![CDATA[", b"]]>"])]
     folder.annotate("a", whole[:start] + data.draw(st.one_of(pieces)) + whole[start + length:])
-    pictures = load_voc(folder.root, "train")
-    for one in pictures.pictures:
+    images = load_voc(folder.root, "train")
+    for one in images.images:
         assert np.isfinite(one.boxes).all() and (one.boxes[:, :2] >= 0).all() and (one.boxes[:, 2:] <= (one.width, one.height)).all()
         assert (one.boxes[:, :2] < one.boxes[:, 2:]).all() and len(one.boxes) == len(one.labels) == len(one.difficult) == len(one.areas)
-    assert all(problem.isprintable() for problem in pictures.problems) and len(pictures.pictures) + len(pictures.problems) >= 2
+    assert all(problem.isprintable() for problem in images.problems) and len(images.images) + len(images.problems) >= 2
 
 
 # writing
 
 @st.composite
-def annotated_pictures(draw):
+def annotated_images(draw):
     width, height = draw(st.integers(4, 5000)), draw(st.integers(4, 5000))
     count = draw(st.integers(0, 5))
     numbers = st.integers(0, 2**20) if draw(st.booleans()) else st.floats(0, 2**20)
@@ -339,31 +339,31 @@ def annotated_pictures(draw):
     boxes = np.minimum(boxes, [width, height] * 2).astype(np.float32)
     flags = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
     labels = np.array(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count)), np.int64)
-    return AnnotatedPicture("p", Path("p.jpg"), height, width, boxes, labels, flags, np.zeros(count, bool), box_areas(boxes))
+    return AnnotatedImage("p", Path("p.jpg"), height, width, boxes, labels, flags, np.zeros(count, bool), box_areas(boxes))
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
-@given(annotated_pictures())
-def test_boxes_to_xml_and_back(tmp_path_factory, picture):
+@given(annotated_images())
+def test_boxes_to_xml_and_back(tmp_path_factory, image):
     folder = Folder(tmp_path_factory.mktemp("voc"), train=["p"])
     names = [BACKGROUND, "a & b", "<tag>", "naïve \"quotes\""]
-    folder.annotate("p", xml_text(picture, names))
+    folder.annotate("p", xml_text(image, names))
     read = load_voc(folder.root, "train", names)
-    one, = read.pictures
-    assert read.problems == [] and (one.height, one.width) == (picture.height, picture.width)
-    assert_array_equal(one.labels, picture.labels)
-    assert_array_equal(one.difficult, picture.difficult)
-    whole = (picture.boxes == np.rint(picture.boxes)).all(axis=1)
-    assert_array_equal(one.boxes[whole], picture.boxes[whole])
-    assert_allclose(one.boxes, picture.boxes, rtol=1e-6, atol=1e-7)
-    assert_allclose(one.areas, picture.areas, rtol=1e-5)
+    one, = read.images
+    assert read.problems == [] and (one.height, one.width) == (image.height, image.width)
+    assert_array_equal(one.labels, image.labels)
+    assert_array_equal(one.difficult, image.difficult)
+    whole = (image.boxes == np.rint(image.boxes)).all(axis=1)
+    assert_array_equal(one.boxes[whole], image.boxes[whole])
+    assert_allclose(one.boxes, image.boxes, rtol=1e-6, atol=1e-7)
+    assert_allclose(one.areas, image.areas, rtol=1e-5)
 
 
 def test_what_the_reader_would_skip_is_not_written():
     box = np.array([[3, 3, 4, 9]], np.float32)
-    picture = AnnotatedPicture("p", Path("p.jpg"), 20, 20, box, np.array([1]), np.array([False]), np.array([False]), box_areas(box))
+    image = AnnotatedImage("p", Path("p.jpg"), 20, 20, box, np.array([1]), np.array([False]), np.array([False]), box_areas(box))
     with pytest.raises(ValueError, match="p: its box 4, 4, 4, 9 is empty"):
-        xml_text(picture, [BACKGROUND, "cat"])
+        xml_text(image, [BACKGROUND, "cat"])
 
 
 # real ones
@@ -375,37 +375,37 @@ def real(name):
     return SHARED / name
 
 
-@pytest.mark.parametrize("split, pictures, objects, difficult", [("trainval", 1500, 4533, 850), ("val", 250, 821, 165),
+@pytest.mark.parametrize("split, images, objects, difficult", [("trainval", 1500, 4533, 850), ("val", 250, 821, 165),
                                                                  ("test", 500, 1383, 241)])
-def test_a_part_of_voc2007(split, pictures, objects, difficult):
+def test_a_part_of_voc2007(split, images, objects, difficult):
     got = load_annotated(real("voc"), split)
-    assert got.class_names == list(VOC) and got.problems == [] and len(got.pictures) == pictures
-    assert sum(len(one.boxes) for one in got.pictures) == objects and sum(one.difficult.sum() for one in got.pictures) == difficult
-    assert {label for one in got.pictures for label in one.labels} == set(range(1, 21))
-    assert all(one.path.is_file() for one in got.pictures)
+    assert got.class_names == list(VOC) and got.problems == [] and len(got.images) == images
+    assert sum(len(one.boxes) for one in got.images) == objects and sum(one.difficult.sum() for one in got.images) == difficult
+    assert {label for one in got.images for label in one.labels} == set(range(1, 21))
+    assert all(one.path.is_file() for one in got.images)
 
 
-def test_all_of_voc2007s_test_pictures_within_seconds():
+def test_all_of_voc2007s_test_images_within_seconds():
     folder = real("map_cases/voc2007_test")
     start = time.perf_counter()
     got = load_annotated(folder, "test")
     assert time.perf_counter() - start < 10
-    assert got.class_names == list(VOC) and got.problems == [] and len(got.pictures) == 4952
-    assert sum(len(one.boxes) for one in got.pictures) == 14976 and sum(one.difficult.sum() for one in got.pictures) == 2944
+    assert got.class_names == list(VOC) and got.problems == [] and len(got.images) == 4952
+    assert sum(len(one.boxes) for one in got.images) == 14976 and sum(one.difficult.sum() for one in got.images) == 2944
 
 
 def test_blood_cells_and_their_two_empty_boxes():
     folder, names, problems = real("bccd"), Counter(), []
     for split, count in (("train", 205), ("val", 87), ("test", 72)):
         got = load_annotated(folder, split)
-        assert len(got.pictures) == count and got.class_names == [BACKGROUND, "Platelets", "RBC", "WBC"]
-        names.update(got.class_names[label] for one in got.pictures for label in one.labels)
+        assert len(got.images) == count and got.class_names == [BACKGROUND, "Platelets", "RBC", "WBC"]
+        names.update(got.class_names[label] for one in got.images for label in one.labels)
         problems += got.problems
     skipped = Counter(name for name in ("Platelets", "RBC", "WBC") for problem in problems if f" {name}," in problem)
     assert names + skipped == {"RBC": 4155, "WBC": 372, "Platelets": 361}
     assert [problem.partition(":")[0] for problem in sorted(problems)] == ["BloodImage_00338", "BloodImage_00343"]
     assert all("empty" in problem for problem in problems)
-    assert len(load_annotated(folder, "trainval").pictures) == 292
+    assert len(load_annotated(folder, "trainval").images) == 292
 
 
 def test_read_xml_names_the_file_alone(tmp_path):

@@ -126,19 +126,19 @@ def test_resizing(interpreted):
     assert_array_equal(interpreted.TWINS["interpolate"](x, (9, 4), "bilinear"), TABLE["interpolate"](x, (9, 4), "bilinear"))
 
 
-@pytest.mark.parametrize("pictures, c, o, kernel, padding", [
+@pytest.mark.parametrize("images, c, o, kernel, padding", [
     (16, 2, 7, (3, 3), (1, 1)), (32, 3, 5, (2, 3), (0, 0)), (16, 10, 9, (1, 1), (0, 0))])
-def test_batches_of_small_pictures(interpreted, pictures, c, o, kernel, padding):
-    small = importlib.import_module(f"{PACKAGE}.small_pictures")
-    x, weight, bias = draw(pictures, c, 5, 4), draw(o, c, *kernel, seed=1), draw(o, seed=2)
+def test_batches_of_small_images(interpreted, images, c, o, kernel, padding):
+    small = importlib.import_module(f"{PACKAGE}.small_images")
+    x, weight, bias = draw(images, c, 5, 4), draw(o, c, *kernel, seed=1), draw(o, seed=2)
     y = TABLE["conv2d"](x, weight, bias, 1, padding)
     grad_y = draw(*y.shape, seed=3)
     inside, back = (lambda a: np.ascontiguousarray(a.transpose(1, 2, 3, 0))), (lambda a: a.transpose(3, 0, 1, 2))
-    out = np.empty((*y.shape[1:], pictures), np.float32)
+    out = np.empty((*y.shape[1:], images), np.float32)
     small.forward(inside(x), weight, bias, padding, out)
     assert_close(back(out), y, TOLERANCE)
     expected = TABLE["conv2d_backward"](grad_y, x, weight, 1, padding)
-    grad_x = np.empty((*x.shape[1:], pictures), np.float32)
+    grad_x = np.empty((*x.shape[1:], images), np.float32)
     small.input_gradient(inside(grad_y), weight, padding, grad_x)
     assert_close(back(grad_x), expected[0], TOLERANCE)
     bordered = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
@@ -149,7 +149,7 @@ def test_batches_of_small_pictures(interpreted, pictures, c, o, kernel, padding)
 
 @pytest.mark.parametrize("algorithm, x, weight, padding", [
     ("winograd", (1, 16, 5, 6), (16, 16, 3, 3), (1, 1)), ("patches", (2, 5, 4, 5), (7, 5, 3, 2), (2, 1)),
-    ("patches", (1, 3, 3, 4), (2, 3, 1, 1), (1, 0)), ("small pictures", (16, 2, 4, 3), (5, 2, 3, 3), (1, 1))])
+    ("patches", (1, 3, 3, 4), (2, 3, 1, 1), (1, 0)), ("small images", (16, 2, 4, 3), (5, 2, 3, 3), (1, 1))])
 def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, padding):
     monkeypatch.setattr(interpreted.training, "FILTERS", -1000)             # Winograd's algorithm, where it is possible
     x, weight = draw(*x), draw(*weight, seed=1)
@@ -161,7 +161,7 @@ def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, p
         assert_close(got, expected, TOLERANCE)
 
 
-def test_training_on_small_pictures(interpreted, monkeypatch):
+def test_training_on_small_images(interpreted, monkeypatch):
     monkeypatch.setattr(interpreted.training, "LARGE", 1)
     x, weight = np.asfortranarray(draw(16, 7)), draw(3, 7)
     y = TABLE["linear"](x, weight)

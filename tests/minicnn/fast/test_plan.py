@@ -64,7 +64,7 @@ def tidied(layer, seed=0):
 @each_pair
 def test_convolution_norm_and_activation_are_one_step(into, out, h, w):
     alone = "direct" if into == 1 else "depthwise"
-    large = min(into, out) >= 16 and (h, w) == (18, 33)                         # Winograd's is not worth it on tiny pictures
+    large = min(into, out) >= 16 and (h, w) == (18, 33)                         # Winograd's is not worth it on tiny images
     for layers, expected in (
             ([conv(into, out, 1), norm(out), Hardswish()], ["product"]),
             ([conv(into, out, 1, 2), norm(out), ReLU()], ["direct"]),
@@ -252,7 +252,7 @@ def graph(seed):
         try:
             results.append(function(*(results[place] for place in places)))
             steps.append((function, places))
-        except ValueError:                                              # the kernel is larger than the picture
+        except ValueError:                                              # the kernel is larger than the image
             pass
     returned = sorted({len(steps), *rng.integers(1, len(steps) + 1, rng.integers(2)).tolist()}) if steps else [0]
     return Graph(steps, returned), results[0]
@@ -447,7 +447,7 @@ def test_it_prints_as_a_table_of_steps(engine):
 
 
 def test_steps_know_the_multiplications_of_the_layers_they_stand_for():
-    """Ho Wo O C KH KW for each picture, whatever the algorithm; I O of a linear layer."""
+    """Ho Wo O C KH KW for each image, whatever the algorithm; I O of a linear layer."""
     network = Sequential([conv(16, 24, 3, 1, 1), MaxPool2d(2), conv(24, 24, 5, 2, groups=24), conv(24, 7, 1), Flatten(), Linear(84, 5)])
     counts = [step.multiplications for step in compile(network, (2, 16, 23, 18)).steps if step.multiplications]
     assert counts == [2 * 23 * 18 * 24 * 16 * 9, 2 * 4 * 3 * 24 * 25, 2 * 4 * 3 * 7 * 24, 2 * 84 * 5]

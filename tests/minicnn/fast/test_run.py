@@ -242,7 +242,7 @@ def test_the_input_may_lie_in_memory_in_any_way_and_is_not_written():
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_a_picture_with_its_channels_last_is_read_where_it_lies(kernel):
+def test_a_image_with_its_channels_last_is_read_where_it_lies(kernel):
     """With eights of channels nothing is copied; either way the numbers are right."""
     for channels in (16, 13, 3):
         model, x = Sequential([conv(channels, 24, kernel, 1, kernel // 2), ReLU()]), draw(2, channels, 12, 9)

@@ -95,7 +95,7 @@ def test_convolve_equals_the_definition(steps, case, n, h, w, c, o):
     x, weight, bias = draw(n, h, w, c), draw(o, c, *kernel, seed=1), draw(o, seed=2)
     sides = [(side + 2 * p - d * (k - 1) - 1) // s + 1 for side, p, d, k, s in zip((h, w), padding, dilation, kernel, stride)]
     if min(sides) < 1:
-        pytest.skip("the kernel is larger than the picture")
+        pytest.skip("the kernel is larger than the image")
     extra, y = draw(n, *sides, o, seed=3), garbage(n, *sides, o)
     packed = steps.pack(np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, o)))
     for added, name in ((None, "relu"), (extra, "hardswish"), (extra, None)):
@@ -153,7 +153,7 @@ def test_depthwise_equals_the_definition(steps, n, h, w, c, kernel, stride, padd
 
 
 @pytest.mark.parametrize("c, stride", [(16, 1), (40, 2), (136, 1)])
-def test_depthwise_of_a_large_picture(steps, c, stride):
+def test_depthwise_of_a_large_image(steps, c, stride):
     x, weight, bias = draw(1, 90, 83, c), draw(3, 3, c, seed=1), draw(c, seed=2)
     y = garbage(1, -(-90 // stride), -(-83 // stride), c)
     steps.depthwise(x, weight, bias, y, (stride, stride), (1, 1), (1, 1), activation="relu")
@@ -185,7 +185,7 @@ def test_max_pool_equals_the_definition(steps, n, h, w, kernel, stride, padding,
     assert_array_equal(y, expected)
 
 
-def test_max_pool_takes_sides_apart_and_large_pictures(steps):
+def test_max_pool_takes_sides_apart_and_large_images(steps):
     x = draw(1, 91, 120, 32)
     y = garbage(1, 90, 40, 32)
     steps.max_pool(x, y, (2, 3), (1, 3), (0, 0))
@@ -229,7 +229,7 @@ def test_add_affine_and_activate(steps, shape, name):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_scale_multiplies_each_channel_of_each_picture(steps, shape):
+def test_scale_multiplies_each_channel_of_each_image(steps, shape):
     x, gate, y = draw(*shape), draw(shape[0], 1, 1, shape[3], seed=1), garbage(*shape)
     steps.scale(x, gate, y)
     assert_array_equal(y, x * gate)

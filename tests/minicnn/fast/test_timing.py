@@ -58,7 +58,7 @@ def test_an_activation_costs_nothing():
     assert amounts(Sequential([LAYER, ReLU()]), SHAPE, "numpy") == amounts(Sequential([LAYER]), SHAPE, "numpy")
 
 
-def test_a_batch_takes_as_much_as_its_pictures():
+def test_a_batch_takes_as_much_as_its_images():
     one, four = (amounts(Sequential([LAYER]), (n, *SHAPE[1:]), "numpy") for n in (1, 4))
     assert_allclose([four[kind] for kind in ("winograd", "tiles")], [4 * one[kind] for kind in ("winograd", "tiles")])
     assert four["weights"] == one["weights"] and four["steps"] == one["steps"]
@@ -146,7 +146,7 @@ def test_an_input_that_does_not_fit_is_refused(shape):
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_smaller_than_the_kernel_is_refused():
+def test_a_image_smaller_than_the_kernel_is_refused():
     with pytest.raises(InputError, match="expected one that it can read"):
         chain_milliseconds(Conv2d(8, 8, 5), (1, 8, 3, 9), [4], "numpy", RATES)
 

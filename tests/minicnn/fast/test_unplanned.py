@@ -47,15 +47,15 @@ PATCHES = {
     "much padding":     ((1, 16, 5, 4), (16, 16, 3, 3), (1, 1), (4, 5), (1, 1)),
     "small":            ((1, 16, 7, 7), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1)),
 }
-PICTURES = {
+IMAGES = {
     "one channel":      ((64, 1, 28, 28), (20, 1, 5, 5), (1, 1), (0, 0), (1, 1)),
     "5x5":              ((64, 20, 12, 12), (50, 20, 5, 5), (1, 1), (0, 0), (1, 1)),
     "odd batch":        ((23, 6, 9, 7), (13, 6, 5, 5), (1, 1), (2, 1), (1, 1)),
     "much padding":     ((16, 2, 3, 4), (5, 2, 3, 2), (1, 1), (3, 3), (1, 1)),
-    "whole picture":    ((17, 7, 4, 5), (9, 7, 4, 5), (1, 1), (0, 0), (1, 1)),
+    "whole image":    ((17, 7, 4, 5), (9, 7, 4, 5), (1, 1), (0, 0), (1, 1)),
 }
 CASES = [pytest.param(algorithm, case, id=f"{algorithm}, {name}")
-         for algorithm, cases in (("winograd", WINOGRAD), ("patches", PATCHES), ("small pictures", PICTURES))
+         for algorithm, cases in (("winograd", WINOGRAD), ("patches", PATCHES), ("small images", IMAGES))
          for name, case in cases.items()]
 
 
@@ -85,8 +85,8 @@ def test_convolutions_and_their_gradients_equal_the_readable_ones(training, algo
     x_shape, weight_shape, *options = case
     geometry = Geometry(x_shape, weight_shape, *options, 1)
     x, weight, bias, grad_y = draw(x_shape, weight_shape, weight_shape[0], geometry.y_shape)
-    if algorithm != "small pictures" or "compiled" in training.__name__:
-        laid_out = x if algorithm == "small pictures" else channels_last(x)
+    if algorithm != "small images" or "compiled" in training.__name__:
+        laid_out = x if algorithm == "small images" else channels_last(x)
         assert training.convolution(geometry, laid_out, weight) == algorithm
     expected = reference(x, weight, bias, grad_y, options)
     for laid_out, grad_laid_out in zip(orders(x), orders(grad_y)):
@@ -106,7 +106,7 @@ def test_convolutions_and_their_gradients_equal_the_readable_ones(training, algo
 
 @st.composite
 def convolutions(draw):
-    """Any convolution whose kernel fits its padded picture, on any path."""
+    """Any convolution whose kernel fits its padded image, on any path."""
     def pairs(low, high):
         return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
     kernel = draw(st.sampled_from([(1, 1), (3, 3), (3, 3), (2, 3), (5, 5)]))

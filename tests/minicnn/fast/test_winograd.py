@@ -37,7 +37,7 @@ EPS = np.finfo(np.float32).eps
 H, W, FILTERS = 30, 34, 24
 
 
-def pictures_and_filters(channels):
+def images_and_filters(channels):
     """What makes sums cancel, or numbers differ much in size: name -> x (1, C, H, W), weight (O, C, 3, 3), float32."""
     rng = np.random.default_rng(channels)
     x, weight = rng.standard_normal((1, channels, H, W)), rng.standard_normal((FILTERS, channels, 3, 3)) / np.sqrt(9 * channels)
@@ -82,7 +82,7 @@ def largest_sums(x, weight):
     return sums
 
 
-@pytest.mark.parametrize("name", pictures_and_filters(1))
+@pytest.mark.parametrize("name", images_and_filters(1))
 @pytest.mark.parametrize("channels", [16, 64, 512])
 def test_the_error_is_bounded_on_adversarial_inputs(engine, channels, name):
     """Each result errs by at most (4 + C / 16) units of the last digit of its largest sum, and the worst by at most 8 times as much as
@@ -94,7 +94,7 @@ def test_the_error_is_bounded_on_adversarial_inputs(engine, channels, name):
     comes to a hundredth of that. What stays true is that the error is of the size of the *tile's* largest number: next to a huge
     pixel, a result that does not see it loses digits that a direct convolution keeps.
     """
-    x, weight = pictures_and_filters(channels)[name]
+    x, weight = images_and_filters(channels)[name]
     exact = TABLE["conv2d"](x.astype(np.float64), weight.astype(np.float64))
     direct = np.abs(one_by_one(x, weight) - exact)
     error = np.abs(computed(Choice("winograd", {"tiles": 24, "together": False}), x, weight) - exact)
@@ -109,7 +109,7 @@ def test_magnified_at_most_157_fold():
 
 
 def test_turned_off_the_convolution_is_the_direct_one(engine, monkeypatch):
-    x, weight = pictures_and_filters(64)["a large offset"]
+    x, weight = images_and_filters(64)["a large offset"]
     layer = conv(64, FILTERS)
     layer.weight[...], layer.bias[...] = weight, 0
     fast = run(layer, x)

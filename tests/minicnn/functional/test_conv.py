@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 
 def conv2d_loops(x, weight, bias, stride, padding, dilation, groups):
-    """The definition; what lies outside the picture is skipped, instead of padded."""
+    """The definition; what lies outside the image is skipped, instead of padded."""
     (n, _, h, w), (o, c_group, kh, kw) = x.shape, weight.shape
     (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
     ho, wo = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
@@ -42,7 +42,7 @@ CASES = {
     "groups": ((3, 6, 4, 5), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 2),
     "depthwise": ((1, 4, 6, 5), (4, 1, 3, 3), (2, 2), (1, 1), (1, 1), 4),
     "depthwise, two filters each": ((3, 3, 6, 5), (6, 1, 3, 2), (2, 1), (1, 1), (2, 1), 3),
-    "kernel as large as picture": ((3, 2, 5, 7), (4, 2, 5, 7), (1, 1), (0, 0), (1, 1), 1),
+    "kernel as large as image": ((3, 2, 5, 7), (4, 2, 5, 7), (1, 1), (0, 0), (1, 1), 1),
     "mostly padding": ((1, 1, 1, 2), (2, 1, 3, 3), (2, 2), (2, 3), (1, 1), 1),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -70,7 +70,7 @@ def names(options):
 
 @st.composite
 def convolutions(draw):
-    """Any convolution whose kernel fits its padded picture."""
+    """Any convolution whose kernel fits its padded image."""
     def pairs(low, high):
         return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
     groups, kernel, stride, padding, dilation = draw(st.integers(1, 3)), pairs(1, 3), pairs(1, 4), pairs(0, 3), pairs(1, 3)
@@ -112,7 +112,7 @@ def test_any_memory_order_and_both_dtypes(case):
 
 
 def test_by_hand():
-    """The picture 0..8, filter [[1, 0], [0, -2]]: x[i, j] - 2 x[i + 1, j + 1] + 10, neither flipped nor transposed."""
+    """The image 0..8, filter [[1, 0], [0, -2]]: x[i, j] - 2 x[i + 1, j + 1] + 10, neither flipped nor transposed."""
     x, weight, bias = np.arange(9.0).reshape(1, 1, 3, 3), np.array([[[[1.0, 0], [0, -2]]]]), np.array([10.0])
     assert_array_equal(conv2d(x, weight, bias), [[[[2, 1], [-1, -2]]]])
     grad_x, grad_weight, grad_bias = conv2d_backward(np.array([[[[1.0, 2], [3, 4]]]]), x, weight)

@@ -24,15 +24,15 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 def starts(n, k, s, p, ceil_mode):
     """Where windows begin on n pixels, the first at -p: all that end inside the padding, and in ceil mode one more, if pixels
-    are left over and it begins before the picture's end."""
+    are left over and it begins before the image's end."""
     whole = list(range(-p, n + p - k + 1, s))
     after = whole[-1] + s
     return whole + [after] * (ceil_mode and whole[-1] + k < n + p and after < n)
 
 
 def windows(x, kernel, stride, padding, ceil_mode):
-    """For each output (b, c, i, j): its window's place in the kernel, row by row, and value, of each pixel inside the picture;
-    and the number of pixels inside picture and padding."""
+    """For each output (b, c, i, j): its window's place in the kernel, row by row, and value, of each pixel inside the image;
+    and the number of pixels inside image and padding."""
     sides = [starts(n, *rest, ceil_mode) for n, *rest in zip(x.shape[2:], kernel, stride, padding)]
     for b, c, (i, top), (j, left) in itertools.product(*map(range, x.shape[:2]), *map(enumerate, sides)):
         rows, cols = range(top, top + kernel[0]), range(left, left + kernel[1])
@@ -91,7 +91,7 @@ def test_equals_loops_and_gradients_equal_differences(shape, case):
 
 @st.composite
 def poolings(draw):
-    """A picture and any pooling whose kernel fits."""
+    """An image and any pooling whose kernel fits."""
     def pairs(low, high):
         return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
     kernel, stride = pairs(1, 4), pairs(1, 5)
@@ -153,7 +153,7 @@ def test_nan_wins_wherever_it_stands():
 
 
 def test_padding_never_wins():
-    """-inf, not 0, lies outside: negative pictures keep their maximum."""
+    """-inf, not 0, lies outside: negative images keep their maximum."""
     assert_array_equal(max_pool2d(np.full((1, 1, 3, 3), -5.0), 3, 2, 1)[0], np.full((1, 1, 2, 2), -5))
 
 
@@ -179,7 +179,7 @@ def test_ceil_mode_takes_the_rest_but_no_window_of_padding():
     assert_array_equal(max_pool2d(x, (1, 2), 2)[0].ravel(), [1, 3])
     assert_array_equal(max_pool2d(x, (1, 2), 2, ceil_mode=True)[0].ravel(), [1, 3, 4])
     assert_array_equal(avg_pool2d(x, (1, 2), 2, ceil_mode=True).ravel(), [0.5, 2.5, 4])      # what hangs over does not count
-    # padded to 6 pixels, a third window of step 3 would start at 5, past the four of the picture: left out
+    # padded to 6 pixels, a third window of step 3 would start at 5, past the four of the image: left out
     assert max_pool2d(x[..., :4], (1, 2), 3, (0, 1), True)[0].shape == (1, 1, 1, 2)
 
 
@@ -211,7 +211,7 @@ def test_adaptive_bins_overlap_by_hand():
     ((3, 8, 8), (2,), r"got x of shape \(3, 8, 8\), expected \(N, C, H, W\).*pass image\[None\]"),
     ((1, 1, 8, 8), (3, 1, 2), "padding=2.*at most half the kernel"),
     ((1, 1, 8, 8), ((4, 2), 1, (2, 2)), "at most half the kernel"),
-    ((1, 1, 2, 8), (3,), r"kernel_size=3.*x \(1, 1, 2, 8\).*no larger than the padded picture"),
+    ((1, 1, 2, 8), (3,), r"kernel_size=3.*x \(1, 1, 2, 8\).*no larger than the padded image"),
 ])
 def test_bad_shapes_are_named(pool, shape, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -39,7 +39,7 @@ def interpolate_loops(x, size, mode):
 @each_size
 def test_equals_loops_and_gradient_equals_differences(shape, size, mode):
     x = np.random.default_rng(0).standard_normal(shape)
-    # Positions are float32, as in torch, also for a float64 picture: in/out and the result, at most n, are rounded to 2^-24 each,
+    # Positions are float32, as in torch, also for a float64 image: in/out and the result, at most n, are rounded to 2^-24 each,
     # and neighbours differ by at most twice the largest. Where in/out is a power of two nothing is rounded.
     exact = mode == "nearest" or {math.log2(a / b) % 1 for a, b in zip(shape[2:], size)} == {0}
     tolerance = EXACT if exact else 2 * sum(shape[2:]) * 2 ** -23

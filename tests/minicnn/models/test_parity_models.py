@@ -48,7 +48,7 @@ def give(model, twin):
     return twin.eval()
 
 
-def picture(*shape):
+def image(*shape):
     return np.random.default_rng(1).standard_normal(shape, np.float32)
 
 
@@ -65,7 +65,7 @@ def test_vgg16():
         twin = torchvision.models.vgg16(num_classes=10)
     give(model, twin)
     for shape in ((2, 3, 64, 96), (1, 3, 97, 61)):
-        x = picture(*shape)
+        x = image(*shape)
         with torch.no_grad():
             assert_close(model(x), twin(torch.from_numpy(x)))
             assert_close(run(model.get_layer("features"), x), twin.features(torch.from_numpy(x)))
@@ -79,7 +79,7 @@ def test_the_maps_of_resnet50(norm, torchs, shape):
     network = torchvision.models.resnet50(norm_layer=torchs)
     stages = {f"layer{number}": str(number) for number in range(1, 5)}
     twin = give(model, torchvision.models._utils.IntermediateLayerGetter(network, stages))
-    x = picture(*shape)
+    x = image(*shape)
     with torch.no_grad():
         expected = twin(torch.from_numpy(x))
     assert len(expected) == 4
@@ -94,7 +94,7 @@ def test_the_maps_of_mobilenet(norm, torchs, shape):
     model = randomized(MobileNetV3Large(norm), np.random.default_rng(0))
     network = torchvision.models.mobilenet_v3_large(norm_layer=torchs).features
     twin = give(model, torchvision.models._utils.IntermediateLayerGetter(network, {"13": "0", "16": "1"}))
-    x = picture(*shape)
+    x = image(*shape)
     with torch.no_grad():
         expected = twin(torch.from_numpy(x))
     assert len(expected) == 2

@@ -54,7 +54,7 @@ def test_max_pool_of_nan_and_of_ties_names_the_same_winners():
     y, flat = torch.nn.functional.max_pool2d(torch.tensor(x), 3, 2, 1, return_indices=True)
     got, index = F.max_pool2d(x, 3, 2, 1)
     assert_array_equal(got, y.numpy())
-    row, col = np.divmod(index.astype(int), 3)                       # in the window; torch's are in the picture
+    row, col = np.divmod(index.astype(int), 3)                       # in the window; torch's are in the image
     row, col = row + 2 * np.arange(5)[:, None] - 1, col + 2 * np.arange(4) - 1
     assert_array_equal(row * 8 + col, flat.numpy())
 

@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from annotated_sets import annotated, detections, picture
+from annotated_sets import annotated, detections, image
 from PIL import Image
 
 from minicnn.detection.evaluation.average_precision import precision_recall
 from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
-from minicnn.report.detection_page import BAD, GOOD, TRUE, caption, curves_charts, drawing, jpeg, pictures_section, write_report
+from minicnn.report.detection_page import BAD, GOOD, TRUE, caption, curves_charts, drawing, images_section, jpeg, write_report
 from minicnn.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,7 +30,7 @@ def worst():
 @pytest.fixture
 def made():
     """(document, curves) of two classes with objects, and one without, whose name is hostile."""
-    set_ = annotated([picture("a", [(1, CAT), (2, DOG)]), picture("b", [(1, CAT), (2, DOG, "difficult")])], ("cat", "dog", "<i>"))
+    set_ = annotated([image("a", [(1, CAT), (2, DOG)]), image("b", [(1, CAT), (2, DOG, "difficult")])], ("cat", "dog", "<i>"))
     evaluation = evaluate(set_, [detections((1, 0.9, CAT), (2, 0.8, (0, 0, 20, 10))), detections((3, 0.7, CAT))],
                           [np.array([CAT], np.float32)] * 2, np.random.default_rng(0))
     curves = {ranking.name: precision_recall(one.voc, one.objects.sum()) for ranking, one in zip(evaluation.rankings, evaluation.matches)}
@@ -74,11 +74,11 @@ def test_a_curve_for_every_class_with_objects(text):
     assert re.findall(r"<figcaption>(\w+): ([\d.–]+) %</figcaption>", text) == [("cat", "54.55"), ("dog", "0.00")]
 
 
-def test_without_proposals_and_pictures(made, tmp_path):
+def test_without_proposals_and_images(made, tmp_path):
     document, curves = made
     write_report(tmp_path, {key: value for key, value in document.items() if key != "proposal_recall"}, curves, [])
     text = (tmp_path / "report.html").read_text("utf-8")
-    assert "Proposals" not in text and "the pictures could not be read" in text
+    assert "Proposals" not in text and "the images could not be read" in text
 
 
 def test_curves_run_from_0_to_1_whatever_they_reach():
@@ -113,11 +113,11 @@ def test_boxes_are_drawn_where_they_are():
 
 
 def test_the_caption_tells_what_is_wrong():
-    assert "<figcaption>0000&lt;1&gt;: 3 missed (cat 2, &lt;i&gt; 1), 1 false (dog 1)</figcaption>" in pictures_section([worst()])
+    assert "<figcaption>0000&lt;1&gt;: 3 missed (cat 2, &lt;i&gt; 1), 1 false (dog 1)</figcaption>" in images_section([worst()])
     assert caption({**worst(), "missed": {}, "found": []}) == "0000&lt;1&gt;: 0 missed, 0 false"
 
 
-def test_pictures_are_made_smaller():
+def test_images_are_made_smaller():
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 256, (6, 10, 3)), np.ones((100, 100, 1))).astype(np.uint8)
     shown = re.search(r'href="([^"]*)"', drawing({**worst(), "pixels": pixels}))[1]

@@ -15,7 +15,7 @@ import minicnn
 from minicnn.compression.cost_table import ledger
 from minicnn.compression.rounds import Options, Target, compress
 from minicnn.errors import InputError
-from minicnn.report.pruning_page import cluster_chart, filters_pictures, kernel_grid, png, write_report
+from minicnn.report.pruning_page import cluster_chart, filters_images, kernel_grid, png, write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -59,7 +59,7 @@ def test_the_page_is_self_contained_and_escaped(text):
         assert len(re.findall(f"<{tag}[ >]", text)) == text.count(f"</{tag}>")
 
 
-def test_a_picture_for_every_filter_and_the_removed_ones_marked(text, pruned):
+def test_a_image_for_every_filter_and_the_removed_ones_marked(text, pruned):
     _, document = pruned
     for path, filters in (("conv1", 6), ("conv2", 16)):
         section = re.search(rf'<h3>{path}</h3><div class="filters.*?</div>', text, re.S).group()
@@ -114,16 +114,16 @@ def test_nothing_removed(pruned, tmp_path):
 def test_colours_of_kernels():
     """Blue is negative, white nothing, red positive; three kernels lie in a grid of two by two, grey between and beyond."""
     kernels = np.array([[[-1, 0]], [[1, 0.5]], [[0, 0]]], float)
-    picture = kernel_grid(kernels)
-    assert picture.shape == (3, 5, 3) and picture.dtype == np.uint8
-    assert_array_equal(picture[0, 1], [255] * 3)
-    (red, _, blue), (hot, _, cold) = picture[0, 0].astype(int), picture[0, 3].astype(int)
+    image = kernel_grid(kernels)
+    assert image.shape == (3, 5, 3) and image.dtype == np.uint8
+    assert_array_equal(image[0, 1], [255] * 3)
+    (red, _, blue), (hot, _, cold) = image[0, 0].astype(int), image[0, 3].astype(int)
     assert blue > red and hot > cold
-    for grey in (picture[1], picture[:, 2], picture[2, 3:]):
+    for grey in (image[1], image[:, 2], image[2, 3:]):
         assert (grey == 200).all()
 
 
-def test_pictures_are_png_of_the_pixels():
+def test_images_are_png_of_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     kind, _, data = png(pixels).partition(",")
     assert kind == "data:image/png;base64"
@@ -132,11 +132,11 @@ def test_pictures_are_png_of_the_pixels():
 
 @pytest.mark.parametrize("weight", [np.zeros((3, 4)), np.zeros((512, 512, 1, 1))])
 def test_linear_layers_and_huge_ones_are_not_drawn(weight):
-    assert filters_pictures("fc1", weight, []) == ""
+    assert filters_images("fc1", weight, []) == ""
 
 
 def test_a_layer_of_zeros_is_drawn_white():
-    assert filters_pictures("conv1", np.zeros((2, 1, 3, 3)), []).count("<img") == 2
+    assert filters_images("conv1", np.zeros((2, 1, 3, 3)), []).count("<img") == 2
 
 
 def test_a_folder_that_is_not_there(pruned, tmp_path):
