@@ -33,7 +33,7 @@ import minicnn  # noqa: E402
 from minicnn.cli.bench import REST, STAGES  # noqa: E402
 from minicnn.cli.detector_evaluation import look_at  # noqa: E402
 from minicnn.compression.channels import readers  # noqa: E402
-from minicnn.compression.cost_table import ledger, matrices  # noqa: E402
+from minicnn.compression.cost_table import cost_table, matrices  # noqa: E402
 from minicnn.compression.hybrid import Options, Rule, decompose  # noqa: E402
 from minicnn.compression.observe import observe  # noqa: E402
 from minicnn.compression.repair import repair  # noqa: E402
@@ -101,7 +101,7 @@ def mean_ap(model):
 
 
 def sizes(model):
-    return {name: value for name, value in ledger(model, model.input_shape).items() if name != "layers"}
+    return {name: value for name, value in cost_table(model, model.input_shape).items() if name != "layers"}
 
 
 def cut(folder, method, share):
@@ -113,7 +113,7 @@ def cut(folder, method, share):
         surgery = decompose(model, Rule("storage", share), Options(low=Options().low if method == "hybrid" else 0), rng=rng, seen=watched)
         removed, filters, ranks = surgery.removed, surgery.kept, surgery.ranks()
     else:
-        target = Target("bytes", share * ledger(model, model.input_shape)["bytes"])
+        target = Target("bytes", share * cost_table(model, model.input_shape)["bytes"])
         removed, filters = prune_to(model, target, PruningOptions(method, compensate=False), seed=SEED)
         ranks = {}
     seconds = time.perf_counter() - start

@@ -27,13 +27,13 @@ import numpy as np  # noqa: E402
 from record import RESULTS, circumstances, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.compression.cost_table import ledger  # noqa: E402
+from minicnn.compression.cost_table import cost_table  # noqa: E402
 from minicnn.compression.rounds import Options, Target, compress, removed_counts  # noqa: E402
 from minicnn.data import load_data  # noqa: E402
 from minicnn.evaluate_classifier import evaluate_classifier  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402
 from minicnn.report.svg import COLORS, Series, chart  # noqa: E402
-from minicnn.train_classifier import Recipe, train  # noqa: E402
+from minicnn.train_classifier import Hyperparameters, train  # noqa: E402
 
 SEEDS = range(5)
 BUDGET = 0.1
@@ -72,7 +72,8 @@ def base(data, runs, seed):
         return
     images, labels = load_data(data, "train")
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(seed))
-    train(model, images, labels, Recipe(epochs=8), seed, checkpoint=f"{path}.checkpoint.npz", resume=True, label=f"seed {seed} epoch")
+    train(model, images, labels, Hyperparameters(epochs=8), seed, checkpoint=f"{path}.checkpoint.npz", resume=True,
+          label=f"seed {seed} epoch")
     row(runs, f"base-{seed}", data, model, [])
     minicnn.save(path, model)
 
@@ -82,14 +83,14 @@ def descend(data, runs, seed, arm):
     images, labels = load_data(data, "train")
     validation = load_data(data, "validation")
     model = minicnn.load(runs / f"base-{seed}.npz")
-    whole = ledger(model, model.input_shape)["parameters"]
+    whole = cost_table(model, model.input_shape)["parameters"]
     for share in budgets(arm):
         name = f"{arm}-{share}-{seed}"
         if not (runs / f"{name}.npz").exists():
             counts = removed_counts(read(runs, f"statistics-{share}-{seed}")["rounds"]) if arm in CONTROLS else None
             rounds = compress(
                 model, Target("parameters", share * whole), ARMS[arm], seed=seed, images=images[:1000], counts=counts,
-                finetune=lambda model, number: train(model, images, labels, Recipe(epochs=FINETUNE[share]), [seed, number],
+                finetune=lambda model, number: train(model, images, labels, Hyperparameters(epochs=FINETUNE[share]), [seed, number],
                                                      label=f"{name} round {number} epoch"),
                 evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"])
             row(runs, name, data, model, rounds)
@@ -104,7 +105,7 @@ def budgets(arm):
 
 def row(runs, name, data, model, rounds):
     """Keep what was measured of one network."""
-    sizes = ledger(model, model.input_shape)
+    sizes = cost_table(model, model.input_shape)
     kept = [layer["weight"][0] for layer in sizes.pop("layers")]
     accuracies = {split: evaluate_classifier(model, *load_data(data, split))["accuracy"] for split in ("validation", "test")}
     with atomic_write(runs / f"{name}.json") as file:

@@ -54,10 +54,10 @@ def batches(model, size=None):
     from voc import SHARED
 
     from minicnn.data import load_annotated
-    from minicnn.detection.training.train import DetectorRecipe, draw_batch, plan_epoch
+    from minicnn.detection.training.train import DetectorHyperparameters, draw_batch, plan_epoch
     data = load_annotated(SHARED / "data" / "voc", "trainval", model.record["class_names"])
     images = [image for image in data.images if size in (None, (image.height, image.width))]
-    recipe, rng = DetectorRecipe(flip=False), np.random.default_rng(SEED)
+    recipe, rng = DetectorHyperparameters(flip=False), np.random.default_rng(SEED)
     for step in plan_epoch(images, recipe, rng):
         yield draw_batch([images[place] for place in step[0]], recipe, rng)
 

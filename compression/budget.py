@@ -42,7 +42,7 @@ def offers(split, row, times=1, backend=None, rates=None):
 
     Args:
         split: a ``splitting.Split``.
-        row: of the layer in the ``ledger``.
+        row: of the layer in the ``cost_table``.
         times: on how many proposals of an image it runs, 1 elsewhere.
         backend, rates: see ``fast.timing.chain_milliseconds``.
 

@@ -7,7 +7,7 @@ import numpy as np
 from minicnn.hooks import probed
 
 
-def ledger(model, input_shape):
+def cost_table(model, input_shape):
     """Count every layer that has weights and multiplies.
 
     Args:

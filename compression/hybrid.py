@@ -15,7 +15,7 @@ import numpy as np
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer
 from minicnn.compression.channels import channel_columns, choose, group_weight, is_linear, lost_share, map_pixels, prune_group, stand_in
-from minicnn.compression.cost_table import ledger, matrices, times
+from minicnn.compression.cost_table import cost_table, matrices, times
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.compression.low_rank import Split
 from minicnn.compression.ranks import energy_rank, evbmf_rank
@@ -177,7 +177,7 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     """
     backend = engine(backend)
     rates = machine_rates(backend) if rates is None else rates
-    before = ledger(model, model.input_shape)
+    before = cost_table(model, model.input_shape)
     full = milliseconds(model, before, backend, rates) if rule.kind == "time" else None
     removed, kept, columns = prune_low(model, options, rng, seen)
     paths = splittable(model, options)
@@ -189,7 +189,7 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
         outputs, inputs = model.get_layer(widest).weight.shape[:2]
         raise InputError(f"got the ranks {rule.value[0]} and {rule.value[1]}, expected them from 1 to the channels of {widest}, {inputs} "
                          f"and {outputs}. Choose smaller ones, or other layers.")
-    after = ledger(model, model.input_shape)
+    after = cost_table(model, model.input_shape)
     rows = {row["path"]: row for row in after["layers"]}
     layers, pixels = [], map_pixels(model) if rule.kind in COSTS else {}
     for path in paths:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.compression.channels import choose, group_weight, is_linear, prune_group
-from minicnn.compression.cost_table import count, ledger
+from minicnn.compression.cost_table import cost_table, count
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.errors import InputError
 
@@ -21,7 +21,7 @@ class Target(NamedTuple):
         """Whether the network is small enough; never so for an accuracy, which every round must ask for anew."""
         if self.kind == "accuracy":
             return False
-        left = ledger(model, model.input_shape)["macs"] if self.kind == "macs" else count(model, self.kind)
+        left = cost_table(model, model.input_shape)["macs"] if self.kind == "macs" else count(model, self.kind)
         return left <= self.value
 
 
@@ -91,7 +91,7 @@ def compress(model, target, options, *, seed, images=None, finetune=None, evalua
         entry["accuracy_pruned"] = evaluate(model) if evaluate else None
         entry["losses"] = finetune(model, number) if finetune else []
         entry["accuracy"] = evaluate(model) if evaluate else None
-        sizes = ledger(model, model.input_shape)
+        sizes = cost_table(model, model.input_shape)
         entry.update({name: sizes[name] for name in ("parameters", "macs")})
         if target.kind == "accuracy" and entry["accuracy"] < target.value:
             vars(model).update(vars(before))                   # this round went too far
@@ -173,7 +173,7 @@ def check_reachable(model, target, options, counts):
             channels = len(smallest.get_layer(group.producers[0]).weight)
             prune_group(smallest, group, np.arange(options.minimum, channels))
     if not target.met(smallest):
-        least = ledger(smallest, model.input_shape)[target.kind]
+        least = cost_table(smallest, model.input_shape)[target.kind]
         raise InputError(f"got a target of {target.value:.0f} {target.kind}, expected at least {least}: what is left when every layer "
                          f"keeps {options.minimum} channels{'' if options.linear else ' and linear layers all of theirs'}. "
                          "Choose a larger target.")

@@ -3,10 +3,10 @@
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d
 from minicnn.models.channel_groups import units, walk
-from minicnn.models.feature_extractor import Body
+from minicnn.models.feature_extractor import FeatureExtractor
 
 
-class SingleMapBackbone(Body):
+class SingleMapBackbone(FeatureExtractor):
     """A chain of layers, named 0, 1, 2, ..., whose one output is the only map. A stage ends with a pooling."""
 
     def __init__(self, layers):
@@ -40,7 +40,7 @@ class BackboneWithFPN(Layer):
         return self.fpn(self.body(x))
 
     def freeze(self, trainable_layers):
-        """See ``models.body.Body``; the pyramid is always trained."""
+        """See ``models.body.FeatureExtractor``; the pyramid is always trained."""
         self.body.freeze(trainable_layers)
 
     def frozen(self):
@@ -50,7 +50,7 @@ class BackboneWithFPN(Layer):
         return self.body.start(x)
 
     def vjp(self, state):
-        """See ``models.body.Body``."""
+        """See ``models.body.FeatureExtractor``."""
         maps, to_body = self.body.vjp(state)
         pyramid, to_maps = self.fpn.vjp(maps, self.body.frozen_maps())
         return pyramid, lambda grads: to_body(to_maps(grads))

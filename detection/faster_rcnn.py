@@ -56,7 +56,7 @@ class FasterRCNN(Layer):
                 for (boxes, scores, labels), size, original in zip(found, batch.sizes, batch.original_sizes)]
 
     def freeze(self, trainable_backbone_layers):
-        """Train only the last so many stages of the backbone, besides the pyramid and the heads: see ``models.body.Body.freeze``."""
+        """Train only the last so many stages of the backbone, besides the pyramid and the heads: see ``FeatureExtractor.freeze``."""
         self.backbone.freeze(trainable_backbone_layers)
 
     def train(self, rng=None):
@@ -77,7 +77,7 @@ class FasterRCNN(Layer):
             batch, state: from ``start``.
             targets: a ``losses.Target`` for each image, boxes in the pixels of the resized image.
             permutation: see ``losses.sample``. It is asked image by image for the RPN, then for the box head, as torchvision asks.
-            lesson: a teacher's ``distillation.Lesson`` of the batch, which brings four losses more, or None.
+            lesson: a teacher's ``distillation.TeacherOutputs`` of the batch, which brings four losses more, or None.
 
         Returns:
             losses: {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg": float}.

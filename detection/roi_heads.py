@@ -98,7 +98,7 @@ class RoIHeads(Layer):
             maps, proposals, batch: as for ``__call__``.
             targets: a ``losses.Target`` for each image.
             permutation: see ``losses.sample``.
-            lesson: a teacher's ``distillation.Lesson``, or None.
+            lesson: a teacher's ``distillation.TeacherOutputs``, or None.
 
         Returns:
             losses: see ``losses.fastrcnn_losses``.

@@ -84,7 +84,7 @@ class RegionProposalNetwork(Layer):
             maps, batch: as for ``__call__``.
             targets: a ``losses.Target`` for each image.
             permutation: see ``losses.sample``.
-            lesson: a teacher's ``distillation.Lesson``, or None.
+            lesson: a teacher's ``distillation.TeacherOutputs``, or None.
 
         Returns:
             proposals: (R, 4) of each image; no gradient flows through them.

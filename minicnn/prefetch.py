@@ -4,7 +4,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 
-def ahead(function, items):
+def prefetch(function, items):
     """(item, the ``result`` of function(item)) of each, where the next item's work begins while the caller is busy with this one."""
     with ThreadPoolExecutor(1) as pool:
         coming = deque()

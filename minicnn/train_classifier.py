@@ -26,7 +26,7 @@ BUFFER = "momentum:"    # prefix of the optimizer's arrays in a checkpoint
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Hyperparameters:
     """How to train.
 
     epochs: passes over the images, an upper limit with ``patience``;
@@ -54,7 +54,7 @@ def train(model, images, labels, recipe, seed, checkpoint=None, resume=False, la
     Args:
         model: a Layer, (N, C, H, W) -> logits (N, K); it is in evaluation mode afterwards.
         images: (N, C, H, W) float32; labels: (N,) int.
-        recipe: a ``Recipe``.
+        recipe: a ``Hyperparameters``.
         seed: int or list of ints; every random choice comes from it and the epoch's number.
         checkpoint: file written before the first and after every epoch, or None.
         resume: go on from the checkpoint, if it is there.

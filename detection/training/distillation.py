@@ -47,14 +47,14 @@ class Teacher:
         self.model = model
 
     def look(self, batch):
-        """What it says of a ``Batch``: a ``Lesson``."""
+        """What it says of a ``Batch``: a ``TeacherOutputs``."""
         maps = run(self.model.backbone, batch.pixels)
         objectness, deltas = (np.concatenate(levels, axis=1) for levels in zip(*(run(self.model.rpn.head, x) for x in maps)))
-        return Lesson(self.model, maps[:self.model.pooled_maps], batch, objectness, deltas)
+        return TeacherOutputs(self.model, maps[:self.model.pooled_maps], batch, objectness, deltas)
 
 
 @dataclass
-class Lesson:
+class TeacherOutputs:
     """A teacher's answers: objectness (N, R) and deltas (N, R, 4) of every anchor, and ``of`` proposals."""
 
     model: object

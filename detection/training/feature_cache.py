@@ -63,7 +63,7 @@ class FeatureCache:
             images: an ``AnnotatedImage`` and whether it is mirrored, each.
 
         Returns:
-            batch: without pixels, only of their shape; state: see ``models.body.Body.start``.
+            batch: without pixels, only of their shape; state: see ``models.body.FeatureExtractor.start``.
         """
         rows = [self.features(model, image, flipped) for image, flipped in images]
         sizes = [tuple(size.tolist()) for size, *_ in rows]

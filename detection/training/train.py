@@ -25,16 +25,16 @@ from minicnn.detection.transform import Transform
 from minicnn.errors import InputError
 from minicnn.files import interrupts_held
 from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, warmup
-from minicnn.prefetch import ahead
+from minicnn.prefetch import prefetch
 from minicnn.progress import Progress
-from minicnn.train_classifier import DROPS, Recipe, plateaus, read_checkpoint, write_checkpoint
+from minicnn.train_classifier import DROPS, Hyperparameters, plateaus, read_checkpoint, write_checkpoint
 
 CHECKPOINT_SECONDS = 300        # between two checkpoints within an epoch: writing one takes seconds
 
 
 @dataclass(frozen=True)
-class DetectorRecipe(Recipe):
-    """How to train a detector; a ``training.Recipe`` and:
+class DetectorHyperparameters(Hyperparameters):
+    """How to train a detector; a ``training.Hyperparameters`` and:
 
     accumulate: batches whose gradients make one step together, as one batch so many times as large would;
     milestones: epochs at whose beginning the rate falls to ``gamma`` of itself, in place of the half cosine;
@@ -61,7 +61,7 @@ def train_detector(model, data, recipe, seed, checkpoint=None, resume=False, cac
     Args:
         model: a ``FasterRCNN``; it is in evaluation mode afterwards.
         data: an ``AnnotatedImages``, with the model's classes. Objects that are difficult or crowds are left out.
-        recipe: a ``DetectorRecipe``.
+        recipe: a ``DetectorHyperparameters``.
         seed: int; every random choice comes from it and the numbers of epoch and step.
         checkpoint: file written before the first step, after every epoch, when interrupted, and every few minutes; or None.
         resume: go on from the checkpoint, if it is there.
@@ -135,7 +135,7 @@ def train_epoch(model, data, recipe, optimizer, seed, progress, cache, teacher, 
     with Progress(len(images), name) as bar, np.errstate(over="ignore", invalid="ignore"):    # a loss that is not finite is told below
         bar.update(done)
         try:
-            for number, prepared in ahead(prepare, range(progress["steps"], len(steps))):
+            for number, prepared in prefetch(prepare, range(progress["steps"], len(steps))):
                 optimizer.lr = recipe.lr * learning_rate(recipe, epoch, number, len(steps), drop)
                 rng, batches = prepared()
                 with interrupts_held():                                     # a step is taken whole or not at all
@@ -230,7 +230,7 @@ def train_step(model, batches, optimizer, permutation, clip_norm=0, cache=None, 
 
     Args:
         permutation: see ``losses.sample``.
-        clip_norm, cache, teacher: see ``DetectorRecipe`` and ``train_detector``.
+        clip_norm, cache, teacher: see ``DetectorHyperparameters`` and ``train_detector``.
 
     Returns:
         losses: the mean of each over the batches, and "loss", their sum.

@@ -16,7 +16,7 @@ from minicnn.layers import Conv2d
 RPN_STD = 0.01
 
 
-def initialise(model, rng):
+def init_weights(model, rng):
     """Draw the RPN's, the pyramid's and the box head's convolutions anew, in place; their biases become 0.
 
     Args:

@@ -38,7 +38,7 @@ from minicnn.cli.output import (
     table,
     write_checkpoint,
 )
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.rounds import Options, Target, check_reachable, compress
 from minicnn.data import load_data
@@ -46,7 +46,7 @@ from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
 from minicnn.report.pruning_page import write_report
-from minicnn.train_classifier import Recipe, jsonable, train
+from minicnn.train_classifier import Hyperparameters, jsonable, train
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
 COMPENSATION = 1000     # images over which the means of removed channels are taken
@@ -96,7 +96,7 @@ def add_arguments(verb):
                              help="remove as many filters of each layer and round as were removed from this network")
     classifiers.add_argument("--compensate", action=argparse.BooleanOptionalAction,
                              help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
-    add_recipe(classifiers, Recipe, prefix="finetune-", epochs=EPOCHS)
+    add_recipe(classifiers, Hyperparameters, prefix="finetune-", epochs=EPOCHS)
 
     detectors = verb.add_argument_group("of detectors")
     detectors.add_argument("--split", metavar="NAME", help="which images of the data to look at (default: trainval)")
@@ -128,7 +128,7 @@ def run(args):
     check_images(images, original, args.data)
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
-                         "recipe": asdict(recipe(args, Recipe, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
+                         "recipe": asdict(recipe(args, Hyperparameters, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
 
     model, rounds = copy.deepcopy(original), []
     if args.resume and Path(checkpoint).exists():
@@ -147,7 +147,8 @@ def run(args):
     print_state("before", before)
 
     def finetune(model, number):
-        return train(model, images, labels, recipe(args, Recipe, epochs=EPOCHS), [args.seed, number], label=f"round {number} epoch")
+        return train(model, images, labels, recipe(args, Hyperparameters, epochs=EPOCHS), [args.seed, number],
+                     label=f"round {number} epoch")
 
     def keep(model, rounds):
         print_state(f"round {len(rounds)}", rounds[-1])
@@ -177,7 +178,7 @@ def check_options(args, model):
     """Fail in one line if an option was given that is for the other kind of network, or for another method; the own ones get their
     defaults."""
     detects = hasattr(model, "detect")
-    foreign = [*CLASSIFIERS, *(field.name for field in fields(Recipe))] if detects else DETECTORS
+    foreign = [*CLASSIFIERS, *(field.name for field in fields(Hyperparameters))] if detects else DETECTORS
     refuse(args, foreign, f"for {args.file}, which is a {model.architecture}, expected options of "
                           f"{'detectors' if detects else 'classifiers'}. Leave it out.")
     if detects:
@@ -203,7 +204,7 @@ def read_target(args, model):
         return Target("accuracy", args.target_accuracy)
     kind, value = next((kind, value) for kind, value in (("bytes", args.target_storage), ("parameters", args.target_parameters),
                                                          ("macs", args.target_macs)) if value is not None)
-    return Target(kind, value * ledger(model, model.input_shape)[kind] if value <= 1 else value)
+    return Target(kind, value * cost_table(model, model.input_shape)[kind] if value <= 1 else value)
 
 
 def read_options(args):
@@ -233,7 +234,7 @@ def read_counts(file, model):
 
 def measure(model, test):
     """Sizes and test accuracy."""
-    return {**ledger(model, model.input_shape), "test": evaluate_classifier(model, *test)}
+    return {**cost_table(model, model.input_shape), "test": evaluate_classifier(model, *test)}
 
 
 def print_state(name, sizes):

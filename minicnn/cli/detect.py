@@ -18,7 +18,7 @@ from minicnn.detection.evaluation.write_detections import check_class_names, che
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable, make_folder
 from minicnn.hooks import timed
-from minicnn.prefetch import ahead
+from minicnn.prefetch import prefetch
 from minicnn.progress import Progress
 
 EXAMPLE = "minicnn detect photo.jpg folder/ --weights W.npz --out drawn/"
@@ -66,7 +66,7 @@ def run(args):
     talks = target != "-"
     rows, failures = [], 0
     with progress(len(paths), talks) as count:
-        for path, reading in ahead(read, paths):
+        for path, reading in prefetch(read, paths):
             try:
                 image, found, row = look(model, path, *reading())
             except InputError as error:

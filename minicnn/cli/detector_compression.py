@@ -29,7 +29,7 @@ from minicnn.cli.output import (
 )
 from minicnn.compression.budget import predicted
 from minicnn.compression.channels import readers
-from minicnn.compression.cost_table import ledger, matrices, times
+from minicnn.compression.cost_table import cost_table, matrices, times
 from minicnn.compression.hybrid import COSTS, Options, Rule, Surgery, decompose
 from minicnn.compression.observe import observe
 from minicnn.compression.repair import LEAST, repair
@@ -159,7 +159,7 @@ def with_biases(rule, model):
     full = {"storage": "convolution_parameters", "parameters": "parameters"}.get(rule.kind)
     if not missing or not full:
         return rule
-    return rule._replace(value=rule.value - missing / ledger(model, model.input_shape)[full])
+    return rule._replace(value=rule.value - missing / cost_table(model, model.input_shape)[full])
 
 
 def twin(model):
@@ -195,7 +195,7 @@ def read_rule(args, method, model):
         kind, value = next((kind, getattr(args, f"target_{kind}")) for kind in COSTS if getattr(args, f"target_{kind}") is not None)
         if value > 1 and kind in ("storage", "time"):
             raise InputError(f"got --target-{kind} {value:g}, expected the share that is kept, up to 1. Give 0.46 to take 54 % off.")
-        rule = Rule(kind, value / ledger(model, model.input_shape)[kind] if value > 1 else value)
+        rule = Rule(kind, value / cost_table(model, model.input_shape)[kind] if value > 1 else value)
     if method not in SPLITTING and rule.kind not in ("storage", "parameters", "macs"):
         raise InputError(f"got --method {method} with {'--target-time' if rule.kind == 'time' else '--ranks'}, which is for "
                          f"{' and '.join(SPLITTING)}, expected --target-storage, -parameters or -macs. Give one of them.")
@@ -289,7 +289,7 @@ def read_validation(args, model):
 def pruning(args, model, rule, method):
     """The ``Target`` and the ``Options`` of a method that prunes."""
     kind = {"storage": "bytes"}.get(rule.kind, rule.kind)
-    return Target(kind, rule.value * ledger(model, model.input_shape)[kind]), PruningOptions(
+    return Target(kind, rule.value * cost_table(model, model.input_shape)[kind]), PruningOptions(
         method, args.linear != "no", args.minimum or PruningOptions().minimum, args.clusters, compensate=False)
 
 
@@ -302,7 +302,7 @@ def prune(args, model, rule, method):
 
 def sizes(model, backend, rates):
     """The ledger, with the milliseconds that the engine predicts for each layer."""
-    found = ledger(model, model.input_shape)
+    found = cost_table(model, model.input_shape)
     for row in found["layers"]:
         row["milliseconds"] = predicted(model.get_layer(row["path"]), row, [], times(model, row["path"]), backend, rates)[0]
     return found

@@ -13,7 +13,7 @@ from minicnn.detection.evaluation.proposal_recall import with_proposals
 from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG
 from minicnn.detection.evaluation.read_detections import NO_CLASS, check_classes, read_detections
 from minicnn.errors import InputError
-from minicnn.prefetch import ahead
+from minicnn.prefetch import prefetch
 from minicnn.progress import Progress
 from minicnn.report.detection_page import write_report
 
@@ -33,7 +33,7 @@ def look_at(file, model, annotated):
     labels = label_map(model.record["class_names"], annotated.class_names, file)
     kept, found, proposals, problems = [], [], [], []
     with Progress(len(annotated.images), "evaluate") as bar:
-        for image, reading in ahead(read_annotated, annotated.images):
+        for image, reading in prefetch(read_annotated, annotated.images):
             try:
                 values = reading()
                 try:

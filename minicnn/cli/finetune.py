@@ -6,7 +6,7 @@ Checkpoints are written as by ``minicnn train``.
 from minicnn.cli import detector_training
 from minicnn.cli.output import add_json, add_recipe, load_detector, recipe, source_file
 from minicnn.detection.training.distillation import Teacher
-from minicnn.detection.training.train import DetectorRecipe
+from minicnn.detection.training.train import DetectorHyperparameters
 
 EXAMPLE = "minicnn finetune det.npz --data VOC2007 --split trainval --epochs 3 --out tuned.npz"
 DEFAULTS = {"epochs": 3, "lr": 0.0005}
@@ -18,12 +18,12 @@ def add_arguments(verb):
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
     verb.add_argument("--teacher", metavar="FILE", help="learn from this detector's answers, too: the one that the network was made from")
     detector_training.add_arguments(verb)
-    add_recipe(verb, DetectorRecipe, **DEFAULTS)
+    add_recipe(verb, DetectorHyperparameters, **DEFAULTS)
     add_json(verb)
 
 
 def run(args):
-    how = recipe(args, DetectorRecipe, **DEFAULTS)
+    how = recipe(args, DetectorHyperparameters, **DEFAULTS)
     model = load_detector(args.file)
     data = detector_training.read_data(args, model.record["class_names"])
     teacher = Teacher(load_detector(args.teacher), model) if args.teacher else None

@@ -5,7 +5,7 @@ import textwrap
 import minicnn
 from minicnn.archive import describe
 from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table, trying
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 
 EXAMPLE = "minicnn info small.npz --json -"
 
@@ -20,7 +20,7 @@ def run(args):
     model = minicnn.load(args.file)
     description, repeats = describe(model), getattr(model, "repeats", {})
     with trying(args.file):
-        sizes = ledger(model, model.input_shape)
+        sizes = cost_table(model, model.input_shape)
     document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
                 "input_shape": list(model.input_shape), "repeats": repeats}
     rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{row['macs']:,}") for row in sizes["layers"]]

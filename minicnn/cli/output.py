@@ -48,7 +48,7 @@ RECIPE_LEAST = {"batch_size": 1, "accumulate": 1, "milestones": 1, "min_sizes": 
 
 
 def add_recipe(verb, *kinds, prefix="", **defaults):
-    """An option for every field of some kinds of ``Recipe``, the one for detectors last; ``defaults`` take the place of theirs."""
+    """An option for every field of some kinds of ``Hyperparameters``, the one for detectors last; ``defaults`` take the place of theirs."""
     known = {field.name: [own.default for kind in kinds for own in fields(kind) if own.name == field.name] for field in fields(kinds[-1])}
     for name, standards in known.items():
         default = defaults.get(name, standards[-1])
@@ -66,7 +66,7 @@ def add_recipe(verb, *kinds, prefix="", **defaults):
 
 
 def recipe(args, kind, **defaults):
-    """The ``Recipe`` of that kind that the options say.
+    """The ``Hyperparameters`` of that kind that the options say.
 
     Raises:
         InputError: an option was given that is of another kind.

@@ -27,12 +27,12 @@ from minicnn.cli.output import (
 )
 from minicnn.data import load_data
 from minicnn.detection.backbone import load_backbone
-from minicnn.detection.training.train import DetectorRecipe
-from minicnn.detection.training.weight_init import initialise
+from minicnn.detection.training.train import DetectorHyperparameters
+from minicnn.detection.training.weight_init import init_weights
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.models import BUILDERS
-from minicnn.train_classifier import Recipe, train
+from minicnn.train_classifier import Hyperparameters, train
 from minicnn.weight_files.convert import build_with, read_config
 from minicnn.weight_files.read import read_state_dict
 
@@ -52,7 +52,7 @@ def add_arguments(verb):
     verb.add_argument("--min-size", type=at_least(1, int), metavar="N", help="pixels a short side is resized to; detectors only")
     verb.add_argument("--max-size", type=at_least(1, int), metavar="N", help="pixels that a long side may then have; detectors only")
     detector_training.add_arguments(verb)
-    add_recipe(verb, Recipe, DetectorRecipe)
+    add_recipe(verb, Hyperparameters, DetectorHyperparameters)
     add_json(verb)
 
 
@@ -68,7 +68,7 @@ def run(args):
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
     check_images(images, model, args.data)
-    losses = train(model, images, labels, recipe(args, Recipe), args.seed, checkpoint, args.resume)
+    losses = train(model, images, labels, recipe(args, Hyperparameters), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(
         class_names=[str(digit) for digit in range(10)],
@@ -94,7 +94,7 @@ def refuse_detector_options(args):
 
 
 def run_detector(args):
-    how = recipe(args, DetectorRecipe)
+    how = recipe(args, DetectorHyperparameters)
     arrays, settings = read_init(args.init, args.architecture) if args.init else ({}, {})
     if args.config:
         settings.update({name: value for name, value in read_config(args.config).items() if name not in ("architecture", "class_names")})
@@ -102,7 +102,7 @@ def run_detector(args):
     data = detector_training.read_data(args, detector_training.class_names(args.classes))
     rng = np.random.default_rng(args.seed)
     model = build_with(args.architecture, settings, {"num_classes": len(data.class_names)}, args.config, rng)
-    initialise(model, rng)
+    init_weights(model, rng)
     origin = {}
     if args.init:
         try:

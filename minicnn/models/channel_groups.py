@@ -20,7 +20,7 @@ class ChannelGroup(NamedTuple):
     consumers: tuple
 
 
-class Chain(Sequential):
+class Classifier(Sequential):
     """A Sequential that knows the shape (C, H, W) of one input and its channel groups."""
 
     def __init__(self, input_shape, layers):

@@ -5,7 +5,7 @@ from minicnn.functional.dispatch import run
 from minicnn.layers import Layer
 
 
-class Beginning(Layer):
+class FrozenStages(Layer):
     """The frozen layers of a body as a network of their own: images -> its maps so far and, if it is none of them, the last output."""
 
     def __init__(self, layers, returned):
@@ -17,7 +17,7 @@ class Beginning(Layer):
         return maps if self.children()[-1][0] in self.returned else [*maps, x]
 
 
-class Body(Layer):
+class FeatureExtractor(Layer):
     """Children run one after the other.
 
     A subclass names in ``returned`` the children whose outputs are the maps, and in ``stages`` the children that are frozen together,
@@ -27,7 +27,7 @@ class Body(Layer):
 
     returned = ()
     stages = ()
-    beginning = (None,)         # a ``Beginning``, in a tuple, since its layers are not there twice
+    beginning = (None,)         # a ``FrozenStages``, in a tuple, since its layers are not there twice
 
     def __call__(self, x):
         """x (N, 3, H, W) -> a list of maps."""
@@ -47,10 +47,10 @@ class Body(Layer):
             for _, layer in child.named_layers():
                 layer.trainable = name not in frozen
         layers = {name: child for name, child in self.children() if name in frozen}
-        self.beginning = (Beginning(layers, self.returned) if layers else None,)
+        self.beginning = (FrozenStages(layers, self.returned) if layers else None,)
 
     def frozen(self):
-        """The ``Beginning``, None if everything is trained."""
+        """The ``FrozenStages``, None if everything is trained."""
         return self.beginning[0]
 
     def frozen_maps(self):

@@ -4,7 +4,7 @@ Reference: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to do
 """
 
 from minicnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 
 
 def lenet5(num_classes=10, *, rng=None):
@@ -13,7 +13,7 @@ def lenet5(num_classes=10, *, rng=None):
     Differs from the paper as all modern forms do: full connections between the maps, max pooling, softmax, and 28 x 28 images
     padded by 2 where the paper has 32 x 32.
     """
-    return Chain((1, 28, 28), {
+    return Classifier((1, 28, 28), {
         "conv1": Conv2d(1, 6, 5, padding=2, rng=rng), "relu1": ReLU(), "pool1": MaxPool2d(2),     # (6, 14, 14)
         "conv2": Conv2d(6, 16, 5, rng=rng), "relu2": ReLU(), "pool2": MaxPool2d(2),               # (16, 5, 5)
         "flatten": Flatten(),                                                                     # (400,)
@@ -28,7 +28,7 @@ def lenet5_caffe(num_classes=10, *, rng=None):
 
     As in Caffe's ``lenet_train_test.prototxt`` the convolutions are followed by max pooling alone, and fc1 by the one ReLU.
     """
-    return Chain((1, 28, 28), {
+    return Classifier((1, 28, 28), {
         "conv1": Conv2d(1, 20, 5, rng=rng), "pool1": MaxPool2d(2),                                # (20, 12, 12)
         "conv2": Conv2d(20, 50, 5, rng=rng), "pool2": MaxPool2d(2),                               # (50, 4, 4)
         "flatten": Flatten(),                                                                     # (800,)

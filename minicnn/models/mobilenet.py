@@ -8,7 +8,7 @@ inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
 from minicnn.models.channel_groups import units, walk
-from minicnn.models.feature_extractor import Body
+from minicnn.models.feature_extractor import FeatureExtractor
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
 BLOCKS = (
@@ -20,7 +20,7 @@ BLOCKS = (
 )
 
 
-class MobileNetV3Large(Body):
+class MobileNetV3Large(FeatureExtractor):
     """The convolutional body, without the classifier: x (N, 3, H, W) -> two maps, of 160 and 960 channels, both at stride 32.
 
     Args:

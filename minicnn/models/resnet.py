@@ -11,12 +11,12 @@ import itertools
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
 from minicnn.models.channel_groups import units, walk
-from minicnn.models.feature_extractor import Body
+from minicnn.models.feature_extractor import FeatureExtractor
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
 
 
-class ResNet50(Body):
+class ResNet50(FeatureExtractor):
     """The convolutional body, without the classifier: x (N, 3, H, W) -> four maps at strides 4, 8, 16 and 32.
 
     Args:

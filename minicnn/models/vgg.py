@@ -6,14 +6,14 @@ Reference: Simonyan, Zisserman, Very deep convolutional networks for large-scale
 """
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))     # output channels
 
 
 def vgg16(num_classes=1000, *, rng=None):
     """The classifier, for images of 3 x 224 x 224 or larger; 138 357 544 parameters for a thousand classes."""
-    return Chain((3, 224, 224), {
+    return Classifier((3, 224, 224), {
         "features": Sequential(vgg16_features(rng=rng)),                                            # (512, 7, 7)
         "avgpool": AdaptiveAvgPool2d(7), "flatten": Flatten(),                                      # (25088,)
         "classifier": Sequential([

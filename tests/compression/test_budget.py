@@ -9,34 +9,34 @@ from watched import RATES, generator
 
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer, choose, descent, hull, offers, predicted, priced, sizes
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.compression.low_rank import Split
 from minicnn.compression.observe import Inputs
 from minicnn.errors import InputError
 from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 
 
 def network():
     rng = generator()
-    return Chain((16, 12, 12), {"a": Conv2d(16, 32, 3, stride=2, padding=1, rng=rng), "b": Conv2d(32, 24, 1, bias=False, rng=rng),
+    return Classifier((16, 12, 12), {"a": Conv2d(16, 32, 3, stride=2, padding=1, rng=rng), "b": Conv2d(32, 24, 1, bias=False, rng=rng),
                                 "flatten": Flatten(), "c": Linear(24 * 36, 40, rng=rng)})
 
 
 @pytest.mark.parametrize("path, ranks", [("a", (8, 16)), ("b", (16, 16)), ("c", (24, 24))])
 def test_sizes_are_what_the_ledger_then_counts(path, ranks, pixels=1):
     model = network()
-    before = {row["path"]: row for row in ledger(model, model.input_shape)["layers"]}
+    before = {row["path"]: row for row in cost_table(model, model.input_shape)["layers"]}
     split = Split(model.get_layer(path), pixels=pixels)
     expected = sizes(split, before[path], ranks)
     model.replace_layer(path, split.layers(ranks))
-    parts = [row for row in ledger(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
+    parts = [row for row in cost_table(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
     assert (sum(row["parameters"] for row in parts), sum(row["macs"] for row in parts)) == expected
 
 
 def test_with_a_record_sizes_count_the_bias_that_it_gives():
     model, inputs = network(), Inputs()
-    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == "b")
+    row = next(row for row in cost_table(model, model.input_shape)["layers"] if row["path"] == "b")
     inputs.add(generator(1).standard_normal((50, 32)), 32)
     split = Split(model.get_layer("b"), inputs, generator(2).standard_normal((50, 24)))
     assert sizes(split, row, (16, 16))[0] == sum(array.size for _, array in split.layers((16, 16)).named_parameters()) == 16 * 56 + 24
@@ -50,7 +50,7 @@ def test_sizes_of_mixed_pixels():
 @pytest.mark.parametrize("path", ["a", "b", "c"])
 def test_offers_are_multiples_of_eight_smaller_and_faster(path):
     model = network()
-    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == path)
+    row = next(row for row in cost_table(model, model.input_shape)["layers"] if row["path"] == path)
     whole, *others = offers(Split(model.get_layer(path)), row, 1, "numpy", {**RATES, "direct": 10.0})
     assert whole.ranks is None and whole.error == 0 and whole.parameters == row["parameters"]
     assert others and all(rank % 8 == 0 for one in others for rank in one.ranks)
@@ -59,7 +59,7 @@ def test_offers_are_multiples_of_eight_smaller_and_faster(path):
 
 def test_nothing_is_offered_that_is_no_faster():
     model = network()
-    row = next(row for row in ledger(model, model.input_shape)["layers"] if row["path"] == "a")
+    row = next(row for row in cost_table(model, model.input_shape)["layers"] if row["path"] == "a")
     slow = {**RATES, "steps": 1e6}                      # three steps take thrice as long as one
     assert len(offers(Split(model.get_layer("a")), row, 1, "numpy", slow)) == 1
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn.compression.channels import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
 from minicnn.compression.observe import Inputs
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import Chain, ChannelGroup
+from minicnn.models.channel_groups import ChannelGroup, Classifier
 
 
 def generator(seed=0):
@@ -55,7 +55,7 @@ def network(name):
                                  "norm2": random_norm(BatchNorm2d, 6, rng), "relu2": ReLU(),
                                  "conv2": Conv2d(6, 4, 1, rng=rng)}, "conv2", [0, 4]),
     }[name]
-    return double(Chain((2, 8, 7), layers)), reader, removed
+    return double(Classifier((2, 8, 7), layers)), reader, removed
 
 
 NETWORKS = ["conv-conv", "conv-pool-conv", "conv-flatten-linear", "linear-linear", "conv-norm-conv", "conv-frozen-conv",
@@ -169,7 +169,7 @@ def test_compensation_by_hand():
     conv1, conv2 = Conv2d(1, 2, 1), Conv2d(2, 2, (1, 2))
     conv1.weight[0], conv1.bias[:] = 1, [0, 3]
     conv2.weight[0, 1], conv2.weight[1, 0], conv2.bias[:] = [2, 5], 1, [10, 20]
-    model = Chain((1, 2, 2), {"conv1": conv1, "conv2": conv2})
+    model = Classifier((1, 2, 2), {"conv1": conv1, "conv2": conv2})
     prune_group(model, model.channel_groups()[0], [1], images(shape=(1, 2, 2)).astype(np.float32))
     assert_array_equal(conv2.bias, [31, 20])
     assert conv2.bias.dtype == np.float32 and conv2.weight.shape == (2, 1, 1, 2)
@@ -179,7 +179,7 @@ def test_means_for_a_linear_reader_are_taken_column_by_column():
     """Two pixels of channel 0 have the means 2 and 20; their weights 1 and 10 give 2 + 200."""
     conv, fc = Conv2d(1, 2, 1), Linear(4, 1)
     conv.weight[:, 0, 0, 0], fc.weight[0] = [1, 7], [1, 10, 100, 1000]
-    model = Chain((1, 1, 2), {"conv": conv, "flatten": Flatten(), "fc": fc})
+    model = Classifier((1, 1, 2), {"conv": conv, "flatten": Flatten(), "fc": fc})
     images = np.array([[1, 10], [3, 30]], np.float32).reshape(2, 1, 1, 2)
     prune_group(model, model.channel_groups()[0], [0], images)
     assert_array_equal(fc.bias, [202])
@@ -252,7 +252,7 @@ def test_two_producers_and_two_readers():
 def test_a_convolution_in_groups_is_refused():
     rng = generator()
     grouped = Conv2d(4, 8, 3, groups=2, rng=rng)
-    model = Chain((2, 8, 7), {"conv1": Conv2d(2, 4, 1, rng=rng), "conv2": grouped, "conv3": Conv2d(8, 2, 1, rng=rng)})
+    model = Classifier((2, 8, 7), {"conv1": Conv2d(2, 4, 1, rng=rng), "conv2": grouped, "conv3": Conv2d(8, 2, 1, rng=rng)})
     for group, words in ((ChannelGroup(("conv1",), ("conv2",), ()), "expected a depthwise convolution"),
                          (ChannelGroup(("conv1",), (), (("conv2", 1),)), "groups=1"),
                          (ChannelGroup(("conv2",), (), (("conv3", 1),)), "groups=1")):
@@ -288,7 +288,7 @@ def chains(draw):
         x = layer(x)
     hidden = draw(st.integers(2, 5))
     layers += [Linear(x.shape[1], hidden, rng=rng), ReLU(), Linear(hidden, 3, rng=rng)]
-    model = double(Chain(shape, layers))
+    model = double(Classifier(shape, layers))
     widths = [len(group_weight(model, group)) for group in model.channel_groups()]
     return model, [draw(st.lists(st.integers(0, width - 1), max_size=width - 1, unique=True)) for width in widths]
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 
 
 def rows(sizes, key):
@@ -21,7 +21,7 @@ def rows(sizes, key):
      {"conv1": 24 * 24 * 20 * 25, "conv2": 8 * 8 * 50 * 20 * 25, "fc1": 800 * 500, "fc2": 5000}),
 ])
 def test_lenets_by_hand(name, parameters, macs):
-    sizes = ledger(minicnn.build(name), (1, 28, 28))
+    sizes = cost_table(minicnn.build(name), (1, 28, 28))
     assert rows(sizes, "parameters") == parameters and rows(sizes, "macs") == macs
     assert sizes["parameters"] == sum(parameters.values()) == {"lenet5": 61706, "lenet5_caffe": 431080}[name]
     assert sizes["macs"] == sum(macs.values()) == {"lenet5": 416520, "lenet5_caffe": 2293000}[name]
@@ -31,7 +31,7 @@ def test_lenets_by_hand(name, parameters, macs):
 
 
 def test_a_row_tells_shapes_in_plain_numbers():
-    row = ledger(minicnn.build("lenet5"), (1, 28, 28))["layers"][1]
+    row = cost_table(minicnn.build("lenet5"), (1, 28, 28))["layers"][1]
     assert row == {"path": "conv2", "kind": "Conv2d", "weight": [16, 6, 5, 5], "inputs": [[6, 14, 14]],
                    "output": [16, 10, 10], "parameters": 2416, "macs": 240000, "bytes": 9664}
     assert all(type(number) is int for number in (row["macs"], row["parameters"], *row["weight"], *row["output"]))
@@ -42,7 +42,7 @@ def test_a_row_tells_shapes_in_plain_numbers():
     (3, 1, 1, 1, 4, (9, 11))], ids=["plain", "stride", "oblong", "groups", "depthwise"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_convolution_by_formula(kernel, stride, padding, dilation, groups, out, bias):
-    sizes = ledger(Chain((4, 9, 11), {"conv": Conv2d(4, 8, kernel, stride, padding, dilation, groups, bias)}), (4, 9, 11))
+    sizes = cost_table(Classifier((4, 9, 11), {"conv": Conv2d(4, 8, kernel, stride, padding, dilation, groups, bias)}), (4, 9, 11))
     kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     taps = 8 * (4 // groups) * kh * kw
     assert sizes["macs"] == taps * out[0] * out[1]
@@ -54,7 +54,7 @@ def test_convolution_by_formula(kernel, stride, padding, dilation, groups, out, 
 def test_norms_weigh_but_do_not_multiply(norm, trained):
     layers = {"conv": Conv2d(1, 3, 2), "norm": norm(3), "relu": ReLU(), "pool": MaxPool2d(2), "flatten": Flatten(),
               "fc": Linear(3, 2)}
-    sizes = ledger(Chain((1, 3, 3), layers), (1, 3, 3))
+    sizes = cost_table(Classifier((1, 3, 3), layers), (1, 3, 3))
     assert list(rows(sizes, "macs").values()) == [3 * 4 * 4, 6]
     assert sizes["parameters"] == 15 + trained + 8
     assert sizes["bytes"] == 4 * (15 + 12 + 8)          # buffers too
@@ -63,7 +63,7 @@ def test_norms_weigh_but_do_not_multiply(norm, trained):
 def test_the_model_is_left_as_it_was():
     model = minicnn.build("lenet5", rng=np.random.default_rng(0))
     layers, arrays = list(model.named_layers()), {path: array.copy() for path, array in model.named_arrays()}
-    first, second = ledger(model, (1, 28, 28)), ledger(model, (1, 28, 28))
+    first, second = cost_table(model, (1, 28, 28)), cost_table(model, (1, 28, 28))
     assert first == second
     assert list(model.named_layers()) == layers          # the very same objects, in the same order
     for path, array in model.named_arrays():
@@ -72,18 +72,18 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_multiplications_depend_on_the_image():
-    model = Chain((1, 8, 8), {"conv": Conv2d(1, 2, 3, padding=1)})
-    assert [ledger(model, (1, side, side))["macs"] for side in (8, 16)] == [18 * 64, 18 * 256]
+    model = Classifier((1, 8, 8), {"conv": Conv2d(1, 2, 3, padding=1)})
+    assert [cost_table(model, (1, side, side))["macs"] for side in (8, 16)] == [18 * 64, 18 * 256]
 
 
 def test_what_repeats_is_counted_so_often():
     """As a box head, which runs on every proposal; its path counts, not another that begins alike."""
-    model = Chain((1, 4, 4), {"body": Conv2d(1, 2, 3), "head": Chain((2, 2, 2), {"conv": Conv2d(2, 3, 1), "flatten": Flatten(),
+    model = Classifier((1, 4, 4), {"body": Conv2d(1, 2, 3), "head": Classifier((2, 2, 2), {"conv": Conv2d(2, 3, 1), "flatten": Flatten(),
                                                                                  "fc": Linear(12, 5)}), "header": Linear(5, 2)})
-    once = rows(ledger(model, (1, 4, 4)), "macs")
+    once = rows(cost_table(model, (1, 4, 4)), "macs")
     assert once == {"body": 18 * 4, "head.conv": 6 * 4, "head.fc": 60, "header": 10}
     model.repeats = {"head": 300}
-    sizes = ledger(model, (1, 4, 4))
+    sizes = cost_table(model, (1, 4, 4))
     assert rows(sizes, "macs") == {**once, "head.conv": 300 * 24, "head.fc": 300 * 60}
     assert sizes["macs"] == 72 + 300 * 84 + 10
 
@@ -94,7 +94,7 @@ def test_a_detector_counts_its_box_head_for_each_proposal_it_may_have():
     for rng in (None, np.random.default_rng(0)):
         model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", num_classes=3, box_head_width=4, min_size=64,
                               rpn_post_nms_top_n_test=7, rng=rng)
-        sizes = ledger(model, model.input_shape)                    # 64 x 85, padded to 64 x 96
+        sizes = cost_table(model, model.input_shape)                    # 64 x 85, padded to 64 x 96
         counts.append(rows(sizes, "macs"))
     assert counts[0] == counts[1]
     assert model.input_shape == (3, 64, 85)

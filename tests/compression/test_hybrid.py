@@ -10,7 +10,7 @@ from watched import HEADS, MAPS, RATES, SMALL, generator, images
 
 import minicnn
 from minicnn.compression.budget import Offer
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.compression.hybrid import Layer, Options, Rule, decompose, milliseconds, prune_low, splittable, weigh
 from minicnn.compression.low_rank import Split
@@ -105,10 +105,10 @@ def test_what_can_be_split():
 @pytest.mark.parametrize("watched", [False, True], ids=["weights", "output"])
 def test_targets_are_met_and_hardly_more(kind, key, share, watched):
     model = network()
-    before = ledger(model, model.input_shape)
+    before = cost_table(model, model.input_shape)
     seen = observe(model, images(), MAPS + HEADS, generator()) if watched else None
     surgery = cut(model, Rule(kind, share), seen=seen)
-    after = ledger(model, model.input_shape)
+    after = cost_table(model, model.input_shape)
     assert 0.75 * share * before[key] < after[key] <= share * before[key]
     if kind == "storage":
         assert after["convolution_parameters"] <= share * before["convolution_parameters"]
@@ -149,9 +149,9 @@ def test_errors_are_not_weighed_by_a_box_head_that_nobody_watched():
 
 def test_a_target_of_time_is_met_as_predicted():
     model = network()
-    before = milliseconds(model, ledger(model, model.input_shape), "numpy", RATES)
+    before = milliseconds(model, cost_table(model, model.input_shape), "numpy", RATES)
     assert cut(model, Rule("time", 0.95)).ranks()
-    assert 0.75 * before < milliseconds(model, ledger(model, model.input_shape), "numpy", RATES) <= 0.95 * before
+    assert 0.75 * before < milliseconds(model, cost_table(model, model.input_shape), "numpy", RATES) <= 0.95 * before
 
 
 def test_a_target_out_of_reach_says_the_nearest():

@@ -10,14 +10,14 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.archive import describe, restore
 from minicnn.compression.channels import prune_group
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.filter_statistics import Clusters
 from minicnn.compression.rounds import Options, Target, compress, plan_round, removed_counts, trim
 from minicnn.errors import InputError
 from minicnn.layers import Linear, ReLU
-from minicnn.models.channel_groups import Chain
-from minicnn.train_classifier import Recipe, train
+from minicnn.models.channel_groups import Classifier
+from minicnn.train_classifier import Hyperparameters, train
 
 PLAIN = Options(compensate=False, minimum=2)
 FIRST = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84}      # widths before any round
@@ -38,11 +38,11 @@ def chain(*widths):
     for number, (a, b) in enumerate(zip(widths, widths[1:]), start=1):
         layers.update({f"fc{number}": Linear(a, b), f"relu{number}": ReLU()})
         layers[f"fc{number}"].weight[:] = 1
-    return Chain((widths[0],), layers)
+    return Classifier((widths[0],), layers)
 
 
 def size(model, kind="parameters"):
-    return ledger(model, model.input_shape)[kind]
+    return cost_table(model, model.input_shape)[kind]
 
 
 def arrays(model):
@@ -372,7 +372,7 @@ def test_a_run_resumed_from_a_file_is_bit_identical(target, more):
     images, labels = rng.random((32, 1, 28, 28), np.float32), rng.integers(0, 10, 32)
 
     def finetune(model, number):
-        return train(model, images, labels, Recipe(epochs=1, batch_size=8, warmup_steps=0), [0, number])
+        return train(model, images, labels, Hyperparameters(epochs=1, batch_size=8, warmup_steps=0), [0, number])
 
     whole, expected = run(lenet(), target, finetune=finetune, **more)
     assert len(expected) > 1

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.prefetch import ahead
+from minicnn.prefetch import prefetch
 
 
 def test_one_image_is_read_ahead_while_another_is_looked_at():
@@ -17,7 +17,7 @@ def test_one_image_is_read_ahead_while_another_is_looked_at():
             raise InputError("a bad image")
         return 10 * number
 
-    for number, reading in ahead(read, range(4)):
+    for number, reading in prefetch(read, range(4)):
         assert number == 3 or begun[number + 1].wait(10)
         assert number >= 2 or not begun[number + 2].is_set()                    # one: more would fill the memory
         if number == 2:

@@ -10,18 +10,18 @@ from minicnn import functional as F
 from minicnn.archive import read_archive
 from minicnn.errors import InputError
 from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 from minicnn.optim import SGD
 from minicnn.progress import Progress
-from minicnn.train_classifier import Recipe, plateaus, train
+from minicnn.train_classifier import Hyperparameters, plateaus, train
 
-RECIPE = Recipe(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
+RECIPE = Hyperparameters(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
 
 
 def toy_model(seed=0, width=4):
     """A network with everything that has a state: momentum, running statistics, random numbers of its own."""
     rng = np.random.default_rng(seed)
-    model = Chain((1, 6, 6),
+    model = Classifier((1, 6, 6),
                   {"conv": Conv2d(1, width, 3, rng=rng), "norm": BatchNorm2d(width), "relu": ReLU(), "flatten": Flatten(),
                               "dropout": Dropout(0.2), "fc": Linear(width * 16, 3, rng=rng)})
     model.architecture, model.architecture_arguments, model.record = "toy", {}, {}
@@ -79,10 +79,10 @@ def test_every_image_is_seen_once_an_epoch_in_another_order():
             seen.append(x[:, 0, 0, 0])
             return super().__call__(x)
 
-    model = Chain((1, 1, 1), {"flatten": Spy(), "fc": Linear(1, 2, rng=np.random.default_rng(0))})
+    model = Classifier((1, 1, 1), {"flatten": Spy(), "fc": Linear(1, 2, rng=np.random.default_rng(0))})
     model.architecture, model.architecture_arguments, model.record = "toy", {}, {}
     images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1) / 10
-    losses = train(model, images, np.arange(10) % 2, Recipe(epochs=2, batch_size=4, lr=0), seed=0)
+    losses = train(model, images, np.arange(10) % 2, Hyperparameters(epochs=2, batch_size=4, lr=0), seed=0)
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2 and not model.training
     epochs = np.concatenate(seen).reshape(2, 10)
     assert_array_equal(np.sort(epochs), np.tile(images.ravel(), (2, 1)))
@@ -122,7 +122,7 @@ def test_with_patience_the_rate_falls_to_a_tenth_and_training_ends_at_the_next_p
     current, enter = [], Progress.__enter__
     monkeypatch.setattr(F, "cross_entropy", lambda logits, labels: current[-1])
     monkeypatch.setattr(Progress, "__enter__", lambda self: (current.append(next(losses)), enter(self))[1])     # once an epoch
-    got, returned = rates(Recipe(epochs=20, batch_size=16, lr=0.1, warmup_steps=0, patience=2), monkeypatch)
+    got, returned = rates(Hyperparameters(epochs=20, batch_size=16, lr=0.1, warmup_steps=0, patience=2), monkeypatch)
     assert_allclose(returned, [1.0, 0.9, 0.95, 0.899, 0.5, 0.5, 0.5])
     assert_allclose(got, np.repeat([0.1, 0.01], [4 * 4, 3 * 4]))
 
@@ -139,7 +139,7 @@ def test_plateaus_by_hand(losses, patience, expected):
     assert plateaus(losses, patience) == expected
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, Recipe(epochs=4, batch_size=16, lr=0.02, nesterov=True, patience=1, warmup_steps=0)])
+@pytest.mark.parametrize("recipe", [RECIPE, Hyperparameters(epochs=4, batch_size=16, lr=0.02, nesterov=True, patience=1, warmup_steps=0)])
 @pytest.mark.parametrize("batch", [1, 5, 8, 11, 16])
 def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, recipe, batch, capsys):
     """Stopped at any batch, be it in the very first epoch: the weights and losses are those of a run at once."""
@@ -168,13 +168,13 @@ def test_resume_without_a_checkpoint_begins_and_after_the_last_epoch_does_nothin
 
 def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
     checkpoint = tmp_path / "c.npz"
-    train(toy_model(), *toy_data(), Recipe(epochs=1), seed=1, checkpoint=checkpoint)
+    train(toy_model(), *toy_data(), Hyperparameters(epochs=1), seed=1, checkpoint=checkpoint)
     train(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
     assert len(read_archive(checkpoint)[1]["progress"]["losses"]) == 4
 
 
 @pytest.mark.parametrize("other, named", [
-    ({"recipe": Recipe(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "recipe"), ({"seed": 6}, "seed"),
+    ({"recipe": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "recipe"), ({"seed": 6}, "seed"),
     ({"data": toy_data(59)}, "data"), ({"model": toy_model(width=5)}, "layers"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
@@ -189,12 +189,12 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
 
 def test_a_loss_that_is_not_finite_is_the_users_to_mend():
     with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1.*learning rate, 1e\+30"):
-        train(toy_model(), *toy_data(), Recipe(epochs=2, batch_size=16, lr=1e30, warmup_steps=0), seed=0)
+        train(toy_model(), *toy_data(), Hyperparameters(epochs=2, batch_size=16, lr=1e30, warmup_steps=0), seed=0)
 
 
 def test_nesterov_needs_momentum():
     with pytest.raises(InputError, match="momentum"):
-        train(toy_model(), *toy_data(), Recipe(nesterov=True, momentum=0.0), seed=0)
+        train(toy_model(), *toy_data(), Hyperparameters(nesterov=True, momentum=0.0), seed=0)
 
 
 @pytest.mark.parametrize("error, raised",

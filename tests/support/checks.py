@@ -31,8 +31,8 @@ def check_gradients(forward, backward, *arrays, eps=1e-6):
     for place, (array, gradient) in enumerate(zip(arrays, gradients)):
         assert gradient.shape == array.shape and gradient.dtype == array.dtype == np.float64
         v = rng.standard_normal(array.shape)
-        ahead, behind = (forward(*arrays[:place], array + step * v, *arrays[place + 1:]) for step in (eps, -eps))
-        numeric = np.sum(grad_y * (ahead - behind)) / (2 * eps)
+        prefetch, behind = (forward(*arrays[:place], array + step * v, *arrays[place + 1:]) for step in (eps, -eps))
+        numeric = np.sum(grad_y * (prefetch - behind)) / (2 * eps)
         # v is normal, so <v, gradient> is of the size of |gradient|, but may by chance be near 0
         assert abs(np.sum(v * gradient) - numeric) <= 1e-6 * np.linalg.norm(gradient), f"gradient {place}"
 

@@ -7,7 +7,7 @@ import pytest
 import toy
 from numpy.testing import assert_allclose
 
-from minicnn.detection.training.distillation import Lesson, Teacher
+from minicnn.detection.training.distillation import Teacher, TeacherOutputs
 from minicnn.detection.training.losses import Target, fastrcnn_losses, rpn_losses
 from minicnn.errors import InputError
 from minicnn.optim import SGD
@@ -63,7 +63,7 @@ def test_of_itself_only_the_certainty_can_be_learnt():
 def test_the_losses_are_those_of_the_formulas():
     rng = np.random.default_rng(0)
     objectness, deltas, positive, negative = rng.standard_normal(6), rng.standard_normal((6, 4)), np.array([1]), np.array([0, 4])
-    lesson = Lesson(None, [], None, rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 4)))
+    lesson = TeacherOutputs(None, [], None, rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 4)))
     own = rpn_losses(objectness, deltas, np.array([0, 1, 0, 0, 0, 0]), deltas[positive] + 1, positive, negative)
     losses, pullback = lesson.add_rpn_losses(own, objectness, deltas, positive, negative)
     expected = 0

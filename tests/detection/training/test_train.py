@@ -15,7 +15,7 @@ from minicnn.detection.training import train
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.feature_cache import FeatureCache
 from minicnn.detection.training.train import (
-    DetectorRecipe,
+    DetectorHyperparameters,
     draw_batch,
     fingerprint,
     learning_rate,
@@ -29,7 +29,7 @@ from minicnn.errors import InputError
 from minicnn.models import BUILDERS
 from minicnn.optim import SGD
 
-RECIPE = DetectorRecipe(epochs=2, lr=0.02, warmup_steps=3, trainable_backbone_layers=3)
+RECIPE = DetectorHyperparameters(epochs=2, lr=0.02, warmup_steps=3, trainable_backbone_layers=3)
 COLOURS = {1: (220, 40, 30), 2: (30, 200, 60), 3: (40, 60, 230)}
 
 
@@ -212,7 +212,7 @@ def test_nothing_is_learnt_from_what_is_difficult_or_a_crowd(tmp_path):
 
 @pytest.mark.parametrize("batch_size, accumulate", [(1, 1), (2, 1), (5, 1), (2, 3), (4, 2), (100, 1)])
 def test_an_epoch_takes_every_image_once(data, batch_size, accumulate):
-    recipe = DetectorRecipe(batch_size=batch_size, accumulate=accumulate)
+    recipe = DetectorHyperparameters(batch_size=batch_size, accumulate=accumulate)
     steps = plan_epoch(data.images, recipe, np.random.default_rng(0))
     batches = [batch for step in steps for batch in step]
     assert sorted(place for batch in batches for place in batch) == list(range(12))
@@ -239,7 +239,7 @@ def test_what_is_drawn_for_a_batch(data):
     ({"milestones": (2, 3), "gamma": 0.2}, 1, 9, 1), ({"milestones": (2, 3), "gamma": 0.2}, 2, 0, 0.2),
     ({"milestones": (2, 3), "gamma": 0.2}, 3, 0, 0.04), ({"patience": 2}, 3, 0, 0.3)])
 def test_learning_rates(options, epoch, step, expected):
-    recipe = DetectorRecipe(epochs=4, warmup_steps=10, **options)
+    recipe = DetectorHyperparameters(epochs=4, warmup_steps=10, **options)
     assert_allclose(learning_rate(recipe, epoch, step, 10, 0.3), expected)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.detection.training.weight_init import convolutions, initialise
+from minicnn.detection.training.weight_init import convolutions, init_weights
 
 
 @pytest.mark.parametrize("architecture, parts", [
@@ -15,7 +15,7 @@ from minicnn.detection.training.weight_init import convolutions, initialise
 def test_distributions(architecture, parts):
     model = minicnn.build(architecture, rng=np.random.default_rng(0), num_classes=3, box_head_width=8)
     before = {name: array.copy() for name, array in model.named_arrays()}
-    initialise(model, np.random.default_rng(1))
+    init_weights(model, np.random.default_rng(1))
     changed = {name.rpartition(".")[0] for name, array in model.named_arrays() if not np.array_equal(array, before[name])}
     assert len(changed) == sum(parts.values())
     for part, count in parts.items():

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.archive import read_archive, write_archive
 from minicnn.cli import compress
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_json_the_file_and_the_lines(squeeze, data, nets, here):
     assert max(map(len, lines)) <= 80
 
     model = minicnn.load("small.npz")
-    sizes = ledger(model, model.input_shape)
+    sizes = cost_table(model, model.input_shape)
     assert sizes["parameters"] == document["after"]["parameters"] == sum(array.size for _, array in model.named_parameters())
     record, source = model.record, minicnn.load(nets / "lenet.npz").record
     assert [step["removed"] for step in record["surgery"]] == [

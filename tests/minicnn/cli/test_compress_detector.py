@@ -16,7 +16,7 @@ import minicnn
 from minicnn.archive import read_archive
 from minicnn.cli import detector_compression
 from minicnn.compression import repair
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.data.images import write_image
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
 from minicnn.functional import dispatch
@@ -64,7 +64,7 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
     assert step["method"] == "hybrid" and step["repaired_from"] == 12 and step["split"]
     model = minicnn.load("small.npz")
     assert model.record["surgery"] == [step] and model.record["class_names"] == list(CLASS_NAMES)
-    assert ledger(model, model.input_shape)["bytes"] == after["bytes"]
+    assert cost_table(model, model.input_shape)["bytes"] == after["bytes"]
     assert after["bytes"] == 4 * sum(array.size for array in read_archive("small.npz")[0].values())
     assert model.record["provenance"]["source"] == document["source"]
     assert [row["path"] for row in document["layers"]][:2] == ["backbone.0", "backbone.3"]
@@ -212,7 +212,7 @@ def test_pruning_alone(run, scenes, net, here, method):
 
 
 def test_numbers_are_targets_too_and_the_seed_decides(run, net, here):
-    parameters = ledger(minicnn.load(net), (3, 96, 128))["parameters"]
+    parameters = cost_table(minicnn.load(net), (3, 96, 128))["parameters"]
     first = squeeze(run, "--target-parameters", int(0.8 * parameters), "--repair", 0, "--low", 8, out="a.npz")
     assert first[0] == 0 and first[1]["after"]["parameters"] <= 0.8 * parameters
     squeeze(run, "--target-parameters", 0.8, "--repair", 0, "--low", 8, out="b.npz")
@@ -243,7 +243,7 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     status, document, _ = squeeze(run, "--target-storage", 0.7, "--data", scenes, "--repair", 10, "--low", 24)
     assert status == 0 and document["after"]["bytes"] <= 0.7 * document["before"]["bytes"]
     small = minicnn.load("small.npz")
-    assert ledger(small, small.input_shape)["parameters"] == document["after"]["parameters"]
+    assert cost_table(small, small.input_shape)["parameters"] == document["after"]["parameters"]
     pixels, maps = np.random.default_rng(1).standard_normal((1, 3, 64, 96)).astype(np.float32), {}
     for backend in dispatch.BACKENDS:
         with dispatch.use(backend if backend != "numba" or importlib.util.find_spec("numba") else "numpy"):

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.train_classifier import Recipe, train
+from minicnn.train_classifier import Hyperparameters, train
 
 
 def same_weights(one, other):
@@ -46,7 +46,8 @@ def test_options_become_the_recipe(run, data, here, monkeypatch):
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert run("train", "lenet5", "--data", data, "--out", "x.npz", "--seed", 4, "--nesterov", "--resume", *flags)[0] == 0
     assert run("train", "lenet5", "--data", data, "--out", "x.npz")[0] == 0
-    assert got == [(Recipe(**options, nesterov=True), 4, "x.checkpoint.npz", True), (Recipe(), 0, "x.checkpoint.npz", False)]
+    assert got == [(Hyperparameters(**options, nesterov=True), 4, "x.checkpoint.npz", True),
+                     (Hyperparameters(), 0, "x.checkpoint.npz", False)]
 
 
 def test_the_seed_decides(run, data, here):

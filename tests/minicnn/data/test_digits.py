@@ -8,8 +8,8 @@ import minicnn
 from minicnn.data.digits import COUNTS, SEEDS, draw_digit, load_digits, make_digits
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.layers import Flatten, Linear
-from minicnn.models.channel_groups import Chain
-from minicnn.train_classifier import Recipe, train
+from minicnn.models.channel_groups import Classifier
+from minicnn.train_classifier import Hyperparameters, train
 
 
 def digits(count, seed=0):
@@ -57,9 +57,9 @@ def splits():
 @pytest.mark.slow
 def test_a_linear_classifier_stays_under_90_percent(splits):
     """Softmax regression, trained until it no longer gains: until the training loss has reached its second plateau."""
-    model = Chain((1, 28, 28), {"flatten": Flatten(), "fc": Linear(784, 10, rng=np.random.default_rng(0))})
+    model = Classifier((1, 28, 28), {"flatten": Flatten(), "fc": Linear(784, 10, rng=np.random.default_rng(0))})
     model.architecture, model.architecture_arguments, model.record = "linear", {}, {}
-    losses = train(model, *splits["train"], Recipe(epochs=200, batch_size=64, lr=0.02, weight_decay=0, patience=5), seed=0)
+    losses = train(model, *splits["train"], Hyperparameters(epochs=200, batch_size=64, lr=0.02, weight_decay=0, patience=5), seed=0)
     assert len(losses) < 200
     assert 0.5 < evaluate_classifier(model, *splits["test"])["accuracy"] < 0.9
 
@@ -67,5 +67,5 @@ def test_a_linear_classifier_stays_under_90_percent(splits):
 @pytest.mark.slow
 def test_lenet_passes_97_percent(splits):
     model = minicnn.build("lenet5", rng=np.random.default_rng(0))
-    train(model, *splits["train"], Recipe(epochs=6), seed=0)
+    train(model, *splits["train"], Hyperparameters(epochs=6), seed=0)
     assert evaluate_classifier(model, *splits["test"])["accuracy"] > 0.97

@@ -18,7 +18,7 @@ from minicnn.functional import dispatch
 from minicnn.functional.dispatch import run, use
 from minicnn.hooks import probed, timed
 from minicnn.layers import Dropout, Flatten, Hardswish, Layer, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import Chain
+from minicnn.models.channel_groups import Classifier
 from minicnn.optim import SGD
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -28,7 +28,7 @@ SHAPE = (2, 16, 12, 9)
 
 def network(seed=0):
     """Something of everything: (N, 16, 12, 9) -> (N, 5)."""
-    return Chain(SHAPE[1:], {
+    return Classifier(SHAPE[1:], {
         "stem": conv(16, 24, 3, 1, 1, seed=seed), "norm": norm(24, seed), "relu": ReLU(), "pool": MaxPool2d(2),
         "body": Sequential([conv(24, 13, 1, seed=seed), Dropout(0.5), Hardswish()]),
         "flatten": Flatten(), "top": Linear(13 * 6 * 4, 5, rng=np.random.default_rng(seed))})

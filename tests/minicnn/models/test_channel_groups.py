@@ -4,11 +4,11 @@ import numpy as np
 
 from minicnn.compression.channels import prune_group
 from minicnn.layers import BatchNorm2d, BlockLinear, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import Chain, ChannelGroup
+from minicnn.models.channel_groups import ChannelGroup, Classifier
 
 
 def test_norms_and_depthwise_convolutions_follow_their_producer():
-    model = Chain((3, 12, 12), {
+    model = Classifier((3, 12, 12), {
         "stem": Conv2d(3, 8, 3, padding=1, bias=False), "norm0": BatchNorm2d(8), "relu0": ReLU(),
         "depthwise": Conv2d(8, 8, 3, stride=2, padding=1, groups=8), "norm1": FrozenBatchNorm2d(8), "relu1": ReLU(),
         "pointwise": Conv2d(8, 6, 1), "norm2": BatchNorm2d(6), "pool": MaxPool2d(2),
@@ -21,26 +21,26 @@ def test_norms_and_depthwise_convolutions_follow_their_producer():
 
 
 def test_nested_layers_have_dotted_paths():
-    model = Chain((1, 4, 4), {"features": Sequential([Conv2d(1, 2, 3), BatchNorm2d(2), ReLU()]), "flatten": Flatten(),
+    model = Classifier((1, 4, 4), {"features": Sequential([Conv2d(1, 2, 3), BatchNorm2d(2), ReLU()]), "flatten": Flatten(),
                               "classifier": Linear(8, 3)})
     assert model.channel_groups() == [ChannelGroup(("features.0",), ("features.1",), (("classifier", 4),))]
 
 
 def test_the_last_layer_is_nobodys_producer_and_norms_before_the_first_are_nobodys_followers():
-    assert Chain((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 2, 1)]).channel_groups() == []
-    model = Chain((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 3, 1, groups=3), Conv2d(3, 2, 1), ReLU(), Conv2d(2, 2, 1)])
+    assert Classifier((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 2, 1)]).channel_groups() == []
+    model = Classifier((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 3, 1, groups=3), Conv2d(3, 2, 1), ReLU(), Conv2d(2, 2, 1)])
     assert model.channel_groups() == [ChannelGroup(("2",), (), (("4", 1),))]
 
 
 def test_groups_are_those_of_the_layers_as_they_now_are():
-    model = Chain((1, 4, 4), {"conv": Conv2d(1, 2, 1), "flatten": Flatten(), "fc": Linear(32, 3)})
+    model = Classifier((1, 4, 4), {"conv": Conv2d(1, 2, 1), "flatten": Flatten(), "fc": Linear(32, 3)})
     model.replace_layer("conv", Conv2d(1, 4, 3))
     model.replace_layer("fc", Linear(16, 3))
     assert model.channel_groups() == [ChannelGroup(("conv",), (), (("fc", 4),))]
 
 
 def test_channels_pass_where_their_pixels_are_mixed():
-    model = Chain((1, 4, 4), {"conv": Conv2d(1, 2, 1), "flatten": Flatten(), "fc": Sequential([BlockLinear(16, 5), Linear(10, 3)])})
+    model = Classifier((1, 4, 4), {"conv": Conv2d(1, 2, 1), "flatten": Flatten(), "fc": Sequential([BlockLinear(16, 5), Linear(10, 3)])})
     (only,) = model.channel_groups()
     assert only == ChannelGroup(("conv",), ("fc.0",), (("fc.1", 5),))
     prune_group(model, only, [0])

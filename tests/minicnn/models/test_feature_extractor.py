@@ -7,12 +7,12 @@ from numpy.testing import assert_array_equal
 
 from minicnn.errors import InputError
 from minicnn.layers import Conv2d, FrozenBatchNorm2d, ReLU
-from minicnn.models.feature_extractor import Body
+from minicnn.models.feature_extractor import FeatureExtractor
 from minicnn.models.mobilenet import InvertedResidual, MobileNetV3Large, SqueezeExcitation
 from minicnn.models.resnet import Bottleneck, ResNet50
 
 
-class Small(Body):
+class Small(FeatureExtractor):
     """Three stages; the second and the third make a map each."""
 
     returned, stages = ("b", "d"), (("a", "relu"), ("b",), ("c", "d"))

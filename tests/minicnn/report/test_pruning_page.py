@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import minicnn
-from minicnn.compression.cost_table import ledger
+from minicnn.compression.cost_table import cost_table
 from minicnn.compression.rounds import Options, Target, compress
 from minicnn.errors import InputError
 from minicnn.report.pruning_page import cluster_chart, filters_images, kernel_grid, png, write_report
@@ -26,7 +26,7 @@ def pruned():
     original, model = (minicnn.build("lenet5", rng=np.random.default_rng(0)) for _ in range(2))
 
     def sizes(model):
-        return {**ledger(model, model.input_shape), "accuracy": 0.5, "test": {"accuracy": 0.5, "images": 10}}
+        return {**cost_table(model, model.input_shape), "accuracy": 0.5, "test": {"accuracy": 0.5, "images": 10}}
     before = sizes(model)
     rounds = compress(model, Target("parameters", 20000), Options(), seed=0, evaluate=lambda model: 0.25)
     return original, {"architecture": "lenet5 <&>", "settings": {"options": {"method": "statistics"}}, "before": before,
