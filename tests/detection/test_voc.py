@@ -21,7 +21,7 @@ def test_nearly_all_detections_of_torchvision_are_found_and_of_the_rest_a_thresh
     names = list(theirs)[::25]
     assert len(names) == 20
     rows = [compare(model, name, theirs[name]) for name in names]
-    assert sum(row["recorded"] for row in rows) > 300
+    assert sum(row["recorded"] for row in rows) > 200
     assert sum(row["matched"] for row in rows) >= 0.995 * sum(row["recorded"] for row in rows)
     assert all(reason for row in rows for reason in row["reasons"]), rows
 
