@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.compression.criteria import METHODS
-from minicnn.hooks import probed
+from minicnn.hooks import watch
 
 FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of one
 
@@ -75,7 +75,7 @@ def compensate(model, group, remove, images):
     def observe(path):
         return lambda x, y: means.update({path: x.mean(axis=(0, *range(2, x.ndim)), dtype=np.float64)})
 
-    with probed(model, {path: observe(path) for path, _ in group.consumers}):
+    with watch(model, {path: observe(path) for path, _ in group.consumers}):
         model(images)
     for path, columns in group.consumers:
         reader, lost = model.get_layer(path), channel_columns(remove, columns)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minicnn.hooks import probed
+from minicnn.hooks import watch
 
 
 def cost_table(model, input_shape):
@@ -38,7 +38,7 @@ def cost_table(model, input_shape):
         return count
 
     # Only shapes count. Of rows of 5 numbers OpenBLAS's sgemv for AVX-512 reads memory that nobody wrote, and NumPy at times tells of it.
-    with probed(model, {path: observe(path) for path in matrices(model)}), np.errstate(invalid="ignore"):
+    with watch(model, {path: observe(path) for path in matrices(model)}), np.errstate(invalid="ignore"):
         model(np.zeros((1, *input_shape), np.float32))
     rows = list(rows.values())
     return {

@@ -14,7 +14,7 @@ import numpy as np
 from minicnn.compression.channels import map_pixels
 from minicnn.compression.cost_table import has_matrix
 from minicnn.functional.dispatch import run
-from minicnn.hooks import probed, standing_in
+from minicnn.hooks import replace, watch
 from minicnn.layers import Layer
 from minicnn.progress import Progress
 from minicnn.trace import Untraceable, trace
@@ -167,7 +167,7 @@ class Watch(Layer):
 def watched(model, paths, through, called, *inputs):
     """See ``Watch``; fills ``called``."""
     calls = []
-    with probed(model, {path: functools.partial(lambda path, x, y: calls.append((path, x, y)), path) for path in paths}):
+    with watch(model, {path: functools.partial(lambda path, x, y: calls.append((path, x, y)), path) for path in paths}):
         result = through(*inputs)
     called[:] = [path for path, _, _ in calls]
     return result, [array for _, x, y in calls for array in (x, y)]
@@ -246,7 +246,7 @@ def stopped(model, path, calls, through, start, x, held=None):
     """What a layer reads, ``calls`` times, while something is let through a network that then goes no further."""
     trap = Trap(model.get_layer(path), calls)
     others = {} if start is None else {start: Start(model.get_layer(start), held)}
-    with standing_in(model, {path: trap, **others}), contextlib.suppress(Reached):
+    with replace(model, {path: trap, **others}), contextlib.suppress(Reached):
         through(x)
     return trap.caught
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.detection.evaluation.ranking import overlaps
-from minicnn.hooks import probed
+from minicnn.hooks import watch
 
 COUNTS = (50, 100, 300)
 
@@ -43,6 +43,6 @@ def with_proposals(model, image):
         proposals: (R, 4) in the image's pixels, best first.
     """
     seen = []
-    with probed(model, {"rpn": lambda maps, batch, proposals: seen.append((proposals[0], batch.sizes[0], batch.original_sizes[0]))}):
+    with watch(model, {"rpn": lambda maps, batch, proposals: seen.append((proposals[0], batch.sizes[0], batch.original_sizes[0]))}):
         found, = model([image])
     return found, model.transform.scale_boxes(*seen[0])

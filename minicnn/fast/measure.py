@@ -14,7 +14,7 @@ import numpy as np
 from minicnn.fast import choose, machine
 from minicnn.fast.plan import ALIGNED, backend_steps, compile, eights
 from minicnn.fast.run import observed
-from minicnn.hooks import probed, timed
+from minicnn.hooks import timed, watch
 from minicnn.layers import Conv2d, MaxPool2d, ReLU, Sequential
 
 SIDE = 1024             # of the matrices of the large product
@@ -200,7 +200,7 @@ def leaf_facts(model, leaves, call):
         return observe
 
     if leaves:
-        with probed(model, {path: observer(path, model.get_layer(path)) for path in leaves}):
+        with watch(model, {path: observer(path, model.get_layer(path)) for path in leaves}):
             call()
     return facts
 

@@ -14,7 +14,7 @@ from minicnn.detection.transform import Batch
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
 from minicnn.functional.dispatch import use
-from minicnn.hooks import probed
+from minicnn.hooks import watch
 from minicnn.layers import Conv2d, Layer
 
 
@@ -36,7 +36,7 @@ def test_all_layers_in_the_order_in_which_they_run(seen):
 @pytest.mark.parametrize("path", MAPS)
 def test_answers_are_the_outputs_at_the_points(model, seen, path):
     outputs = []
-    with probed(model, {path: lambda x, y: outputs.append(y)}):
+    with watch(model, {path: lambda x, y: outputs.append(y)}):
         for image in seen.images:
             model.look(model.scale(image).pixels)
     for y, points, answers in zip(outputs, seen.points[path], seen.answers[path]):
@@ -47,7 +47,7 @@ def test_answers_are_the_outputs_at_the_points(model, seen, path):
 
 def test_heads_are_watched_on_the_best_proposals(model, seen):
     outputs = []
-    with probed(model, {HEADS[0]: lambda x, y: outputs.append(y)}):
+    with watch(model, {HEADS[0]: lambda x, y: outputs.append(y)}):
         for image, proposals in zip(seen.images, seen.proposals):
             batch = model.scale(image)
             maps, _ = model.look(batch.pixels)
@@ -119,11 +119,11 @@ def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
 def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
     with use(backend):
         pixels, outputs = model.scale(seen.images[0]).pixels, []
-        with probed(model, {path: lambda x, y: outputs.append(y)}):
+        with watch(model, {path: lambda x, y: outputs.append(y)}):
             found = Reader(model, path, 1, model.look)(pixels)
             assert not outputs
         expected = []
-        with probed(model, {path: lambda x, y: expected.append(x)}):
+        with watch(model, {path: lambda x, y: expected.append(x)}):
             model.look(pixels)
     assert len(found) == len(expected) == 1
     assert_allclose(found[0], expected[0], atol=1e-4 * np.abs(expected[0]).max())

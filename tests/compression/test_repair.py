@@ -15,7 +15,7 @@ from minicnn.compression.low_rank import Split
 from minicnn.compression.observe import at, observe
 from minicnn.compression.repair import patches, repair
 from minicnn.errors import InputError
-from minicnn.hooks import probed
+from minicnn.hooks import watch
 from minicnn.layers import Conv2d
 
 COUNT = 20
@@ -53,7 +53,7 @@ def distance(model, original, path):
     proposals = [original.pool(original.look(batch.pixels)[0], batch)[0] for batch in batches]
     for network in (model, original):
         outputs = []
-        with probed(network, {path: lambda x, y, outputs=outputs: outputs.append(y)}):
+        with watch(network, {path: lambda x, y, outputs=outputs: outputs.append(y)}):
             for batch, boxes in zip(batches, proposals):
                 network.judge(network.pool(network.look(batch.pixels)[0], batch, boxes)[1])
         found.append(np.concatenate([np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]) for y in outputs]))

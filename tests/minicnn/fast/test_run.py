@@ -16,7 +16,7 @@ from minicnn.fast import run as engine_of
 from minicnn.fast.plan import compile
 from minicnn.functional import dispatch
 from minicnn.functional.dispatch import run, use
-from minicnn.hooks import probed, timed
+from minicnn.hooks import timed, watch
 from minicnn.layers import Dropout, Flatten, Hardswish, Layer, Linear, MaxPool2d, ReLU, Sequential
 from minicnn.models.channel_groups import Classifier
 from minicnn.optim import SGD
@@ -208,10 +208,10 @@ def test_other_weights_than_float32_are_computed_by_the_layers():
     assert_close(model(x), plain(model, x), TOLERANCE)
 
 
-def test_probes_see_every_layer_and_watches_take_its_time():
+def test_watched_layers_are_seen_and_timed():
     model, x, seen = network(), draw(*SHAPE), []
     expected = model(x)
-    with probed(model, {path: lambda x, y: seen.append(y.shape) for path in ("stem", "body.0", "top")}):
+    with watch(model, {path: lambda x, y: seen.append(y.shape) for path in ("stem", "body.0", "top")}):
         assert_close(model(x), expected, 1e-5)
     assert seen == [(2, 24, 12, 9), (2, 13, 6, 4), (2, 5)]
     with timed(model, ["stem", "body"]) as milliseconds:
