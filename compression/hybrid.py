@@ -232,10 +232,10 @@ def weigh(model, layers, seen):
     def answers():
         proposing, judging = [], []
         for image, proposals in zip(seen.images[:WEIGHED], seen.proposals):
-            batch = model.scale(image)
-            maps, heads = model.look(batch.pixels)
+            batch = model.prepare(image)
+            maps, heads = model.backbone_and_rpn(batch.pixels)
             proposing += [[one.ravel() for one in some] for some in heads]
-            judging.append([one.ravel() for one in model.judge(model.pool(maps, batch, proposals)[1])])
+            judging.append([one.ravel() for one in model.box_head(model.pool_rois(maps, batch, proposals)[1])])
         return [np.concatenate(one, dtype=np.float64) for some in (proposing, judging) for one in zip(*some)]
     expected = answers()
     scales = [weight / (((one - one.mean()) ** 2).sum() or 1.0) for one, weight in zip(expected, (PROPOSING, PROPOSING, 1, 1))]

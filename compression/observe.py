@@ -71,7 +71,7 @@ class Inputs:
 class Observation:
     """What a network did on images.
 
-    images: a list; proposals: of each the best (P, 4), see ``pool``;
+    images: a list; proposals: of each the best (P, 4), see ``pool_rois``;
     points: {path: for each image a list, one a call of the layer, of (rows, columns) or (rows,)}; answers: {path: for each image a
     list of (P, O)}, the layer's outputs at these points; inputs: {path: ``Inputs``}; heads: paths of what runs on proposals; rectified: of
     what nothing but a rectifier reads; order: all paths as they are called.
@@ -95,8 +95,8 @@ def observe(model, images, paths, rng):
     """Let a network look at images, and keep what some of its layers did.
 
     Args:
-        model: with ``scale``, ``look``, ``pool``, ``judge``, ``repeats`` and ``channel_groups``, as detectors have.
-        images: list of what ``scale`` takes.
+        model: a ``CompressibleDetector``.
+        images: list of what ``prepare`` takes.
         paths: of convolutions and linear layers.
         rng: a Generator, for points.
 
@@ -109,8 +109,8 @@ def observe(model, images, paths, rng):
     seen = Observation(list(images), heads=tuple(path for path in paths if on_proposals(model, path)))
     for path in paths:
         seen.points[path], seen.answers[path], seen.inputs[path] = [], [], Inputs()
-    maps_watch = Watch(model, [path for path in paths if path not in seen.heads], model.look)
-    heads_watch = Watch(model, seen.heads, model.judge)
+    maps_watch = Watch(model, [path for path in paths if path not in seen.heads], model.backbone_and_rpn)
+    heads_watch = Watch(model, seen.heads, model.box_head)
 
     def note(watch, arrays):
         for path in watch.paths:
@@ -130,15 +130,17 @@ def observe(model, images, paths, rng):
 
     with Progress(len(images), "looking at images", "images") as bar:
         for image in images:
-            batch = model.scale(image)
+            batch = model.prepare(image)
             (maps, _), arrays = run(maps_watch, batch.pixels)
             note(maps_watch, arrays)
             if seen.heads:
-                proposals, pooled = model.pool(maps, batch)
+                proposals, pooled = model.pool_rois(maps, batch)
                 seen.proposals.append(proposals[:PROPOSALS])
                 note(heads_watch, run(heads_watch, pooled[:PROPOSALS])[1])
             bar.update(1)
-    seen.rectified = rectified(model, model.look, batch.pixels) | (rectified(model, model.judge, pooled) if seen.heads else set())
+    seen.rectified = rectified(model, model.backbone_and_rpn, batch.pixels)
+    if seen.heads:
+        seen.rectified |= rectified(model, model.box_head, pooled)
     return seen
 
 
@@ -146,7 +148,7 @@ class Watch(Layer):
     """What some of a model's layers read and give while something goes through it, as a network, which a plan can hold.
 
     Args:
-        model; paths: of the layers. through: what lets an input through the model, such as ``model.look``.
+        model; paths: of the layers. through: what lets an input through the model, such as ``model.backbone_and_rpn``.
 
     Attributes:
         called: the paths in the order of the calls, of the last input of a new shape.
@@ -218,7 +220,7 @@ class Reader(Layer):
 
     Args:
         model: has the layer. path: of it. calls: how often it is called. through: what lets an input through the model, such as
-            ``model.look``.
+            ``model.backbone_and_rpn``.
         start: path of a layer before it, or None. With one a second input is what that layer reads, in place of what comes from the
             first input; a plan then leaves out all that is needed for nothing.
     """

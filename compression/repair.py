@@ -60,11 +60,11 @@ def repair(model, seen, kept, changed, rows=(), on_layer=None):
     heads = [path for path in order if path in seen.heads]
 
     def pixels(number):
-        return model.scale(seen.images[number]).pixels
+        return model.prepare(seen.images[number]).pixels
 
     def pooled(number):
-        batch = model.scale(seen.images[number])
-        return half(model.pool(model.look(batch.pixels)[0], batch, seen.proposals[number])[1])
+        batch = model.prepare(seen.images[number])
+        return half(model.pool_rois(model.backbone_and_rpn(batch.pixels)[0], batch, seen.proposals[number])[1])
 
     rows = list(rows)
     done = {row["path"] for row in rows}
@@ -79,8 +79,8 @@ def repair(model, seen, kept, changed, rows=(), on_layer=None):
                     on_layer(rows)
             bar.update(1, path)
     with Progress(len(order), "repair", "layers") as bar:
-        fit(order[:len(order) - len(heads)], Way(model, model.look, pixels, len(seen.images)))
-        fit(heads, Way(model, model.judge, functools.cache(pooled) if len(heads) > 1 else pooled))
+        fit(order[:len(order) - len(heads)], Way(model, model.backbone_and_rpn, pixels, len(seen.images)))
+        fit(heads, Way(model, model.box_head, functools.cache(pooled) if len(heads) > 1 else pooled))
     return rows
 
 

@@ -41,6 +41,8 @@ class FasterRCNN(Layer):
         pooled_maps: from so many of the maps, the finest, boxes are pooled; the rest, the pyramid's extra one, only the RPN reads.
     """
 
+    task = "detection"
+
     def __init__(self, transform, backbone, rpn, roi_heads, pooled_maps):
         self.transform, self.backbone, self.rpn, self.roi_heads = transform, backbone, rpn, roi_heads
         self.pooled_maps = pooled_maps
@@ -107,26 +109,26 @@ class FasterRCNN(Layer):
             groups += [*inside.groups, group(self, inside.producers, inside.followers, [one.reader for one in outside])]
         return [*maps.groups, group(self, maps.producers, maps.followers, readers), *groups]
 
-    # what compression asks of a model besides ``channel_groups``: to let an image through in parts, for who watches its layers
+    # the parts of ``__call__``, one by one: see ``models.protocol.CompressibleDetector``
 
-    def scale(self, image):
+    def prepare(self, image):
         """A ``Batch`` of one image, see ``as_input``."""
         return self.transform([as_input(image)])
 
-    def look(self, pixels):
+    def backbone_and_rpn(self, pixels):
         """The backbone's maps of a batch's pixels, and (logits, deltas) of the RPN's head on each."""
         maps = run(self.backbone, pixels)
         return maps, [run(self.rpn.head, x) for x in maps]
 
-    def pool(self, maps, batch, proposals=None):
+    def pool_rois(self, maps, batch, proposals=None):
         """(proposals, pooled): what the box head reads, (R, C, P, P), of proposals (R, 4) in pixels of the resized image, as another
         network made them, or None: its own."""
         if proposals is None:
             proposals = self.rpn(maps, batch)[0]
         return proposals, self.roi_heads.box_roi_pool(maps[:self.pooled_maps], [proposals], batch.sizes)
 
-    def judge(self, pooled):
-        """The box head's scores and deltas of what ``pool`` gave."""
+    def box_head(self, pooled):
+        """The box head's scores and deltas of what ``pool_rois`` returned."""
         return run(self.roi_heads.box_predictor, run(self.roi_heads.box_head, pooled))
 
     def detect(self, images):

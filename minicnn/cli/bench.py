@@ -72,7 +72,7 @@ def task(model, args):
     """The image (C, H, W) and a function that runs the model on it once."""
     own = model.input_shape
     sides = args.size or own[1:]
-    detects = hasattr(model, "detect")
+    detects = model.task == "detection"
     with trying(args.file):
         if getattr(args, "picture", None) is None:
             image = np.random.default_rng(0).random((own[0], *sides), np.float32)
@@ -90,7 +90,7 @@ def task(model, args):
 
 def timed_document(model, image, call, args):
     """What --json prints."""
-    backend, detects = dispatch.backend(), hasattr(model, "detect")
+    backend, detects = dispatch.backend(), model.task == "detection"
     stages = {**(STAGES if detects else {}), "": REST}
     with Progress(args.runs + 3, "bench", "runs") as bar:
         before = machine.celsius()

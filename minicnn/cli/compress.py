@@ -116,7 +116,7 @@ def add_arguments(verb):
 def run(args):
     original = load_network(args.file)
     check_options(args, original)
-    if hasattr(original, "detect"):
+    if original.task == "detection":
         return detector_compression.run(args, original)
     check_outputs(args, args.out)
     checkpoint = checkpoint_path(args.out)
@@ -177,7 +177,7 @@ def run(args):
 def check_options(args, model):
     """Fail in one line if an option was given that is for the other kind of network, or for another method; the own ones get their
     defaults."""
-    detects = hasattr(model, "detect")
+    detects = model.task == "detection"
     foreign = [*CLASSIFIERS, *(field.name for field in fields(Hyperparameters))] if detects else DETECTORS
     refuse(args, foreign, f"for {args.file}, which is a {model.architecture}, expected options of "
                           f"{'detectors' if detects else 'classifiers'}. Leave it out.")

@@ -38,7 +38,7 @@ def run(args):
     if (args.file is None) == (args.detections is None):
         raise InputError(f"got {'neither FILE nor' if args.file is None else 'FILE and'} --detections, expected one of them. Give one.")
     model = None if args.file is None else load_network(args.file)
-    if model is None or hasattr(model, "detect"):
+    if model is None or model.task == "detection":
         return evaluate_detector(args, model)
     if args.report is not None:
         raise InputError(f"got --report for {args.file}, which is a {model.architecture}, expected a detector. Leave "

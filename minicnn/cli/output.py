@@ -101,7 +101,7 @@ def check_outputs(args, *paths):
 def load_network(path):
     """The network in a file, a classifier or a detector, tried once."""
     model = minicnn.load(path)
-    if hasattr(model, "detect"):
+    if model.task == "detection":
         size, model.transform.min_size = model.transform.min_size, TRIAL
         with trying(path), use("reference"):
             model([np.zeros((3, TRIAL, TRIAL), np.float32)])
@@ -115,7 +115,7 @@ def load_network(path):
 def load_classifier(path):
     """The classifier in a file, tried once."""
     model = load_network(path)
-    if hasattr(model, "detect"):
+    if model.task == "detection":
         raise InputError(f"got {path}, which is a {model.architecture}, a detector, expected a classifier. Give the file of one, such as "
                          "lenet5; 'minicnn detect' runs a detector.")
     return model
@@ -124,7 +124,7 @@ def load_classifier(path):
 def load_detector(path):
     """The detector in a file, tried once."""
     model = load_network(path)
-    if not hasattr(model, "detect"):
+    if model.task != "detection":
         raise InputError(f"got {path}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
                          "fasterrcnn_vgg16.")
     return model

@@ -57,7 +57,7 @@ def add_arguments(verb):
 
 
 def run(args):
-    if is_detector(args.architecture):
+    if minicnn.build(args.architecture).task == "detection":
         args.data = args.data or "scenes"
         return run_detector(args)
     args.data = args.data or "digits"
@@ -80,10 +80,6 @@ def run(args):
     emit(args, {"file": args.out, "losses": losses, "test": result},
          f"{args.out}: {percent(result['accuracy'])} of {result['images']} test images right after {len(losses)} epochs")
     return 0
-
-
-def is_detector(architecture):
-    return BUILDERS[architecture].startswith("minicnn.detection.")
 
 
 def refuse_detector_options(args):

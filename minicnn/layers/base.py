@@ -34,6 +34,9 @@ class Layer:
     backend = None          # of a whole model: the one that ``load`` was told; None: the one in use
     traceable = True        # False: it must see arrays each time it is called, so no plan is made of a network that has it
     trainable = True        # False: this layer's own parameters get no gradients, so no optimizer moves them
+    architecture: str       # of a whole model, as the next two: see ``models.build``
+    architecture_arguments: dict
+    record: dict
     _gradients = None
 
     def __call__(self, x):

@@ -1,9 +1,8 @@
-"""Networks that are one chain of layers, and which of their channels belong together."""
+"""Which channels of a network belong together, found by walking along its layers."""
 
 from typing import NamedTuple
 
-from minicnn.functional.dispatch import on_own_backend, run
-from minicnn.layers import Conv2d, Layer, Linear, Sequential
+from minicnn.layers import Conv2d, Layer, Linear
 
 
 class ChannelGroup(NamedTuple):
@@ -18,28 +17,6 @@ class ChannelGroup(NamedTuple):
     producers: tuple
     followers: tuple
     consumers: tuple
-
-
-class Classifier(Sequential):
-    """A Sequential that knows the shape (C, H, W) of one input and its channel groups."""
-
-    def __init__(self, input_shape, layers):
-        super().__init__(layers)
-        self.input_shape = input_shape
-
-    @on_own_backend
-    def __call__(self, x):
-        return run(self, x)
-
-    def forward(self, x):
-        return super().__call__(x)
-
-    def channel_groups(self):
-        """A group for every convolution and linear layer but the last, which makes the answer.
-
-        The channels that a grouped convolution (not a depthwise one) reads or makes are left alone.
-        """
-        return walk(self, units("", self)).groups
 
 
 class Walk(NamedTuple):

@@ -4,7 +4,7 @@ Reference: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to do
 """
 
 from minicnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 
 
 def lenet5(num_classes=10, *, rng=None):

@@ -6,7 +6,7 @@ Reference: Simonyan, Zisserman, Very deep convolutional networks for large-scale
 """
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))     # output channels
 

@@ -74,7 +74,7 @@ def convert(path, architecture=None, config=None, norm_eps=None):
         arguments["norm_eps"] = norm_eps
 
     model = build_with(architecture, settings, arguments, config)
-    if architecture.startswith("fasterrcnn"):
+    if model.task == "detection":
         check_anchors(path, arrays, model)
     try:
         load_finite_arrays(model, arrays)

@@ -14,7 +14,7 @@ from minicnn.compression.low_rank import Split
 from minicnn.compression.observe import Inputs
 from minicnn.errors import InputError
 from minicnn.layers import BlockLinear, Conv2d, Flatten, Linear
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 
 
 def network():

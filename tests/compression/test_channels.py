@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn.compression.channels import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
 from minicnn.compression.observe import Inputs
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import ChannelGroup, Classifier
+from minicnn.models.channel_groups import ChannelGroup
+from minicnn.models.classifier import Classifier
 
 
 def generator(seed=0):

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.compression.cost_table import cost_table
 from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 
 
 def rows(sizes, key):

@@ -82,8 +82,8 @@ def test_with_images_the_other_channels_stand_in():
     assert removed                                                      # weak filters say little that the others do not
     cut_off = copy.deepcopy(before)
     prune_low(cut_off, options._replace(loss=1.0), generator())
-    batch = model.scale(images(1, seed=5)[0])
-    expected, *found = (network.look(batch.pixels)[0][0] for network in (before, model, cut_off))
+    batch = model.prepare(images(1, seed=5)[0])
+    expected, *found = (network.backbone_and_rpn(batch.pixels)[0][0] for network in (before, model, cut_off))
     errors = [((one - expected) ** 2).sum() / ((expected - expected.mean()) ** 2).sum() for one in found]
     assert errors[0] < 0.02 and errors[0] < 0.5 * errors[1]
 

@@ -38,7 +38,7 @@ def test_answers_are_the_outputs_at_the_points(model, seen, path):
     outputs = []
     with watch(model, {path: lambda x, y: outputs.append(y)}):
         for image in seen.images:
-            model.look(model.scale(image).pixels)
+            model.backbone_and_rpn(model.prepare(image).pixels)
     for y, points, answers in zip(outputs, seen.points[path], seen.answers[path]):
         assert len(points) == len(answers) == 1 and answers[0].dtype == np.float16
         assert_allclose(answers[0], half(at(y, points[0])), rtol=2e-3, atol=1e-4)
@@ -49,10 +49,10 @@ def test_heads_are_watched_on_the_best_proposals(model, seen):
     outputs = []
     with watch(model, {HEADS[0]: lambda x, y: outputs.append(y)}):
         for image, proposals in zip(seen.images, seen.proposals):
-            batch = model.scale(image)
-            maps, _ = model.look(batch.pixels)
-            assert_allclose(proposals, model.pool(maps, batch)[0][:observation.PROPOSALS], atol=1e-3)
-            model.judge(model.pool(maps, batch, proposals)[1])
+            batch = model.prepare(image)
+            maps, _ = model.backbone_and_rpn(batch.pixels)
+            assert_allclose(proposals, model.pool_rois(maps, batch)[0][:observation.PROPOSALS], atol=1e-3)
+            model.box_head(model.pool_rois(maps, batch, proposals)[1])
     for y, (points,), (answers,) in zip(outputs, seen.points[HEADS[0]], seen.answers[HEADS[0]]):
         assert_allclose(answers, at(y, points), rtol=2e-3, atol=1e-4)
     assert seen.all_answers(HEADS[0]).shape == (sum(map(len, seen.proposals)), 16)
@@ -97,10 +97,10 @@ class Pyramid(Layer):
     def __init__(self):
         self.layer = Conv2d(3, 4, 1, rng=generator())
 
-    def look(self, x):
+    def backbone_and_rpn(self, x):
         return [self.layer(x), self.layer(x[:, :, ::2, ::2])], ()
 
-    scale, judge, channel_groups, repeats = staticmethod(lambda image: Batch(image, (), ())), None, staticmethod(tuple), {}
+    prepare, box_head, channel_groups, repeats = staticmethod(lambda image: Batch(image, (), ())), None, staticmethod(tuple), {}
 
 
 def test_calls_share_the_points_of_a_image():
@@ -118,13 +118,13 @@ def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
 @pytest.mark.parametrize("path", MAPS)
 def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
     with use(backend):
-        pixels, outputs = model.scale(seen.images[0]).pixels, []
+        pixels, outputs = model.prepare(seen.images[0]).pixels, []
         with watch(model, {path: lambda x, y: outputs.append(y)}):
-            found = Reader(model, path, 1, model.look)(pixels)
+            found = Reader(model, path, 1, model.backbone_and_rpn)(pixels)
             assert not outputs
         expected = []
         with watch(model, {path: lambda x, y: expected.append(x)}):
-            model.look(pixels)
+            model.backbone_and_rpn(pixels)
     assert len(found) == len(expected) == 1
     assert_allclose(found[0], expected[0], atol=1e-4 * np.abs(expected[0]).max())
     assert model.get_layer(path).kind == "Conv2d"
@@ -133,10 +133,10 @@ def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_reader_starts_at_a_layer_before(model, seen, backend):
     with use(backend):
-        pixels = model.scale(seen.images[0]).pixels
-        held, = Reader(model, "backbone.3", 1, model.look)(pixels)
-        reader = Reader(model, "rpn.head.cls_logits", 1, model.look, "backbone.3")
-        expected, = Reader(model, "rpn.head.cls_logits", 1, model.look)(pixels)
+        pixels = model.prepare(seen.images[0]).pixels
+        held, = Reader(model, "backbone.3", 1, model.backbone_and_rpn)(pixels)
+        reader = Reader(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn, "backbone.3")
+        expected, = Reader(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn)(pixels)
         found, = reader(np.zeros_like(pixels), held)
         assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
         assert reader.starts_there(pixels.shape, held.shape)
@@ -162,7 +162,7 @@ class BasicBlock(Layer):
 
 
 def test_of_several_calls_all_inputs(model, seen):
-    x = model.look(model.scale(seen.images[0]).pixels)[0][0]
+    x = model.backbone_and_rpn(model.prepare(seen.images[0]).pixels)[0][0]
 
     def twice(x):
         return model.rpn.head(x), model.rpn.head(x)

@@ -49,13 +49,13 @@ RANKS = {"backbone.6": (8, 8), "rpn.head.conv.0.0": (8, 8), "roi_heads.box_head.
 def distance(model, original, path):
     """The mean square of what a layer's outputs lack on new images, over their variance."""
     found, new = [], images(6, seed=99)
-    batches = [original.scale(image) for image in new]
-    proposals = [original.pool(original.look(batch.pixels)[0], batch)[0] for batch in batches]
+    batches = [original.prepare(image) for image in new]
+    proposals = [original.pool_rois(original.backbone_and_rpn(batch.pixels)[0], batch)[0] for batch in batches]
     for network in (model, original):
         outputs = []
         with watch(network, {path: lambda x, y, outputs=outputs: outputs.append(y)}):
             for batch, boxes in zip(batches, proposals):
-                network.judge(network.pool(network.look(batch.pixels)[0], batch, boxes)[1])
+                network.box_head(network.pool_rois(network.backbone_and_rpn(batch.pixels)[0], batch, boxes)[1])
         found.append(np.concatenate([np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]) for y in outputs]))
     found = [np.maximum(y, 0) for y in found]                            # as the rectifier behind these layers lets it through
     return ((found[0] - found[1]) ** 2).mean() / found[1].var(axis=0).mean()

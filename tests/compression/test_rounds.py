@@ -16,7 +16,7 @@ from minicnn.compression.filter_statistics import Clusters
 from minicnn.compression.rounds import Options, Target, compress, plan_round, removed_counts, trim
 from minicnn.errors import InputError
 from minicnn.layers import Linear, ReLU
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 from minicnn.train_classifier import Hyperparameters, train
 
 PLAIN = Options(compensate=False, minimum=2)

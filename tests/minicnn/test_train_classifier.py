@@ -10,7 +10,7 @@ from minicnn import functional as F
 from minicnn.archive import read_archive
 from minicnn.errors import InputError
 from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 from minicnn.optim import SGD
 from minicnn.progress import Progress
 from minicnn.train_classifier import Hyperparameters, plateaus, train

@@ -8,7 +8,7 @@ import minicnn
 from minicnn.data.digits import COUNTS, SEEDS, draw_digit, load_digits, make_digits
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.layers import Flatten, Linear
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 from minicnn.train_classifier import Hyperparameters, train
 
 

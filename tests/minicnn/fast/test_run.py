@@ -18,7 +18,7 @@ from minicnn.functional import dispatch
 from minicnn.functional.dispatch import run, use
 from minicnn.hooks import timed, watch
 from minicnn.layers import Dropout, Flatten, Hardswish, Layer, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import Classifier
+from minicnn.models.classifier import Classifier
 from minicnn.optim import SGD
 
 pytestmark = pytest.mark.usefixtures("engine")

@@ -4,7 +4,8 @@ import numpy as np
 
 from minicnn.compression.channels import prune_group
 from minicnn.layers import BatchNorm2d, BlockLinear, Conv2d, Dropout, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import ChannelGroup, Classifier
+from minicnn.models.channel_groups import ChannelGroup
+from minicnn.models.classifier import Classifier
 
 
 def test_norms_and_depthwise_convolutions_follow_their_producer():
