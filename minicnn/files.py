@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -153,6 +154,22 @@ def sha256(path):
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror or error}), expected a file. Check the path.") from error
     return digest.hexdigest()
+
+
+def cache_folder():
+    """The folder of downloads and measurements: ``MINICNN_CACHE``, or the platform's own cache folder.
+
+    Raises:
+        InputError: there is no home folder.
+    """
+    if os.environ.get("MINICNN_CACHE"):
+        return Path(os.environ["MINICNN_CACHE"])
+    variable, place = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}.get(
+        sys.platform, ("XDG_CACHE_HOME", ".cache"))
+    try:
+        return Path(os.environ.get(variable) or Path.home() / place, "minicnn")
+    except RuntimeError as error:
+        raise InputError(f"got no home folder ({error}), expected one for the cache. Set MINICNN_CACHE to a folder.") from error
 
 
 def unwritable(path, error):

@@ -14,9 +14,8 @@ from minicnn.data.digits import distorted
 from minicnn.data.images import JPEG_QUALITY, import_pillow
 from minicnn.data.voc import load_voc, xml_text
 from minicnn.errors import InputError
-from minicnn.files import atomic_folder
+from minicnn.files import atomic_folder, cache_folder
 from minicnn.progress import Progress
-from minicnn.weight_files.download import cache_folder
 
 SHAPES = ("circle", "square", "triangle")
 CLASS_NAMES = (BACKGROUND, *map(str, range(10)), *SHAPES)

@@ -26,12 +26,11 @@ from minicnn.fast import choose, tuned
 from minicnn.fast.measure import contest, into_arena
 from minicnn.fast.plan import compile, eights
 from minicnn.fast.winograd import POINTS
-from minicnn.files import atomic_write, make_folder
+from minicnn.files import atomic_write, cache_folder, make_folder
 from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, Sequential
 from minicnn.progress import Progress
 from minicnn.trace import Untraceable, trace
-from minicnn.weight_files.download import cache_folder
 
 KINDS = (               # of work; a rate is the milliseconds for
     "product",          # 10^9 multiplications of 1 x 1 convolutions

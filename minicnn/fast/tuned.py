@@ -11,7 +11,7 @@ import sys
 
 from minicnn.errors import InputError
 from minicnn.fast import machine
-from minicnn.files import atomic_write, make_folder
+from minicnn.files import atomic_write, cache_folder, make_folder
 
 NAME, FORMAT = "tuned.json", 1
 NEAR = 1.5              # times as many pixels, or as few, that a choice still holds for
@@ -68,7 +68,6 @@ def tuned_file():
     Raises:
         InputError: there is no home folder.
     """
-    from minicnn.weight_files.download import cache_folder
     return cache_folder() / NAME
 
 

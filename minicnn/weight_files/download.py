@@ -9,7 +9,6 @@ stand HTTPS and a trusted server, hence no plain HTTP from elsewhere.
 import http.client
 import ipaddress
 import os
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 import minicnn
 from minicnn.errors import InputError
-from minicnn.files import make_folder, sha256, unwritable
+from minicnn.files import cache_folder, make_folder, sha256, unwritable
 from minicnn.progress import Progress
 
 BASE = "https://download.pytorch.org/models/"       # as in torchvision 0.29.1
@@ -70,22 +69,6 @@ def download(architecture, folder=None, base=BASE):
     except OSError as error:
         raise unwritable(path, error) from error
     return path
-
-
-def cache_folder():
-    """Where files are kept: ``MINICNN_CACHE``, or the platform's place.
-
-    Raises:
-        InputError: there is no home folder.
-    """
-    if os.environ.get("MINICNN_CACHE"):
-        return Path(os.environ["MINICNN_CACHE"])
-    variable, place = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}.get(
-        sys.platform, ("XDG_CACHE_HOME", ".cache"))
-    try:
-        return Path(os.environ.get(variable) or Path.home() / place, "minicnn")
-    except RuntimeError as error:
-        raise InputError(f"got no home folder ({error}), expected one for the cache. Set MINICNN_CACHE to a folder.") from error
 
 
 def verified(path, name):

@@ -5,11 +5,12 @@ import os
 import signal
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.files import atomic_folder, atomic_write, check_writable, make_folder, sha256
+from minicnn.files import atomic_folder, atomic_write, cache_folder, check_writable, make_folder, sha256
 
 
 def write(path, data=b"new"):
@@ -208,3 +209,21 @@ def test_atomic_folder_when_another_was_faster(tmp_path):
             (folder / "a").write_bytes(b"late")
             fill(tmp_path / "x")
     assert listing(tmp_path) == {"x/sub/a": b"new"} and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("platform, variables, expected", [
+    ("linux", {"MINICNN_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, "/c"),
+    ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/minicnn"),
+    ("linux", {}, "/home/me/.cache/minicnn"),
+    ("darwin", {"XDG_CACHE_HOME": "/x"}, "/home/me/Library/Caches/minicnn"),
+    ("win32", {"LOCALAPPDATA": "/local"}, "/local/minicnn"),
+    ("win32", {}, "/home/me/AppData/Local/minicnn"),
+])
+def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, platform, variables, expected):
+    for name in ("MINICNN_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    assert cache_folder() == Path(expected)

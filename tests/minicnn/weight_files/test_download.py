@@ -14,7 +14,7 @@ import pytest
 
 from minicnn import InputError
 from minicnn.weight_files import download as module
-from minicnn.weight_files.download import FILES, cache_folder, check_address, download
+from minicnn.weight_files.download import FILES, check_address, download
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = f"net_coco-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -232,21 +232,3 @@ def test_the_names_are_torchvisions():
     models = Path(torchvision.origin).with_name("models")
     sources = "".join((models / path).read_text("utf-8") for path in ("vgg.py", "detection/faster_rcnn.py"))
     assert all(f'"{module.BASE}{name}"' in sources for name in FILES.values())
-
-
-@pytest.mark.parametrize("platform, variables, expected", [
-    ("linux", {"MINICNN_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, "/c"),
-    ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/minicnn"),
-    ("linux", {}, "/home/me/.cache/minicnn"),
-    ("darwin", {"XDG_CACHE_HOME": "/x"}, "/home/me/Library/Caches/minicnn"),
-    ("win32", {"LOCALAPPDATA": "/local"}, "/local/minicnn"),
-    ("win32", {}, "/home/me/AppData/Local/minicnn"),
-])
-def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, platform, variables, expected):
-    for name in ("MINICNN_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
-    assert cache_folder() == Path(expected)
