@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, source_file, table, trying
+from minicnn.cli.options import add_json, at_least, check_outputs, emit, shape, source_file, table, trying
 from minicnn.data.images import as_input
 from minicnn.errors import InputError
 from minicnn.fast import machine

@@ -7,7 +7,7 @@ import numpy as np
 
 from minicnn.cli.bench import fitted
 from minicnn.cli.detector_evaluation import TITLES, points, span
-from minicnn.cli.output import add_json, check_outputs, emit
+from minicnn.cli.options import add_json, check_outputs, emit
 from minicnn.detection.evaluation.compare import compare
 from minicnn.errors import InputError
 

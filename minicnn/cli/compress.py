@@ -19,7 +19,7 @@ from pathlib import Path
 import minicnn
 from minicnn.cli import detector_compression
 from minicnn.cli.detector_training import ANNOTATED_HELP
-from minicnn.cli.output import (
+from minicnn.cli.options import (
     DATA_HELP,
     add_json,
     add_recipe,

@@ -3,7 +3,7 @@
 import os
 
 import minicnn
-from minicnn.cli.output import add_json, at_least, check_outputs, emit, provenance
+from minicnn.cli.options import add_json, at_least, check_outputs, emit, provenance
 from minicnn.errors import InputError
 from minicnn.weight_files.convert import ARCHITECTURES, convert
 

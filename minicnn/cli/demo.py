@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from minicnn.cli import compress, train
-from minicnn.cli.output import add_json, at_least, check_outputs
+from minicnn.cli.options import add_json, at_least, check_outputs
 from minicnn.files import make_folder
 
 EXAMPLE = "minicnn demo --out demo/"

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from minicnn.cli.output import at_least, load_detector, report, too_large
+from minicnn.cli.options import at_least, load_detector, report, too_large
 from minicnn.data.images import as_values, find_images, import_pillow, write_image
 from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError

@@ -15,7 +15,7 @@ import minicnn
 from minicnn.cli.bench import fitted
 from minicnn.cli.detector_evaluation import look_at, points
 from minicnn.cli.detector_training import read_data, tell_problems
-from minicnn.cli.output import (
+from minicnn.cli.options import (
     check_outputs,
     checkpoint_path,
     emit,

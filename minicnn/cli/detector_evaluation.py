@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from minicnn.cli.bench import fitted
-from minicnn.cli.output import report, table, too_large
+from minicnn.cli.options import report, table, too_large
 from minicnn.data.annotated import read_annotated, shown
 from minicnn.data.images import as_image, as_input
 from minicnn.detection.evaluation.average_precision import precision_recall

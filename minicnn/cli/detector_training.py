@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import minicnn
-from minicnn.cli.output import at_least, check_outputs, checkpoint_path, emit, provenance, report
+from minicnn.cli.options import at_least, check_outputs, checkpoint_path, emit, provenance, report
 from minicnn.data import load_annotated
 from minicnn.data.annotated import BACKGROUND
 from minicnn.data.coco import is_coco_file

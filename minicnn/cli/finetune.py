@@ -4,7 +4,7 @@ Checkpoints are written as by ``minicnn train``.
 """
 
 from minicnn.cli import detector_training
-from minicnn.cli.output import add_json, add_recipe, load_detector, recipe, source_file
+from minicnn.cli.options import add_json, add_recipe, load_detector, recipe, source_file
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.train import DetectorHyperparameters
 

@@ -4,7 +4,7 @@ import textwrap
 
 import minicnn
 from minicnn.archive import describe
-from minicnn.cli.output import add_json, check_outputs, emit, percent, shape, source_file, table, trying
+from minicnn.cli.options import add_json, check_outputs, emit, percent, shape, source_file, table, trying
 from minicnn.compression.cost_table import cost_table
 
 EXAMPLE = "minicnn info small.npz --json -"

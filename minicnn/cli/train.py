@@ -11,7 +11,7 @@ import numpy as np
 import minicnn
 from minicnn.archive import read_archive
 from minicnn.cli import detector_training
-from minicnn.cli.output import (
+from minicnn.cli.options import (
     DATA_HELP,
     add_json,
     add_recipe,

@@ -11,7 +11,7 @@ import numpy as np
 
 import minicnn
 from minicnn.cli.bench import add_network, brief, fitted, task
-from minicnn.cli.output import add_json, at_least, check_outputs, emit, shape, trying
+from minicnn.cli.options import add_json, at_least, check_outputs, emit, shape, trying
 from minicnn.errors import InputError
 from minicnn.fast import choose, machine, tuned
 from minicnn.fast.measure import Trial, contest

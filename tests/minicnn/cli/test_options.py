@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from minicnn.cli.output import (
+from minicnn.cli.options import (
     at_least,
     check_outputs,
     checkpoint_path,
