@@ -158,7 +158,7 @@ def test_no_distribution_installs_our_folders_at_the_top():
 @pytest.mark.parametrize("code", [
     "import minicnn",
     "import minicnn, numpy as np; minicnn.build('lenet5', rng=np.random.default_rng(0))(np.zeros((1, 1, 28, 28), np.float32))",
-    "import minicnn.cli.main; minicnn.cli.main.parser()",
+    "import minicnn.cli.parser; minicnn.cli.parser.build_parser()",
 ])
 def test_numpy_is_all_that_is_imported(code):
     others = sorted(OPTIONAL | {"torch", "matplotlib"})

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.cli.options import add_json, at_least, check_outputs, emit, shape, source_file, table, trying
+from minicnn.cli.loading import trying
+from minicnn.cli.options import add_json, at_least
+from minicnn.cli.provenance import check_outputs, emit, source_file
+from minicnn.cli.tables import fitted, shape
 from minicnn.data.images import as_input
 from minicnn.errors import InputError
 from minicnn.fast import machine
@@ -27,7 +30,6 @@ FORMAT = 1
 STAGES = {"transform": "transform", "rpn": "proposals", "roi_heads.box_roi_pool": "pooling", "roi_heads": "selection"}
 REST, GAP = "rest", "(medians do not add up)"
 SHOWN = 20              # steps in the table for a terminal
-WIDTH = 80              # of a terminal
 
 
 def add_arguments(verb):
@@ -154,17 +156,6 @@ def row(step):
     gflops, product = (f"{step['gflops']:.1f}", f"{100 * step['product_share']:.0f} %") if step["flop"] else ("", "")
     return (step["name"], brief(step["algorithm"]), f"{step['ms']:.2f}", gflops, product,
             f"{100 * step['memory_share']:.0f} %")
-
-
-def fitted(headers, rows):
-    """A table of which the names, in the first column, are shortened until it is no wider than a terminal."""
-    room = WIDTH - sum(2 + max(map(len, column)) for column in list(zip(headers, *rows))[1:])
-    return table(headers, [(shortened(name, room), *cells) for name, *cells in rows])
-
-
-def shortened(name, length):
-    """The end of a name that is too long."""
-    return name if len(name) <= length else f"..{name[2 - length:]}"
 
 
 def summed(name, steps):

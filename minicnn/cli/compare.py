@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.cli.bench import fitted
-from minicnn.cli.detector_evaluation import TITLES, points, span
-from minicnn.cli.options import add_json, check_outputs, emit
+from minicnn.cli.detector_evaluation import TITLES
+from minicnn.cli.options import add_json
+from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.tables import fitted, points, span
 from minicnn.detection.evaluation.compare import compare
 from minicnn.errors import InputError
 

@@ -17,27 +17,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import minicnn
+from minicnn.checkpoint import read_compression_checkpoint, write_compression_checkpoint
 from minicnn.cli import detector_compression
-from minicnn.cli.detector_training import ANNOTATED_HELP
-from minicnn.cli.options import (
-    DATA_HELP,
-    add_json,
-    add_recipe,
-    at_least,
-    check_images,
-    check_outputs,
-    checkpoint_path,
-    emit,
-    load_classifier,
-    load_network,
-    percent,
-    provenance,
-    read_checkpoint,
-    recipe,
-    source_file,
-    table,
-    write_checkpoint,
-)
+from minicnn.cli.loading import check_images, checkpoint_path, load_classifier, load_network
+from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least, read_hyperparameters
+from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.cli.tables import percent, table
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.rounds import Options, Target, check_reachable, compress
@@ -96,7 +81,7 @@ def add_arguments(verb):
                              help="remove as many filters of each layer and round as were removed from this network")
     classifiers.add_argument("--compensate", action=argparse.BooleanOptionalAction,
                              help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
-    add_recipe(classifiers, Hyperparameters, prefix="finetune-", epochs=EPOCHS)
+    add_hyperparameters(classifiers, Hyperparameters, prefix="finetune-", epochs=EPOCHS)
 
     detectors = verb.add_argument_group("of detectors")
     detectors.add_argument("--split", metavar="NAME", help="which images of the data to look at (default: trainval)")
@@ -128,11 +113,11 @@ def run(args):
     check_images(images, original, args.data)
     validation, test = load_data(args.data, "validation"), load_data(args.data, "test")
     settings = jsonable({"source": source_file(args.file), "data": args.data, "target": target._asdict(), "options": options._asdict(),
-                         "recipe": asdict(recipe(args, Hyperparameters, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
+                         "recipe": asdict(read_hyperparameters(args, Hyperparameters, epochs=EPOCHS)), "seed": args.seed, "counts": counts})
 
     model, rounds = copy.deepcopy(original), []
     if args.resume and Path(checkpoint).exists():
-        model, rounds = read_checkpoint(checkpoint, settings)
+        model, rounds = read_compression_checkpoint(checkpoint, settings)
         print(f"resuming after round {len(rounds)} from {checkpoint}", file=sys.stderr)
 
     def validate(model):
@@ -147,12 +132,12 @@ def run(args):
     print_state("before", before)
 
     def finetune(model, number):
-        return train(model, images, labels, recipe(args, Hyperparameters, epochs=EPOCHS), [args.seed, number],
+        return train(model, images, labels, read_hyperparameters(args, Hyperparameters, epochs=EPOCHS), [args.seed, number],
                      label=f"round {number} epoch")
 
     def keep(model, rounds):
         print_state(f"round {len(rounds)}", rounds[-1])
-        write_checkpoint(checkpoint, model, settings, rounds)
+        write_compression_checkpoint(checkpoint, model, settings, rounds)
 
     rounds = compress(model, target, options, seed=args.seed, images=images[:COMPENSATION], finetune=finetune, evaluate=validate,
                       counts=counts, rounds=rounds, on_round=keep)

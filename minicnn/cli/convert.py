@@ -3,7 +3,8 @@
 import os
 
 import minicnn
-from minicnn.cli.options import add_json, at_least, check_outputs, emit, provenance
+from minicnn.cli.options import add_json, at_least
+from minicnn.cli.provenance import check_outputs, emit, provenance
 from minicnn.errors import InputError
 from minicnn.weight_files.convert import ARCHITECTURES, convert
 

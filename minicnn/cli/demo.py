@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from minicnn.cli import compress, train
-from minicnn.cli.options import add_json, at_least, check_outputs
+from minicnn.cli.options import add_json, at_least
+from minicnn.cli.parser import build_parser
+from minicnn.cli.provenance import check_outputs
 from minicnn.files import make_folder
 
 EXAMPLE = "minicnn demo --out demo/"
@@ -23,7 +25,6 @@ def add_arguments(verb):
 
 
 def run(args):
-    from minicnn.cli.main import parser  # here, because main reads this file first
     check_outputs(args)
     make_folder(args.out)
     lenet, small = str(Path(args.out, "lenet.npz")), str(Path(args.out, "small.npz"))
@@ -36,7 +37,7 @@ def run(args):
     ):
         argv = [verb.__name__.rpartition(".")[2], *options]
         print(f"$ minicnn {shlex.join(argv)}", file=sys.stderr)
-        step = parser().parse_args(argv)
+        step = build_parser().parse_args(argv)
         step.argv = argv
         with contextlib.redirect_stdout(sys.stderr) if verb is train else contextlib.nullcontext():
             verb.run(step)

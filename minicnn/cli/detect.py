@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from minicnn.cli.options import at_least, load_detector, report, too_large
+from minicnn.cli.loading import load_detector
+from minicnn.cli.options import at_least
+from minicnn.cli.provenance import report, too_large
 from minicnn.data.images import as_values, find_images, import_pillow, write_image
 from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError

@@ -12,21 +12,12 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.cli.bench import fitted
-from minicnn.cli.detector_evaluation import look_at, points
+from minicnn.checkpoint import read_compression_checkpoint, write_compression_checkpoint
+from minicnn.cli.detector_evaluation import look_at
 from minicnn.cli.detector_training import read_data, tell_problems
-from minicnn.cli.options import (
-    check_outputs,
-    checkpoint_path,
-    emit,
-    percent,
-    provenance,
-    read_checkpoint,
-    report,
-    source_file,
-    table,
-    write_checkpoint,
-)
+from minicnn.cli.loading import checkpoint_path
+from minicnn.cli.provenance import check_outputs, emit, provenance, report, source_file
+from minicnn.cli.tables import fitted, percent, points, table
 from minicnn.compression.budget import predicted
 from minicnn.compression.channels import readers
 from minicnn.compression.cost_table import cost_table, matrices, times
@@ -82,7 +73,7 @@ def run(args, model):
         **{name: getattr(args, name) for name in ("linear", "minimum", "clusters", "seed", "repair")}})
     resumed = None
     if args.resume and Path(checkpoint).exists():
-        resumed = read_checkpoint(checkpoint, settings)
+        resumed = read_compression_checkpoint(checkpoint, settings)
         print(f"resuming after repair of {len(resumed[1]['repair'])} layers from {checkpoint}", file=sys.stderr)
     elif method in SPLITTING:
         # By the weights alone, and with whatever pruning may take: what cannot be had is told in seconds.
@@ -111,7 +102,7 @@ def run(args, model):
     step = state["surgery"]
     if repairs:
         def keep(rows):
-            write_checkpoint(checkpoint, model, settings, {**state, "repair": rows})
+            write_compression_checkpoint(checkpoint, model, settings, {**state, "repair": rows})
         kept = {path: np.delete(np.arange(len(original.get_layer(path).weight)), gone) for path, gone in step["removed"].items()}
         with clock("repair"):
             if not resumed:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from minicnn.cli.bench import fitted
-from minicnn.cli.options import report, table, too_large
+from minicnn.cli.provenance import report, too_large
+from minicnn.cli.tables import fitted, points, span, table
 from minicnn.data.annotated import read_annotated, shown
 from minicnn.data.images import as_image, as_input
 from minicnn.detection.evaluation.average_precision import precision_recall
@@ -90,15 +90,6 @@ def evaluation_text(document, source):
         recalls = document["proposal_recall"]
         parts += ["", table(("proposals", *recalls), [("recall, %", *map(points, recalls.values()))])]
     return "\n".join(parts)
-
-
-def points(share):
-    """0.12345 -> 12.35, None -> -."""
-    return "-" if share is None else f"{100 * share:.2f}"
-
-
-def span(ends):
-    return "-" if ends is None else " to ".join(map(points, ends))
 
 
 def write_page(folder, document, annotated, evaluation):

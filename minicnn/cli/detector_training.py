@@ -4,7 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import minicnn
-from minicnn.cli.options import at_least, check_outputs, checkpoint_path, emit, provenance, report
+from minicnn.cli.loading import checkpoint_path
+from minicnn.cli.options import at_least
+from minicnn.cli.provenance import check_outputs, emit, provenance, report
 from minicnn.data import load_annotated
 from minicnn.data.annotated import BACKGROUND
 from minicnn.data.coco import is_coco_file
@@ -14,7 +16,6 @@ from minicnn.errors import InputError
 from minicnn.files import make_folder
 from minicnn.report.training_page import write_report
 
-ANNOTATED_HELP = "a folder as PASCAL VOC's, a COCO json, or 'scenes', generated ones that need no download"
 PROBLEMS = 10           # that are told one by one
 
 

@@ -5,7 +5,7 @@ was, and the next conversion needs no network.
 """
 
 from minicnn.cli.convert import add_output, write
-from minicnn.cli.options import check_outputs
+from minicnn.cli.provenance import check_outputs
 from minicnn.weight_files.download import BASE, FILES, download
 
 EXAMPLE = "minicnn download fasterrcnn_resnet50_fpn -o detector.npz"

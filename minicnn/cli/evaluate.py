@@ -10,7 +10,10 @@ import numpy as np
 
 from minicnn.cli.detector_evaluation import detections_of, evaluation_text, look_at, write_page
 from minicnn.cli.detector_training import tell_problems
-from minicnn.cli.options import DATA_HELP, add_json, check_images, check_outputs, emit, load_network, percent
+from minicnn.cli.loading import check_images, load_network
+from minicnn.cli.options import DATA_HELP, add_json
+from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.tables import percent
 from minicnn.data import load_annotated, load_data
 from minicnn.data.images import import_pillow
 from minicnn.detection.evaluation.evaluate import evaluate, match_document

@@ -4,7 +4,9 @@ Checkpoints are written as by ``minicnn train``.
 """
 
 from minicnn.cli import detector_training
-from minicnn.cli.options import add_json, add_recipe, load_detector, recipe, source_file
+from minicnn.cli.loading import load_detector
+from minicnn.cli.options import ANNOTATED_HELP, add_hyperparameters, add_json, read_hyperparameters
+from minicnn.cli.provenance import source_file
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.train import DetectorHyperparameters
 
@@ -14,16 +16,16 @@ DEFAULTS = {"epochs": 3, "lr": 0.0005}
 
 def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", help="the detector, an .npz written by minicnn")
-    verb.add_argument("--data", default="scenes", help=f"{detector_training.ANNOTATED_HELP} (default: scenes)")
+    verb.add_argument("--data", default="scenes", help=f"{ANNOTATED_HELP} (default: scenes)")
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
     verb.add_argument("--teacher", metavar="FILE", help="learn from this detector's answers, too: the one that the network was made from")
     detector_training.add_arguments(verb)
-    add_recipe(verb, DetectorHyperparameters, **DEFAULTS)
+    add_hyperparameters(verb, DetectorHyperparameters, **DEFAULTS)
     add_json(verb)
 
 
 def run(args):
-    how = recipe(args, DetectorHyperparameters, **DEFAULTS)
+    how = read_hyperparameters(args, DetectorHyperparameters, **DEFAULTS)
     model = load_detector(args.file)
     data = detector_training.read_data(args, model.record["class_names"])
     teacher = Teacher(load_detector(args.teacher), model) if args.teacher else None

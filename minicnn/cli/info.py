@@ -4,7 +4,10 @@ import textwrap
 
 import minicnn
 from minicnn.archive import describe
-from minicnn.cli.options import add_json, check_outputs, emit, percent, shape, source_file, table, trying
+from minicnn.cli.loading import trying
+from minicnn.cli.options import add_json
+from minicnn.cli.provenance import check_outputs, emit, source_file
+from minicnn.cli.tables import percent, shape, table
 from minicnn.compression.cost_table import cost_table
 
 EXAMPLE = "minicnn info small.npz --json -"

@@ -5,7 +5,8 @@ The built-in data set ``scenes`` is made by itself when it is first asked for; t
 
 import argparse
 
-from minicnn.cli.options import add_json, at_least, check_outputs, emit
+from minicnn.cli.options import add_json, at_least
+from minicnn.cli.provenance import check_outputs, emit
 from minicnn.data.scenes import CLASS_NAMES, COUNT, SIZE, write_scenes
 
 EXAMPLE = "minicnn scenes scenes320/ --size 320x240 --count 500"

@@ -11,20 +11,10 @@ import numpy as np
 import minicnn
 from minicnn.archive import read_archive
 from minicnn.cli import detector_training
-from minicnn.cli.options import (
-    DATA_HELP,
-    add_json,
-    add_recipe,
-    at_least,
-    check_images,
-    check_outputs,
-    checkpoint_path,
-    emit,
-    percent,
-    provenance,
-    recipe,
-    source_file,
-)
+from minicnn.cli.loading import check_images, checkpoint_path
+from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least, read_hyperparameters
+from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.cli.tables import percent
 from minicnn.data import load_data
 from minicnn.detection.backbone import load_backbone
 from minicnn.detection.training.train import DetectorHyperparameters
@@ -41,7 +31,7 @@ EXAMPLE = "minicnn train lenet5_caffe --data digits --epochs 8 --out lenet.npz"
 
 def add_arguments(verb):
     verb.add_argument("architecture", metavar="ARCHITECTURE", choices=BUILDERS, help=f"one of {', '.join(BUILDERS)}")
-    verb.add_argument("--data", help=f"{DATA_HELP} (default: digits); of a detector: {detector_training.ANNOTATED_HELP} (default: scenes)")
+    verb.add_argument("--data", help=f"{DATA_HELP} (default: digits); of a detector: {ANNOTATED_HELP} (default: scenes)")
     verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
     verb.add_argument("--init", metavar="FILE", help="take a detector's backbone from this file: a detector's or a VGG16's .npz, or a "
                                                      "torchvision checkpoint of either or of the features alone; a detector's settings are "
@@ -52,7 +42,7 @@ def add_arguments(verb):
     verb.add_argument("--min-size", type=at_least(1, int), metavar="N", help="pixels a short side is resized to; detectors only")
     verb.add_argument("--max-size", type=at_least(1, int), metavar="N", help="pixels that a long side may then have; detectors only")
     detector_training.add_arguments(verb)
-    add_recipe(verb, Hyperparameters, DetectorHyperparameters)
+    add_hyperparameters(verb, Hyperparameters, DetectorHyperparameters)
     add_json(verb)
 
 
@@ -68,7 +58,7 @@ def run(args):
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
     check_images(images, model, args.data)
-    losses = train(model, images, labels, recipe(args, Hyperparameters), args.seed, checkpoint, args.resume)
+    losses = train(model, images, labels, read_hyperparameters(args, Hyperparameters), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(
         class_names=[str(digit) for digit in range(10)],
@@ -90,7 +80,7 @@ def refuse_detector_options(args):
 
 
 def run_detector(args):
-    how = recipe(args, DetectorHyperparameters)
+    how = read_hyperparameters(args, DetectorHyperparameters)
     arrays, settings = read_init(args.init, args.architecture) if args.init else ({}, {})
     if args.config:
         settings.update({name: value for name, value in read_config(args.config).items() if name not in ("architecture", "class_names")})

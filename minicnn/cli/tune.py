@@ -10,8 +10,11 @@ from collections import Counter
 import numpy as np
 
 import minicnn
-from minicnn.cli.bench import add_network, brief, fitted, task
-from minicnn.cli.options import add_json, at_least, check_outputs, emit, shape, trying
+from minicnn.cli.bench import add_network, brief, task
+from minicnn.cli.loading import trying
+from minicnn.cli.options import add_json, at_least
+from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.tables import fitted, shape
 from minicnn.errors import InputError
 from minicnn.fast import choose, machine, tuned
 from minicnn.fast.measure import Trial, contest

@@ -8,7 +8,8 @@ import pytest
 
 import minicnn
 from minicnn.cli import bench
-from minicnn.cli.bench import brief, fitted, longest, shortened
+from minicnn.cli.bench import brief, longest
+from minicnn.cli.tables import fitted, shortened
 from minicnn.data.images import write_image
 from minicnn.fast import measure
 

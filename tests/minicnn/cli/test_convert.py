@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from torch_files import checkpoint, legacy_file
 
 import minicnn
-from minicnn.cli import main
+from minicnn.cli.parser import build_parser
 from minicnn.data.class_names import VOC
 
 ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -56,7 +56,7 @@ def test_the_file_says_where_it_comes_from(run, here, net, data):
     provenance = minicnn.load("net.npz").record["provenance"]
     assert provenance["source"] == {"file": "net.pth", "sha256": hashlib.sha256(data).hexdigest()}
     assert shlex.split(provenance["command"]) == ["minicnn", *argv] and provenance["versions"]["minicnn"] == minicnn.__version__
-    main.parser().parse_args(shlex.split(provenance["command"])[1:])
+    build_parser().parse_args(shlex.split(provenance["command"])[1:])
 
 
 def test_half_the_bytes(run, here, net, arrays):

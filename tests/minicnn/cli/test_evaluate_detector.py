@@ -13,7 +13,8 @@ from small_detector import CLASSES
 from small_voc import NAMES, write_voc
 
 from minicnn.cli import detector_evaluation
-from minicnn.cli.detector_evaluation import label_map, points, span
+from minicnn.cli.detector_evaluation import label_map
+from minicnn.cli.tables import points, span
 from minicnn.data import load_annotated
 from minicnn.detection.detections import Detections
 from minicnn.detection.evaluation.evaluate import evaluate

@@ -9,7 +9,7 @@ import pytest
 
 import minicnn
 from minicnn.archive import read_archive, write_archive
-from minicnn.cli import main
+from minicnn.cli.parser import build_parser
 from minicnn.detection.faster_rcnn import FasterRCNN
 
 
@@ -53,7 +53,7 @@ def test_text_shows_layers_surgery_and_origin_within_80_columns(run, nets, monke
     assert all(len(line) <= 80 for line in lines if not any(path in line for path in paths))
     made = out[out.index("made by: ") + len("made by: "):]
     assert shlex.split(made.replace("\\\n", "")) == shlex.split(record["provenance"]["command"])    # pastes as it stands
-    main.parser().parse_args(shlex.split(record["provenance"]["command"])[1:])
+    build_parser().parse_args(shlex.split(record["provenance"]["command"])[1:])
 
 
 @pytest.mark.parametrize("options, expected", [(["--json", "none/x.json"], "none/x.json"), (["--json", ""], "folder")])

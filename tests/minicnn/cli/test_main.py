@@ -1,11 +1,12 @@
 """The command line as a whole: help, what the user types wrongly, exit statuses, and each verb once as a process."""
 
+import importlib
 import json
 
 import pytest
 
 import minicnn
-from minicnn.cli import compress, main, train
+from minicnn.cli import compress, parser, train
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import default_backend
 
@@ -22,10 +23,11 @@ def test_every_verb_has_help_with_an_example(run, verb, monkeypatch):
 
 
 def test_examples_are_commands_that_parse():
-    for verb in main.VERBS:
-        name, command, *rest = verb.EXAMPLE.split()
-        args = main.parser().parse_args([command, *rest])
-        assert name == "minicnn" and args.run is verb.run
+    for verb in parser.VERBS:
+        module = importlib.import_module(f"minicnn.cli.{verb}")
+        name, command, *rest = module.EXAMPLE.split()
+        args = parser.build_parser().parse_args([command, *rest])
+        assert (name, command) == ("minicnn", verb) and args.run is module.run
 
 
 def test_the_overview_has_a_line_and_an_example_for_every_verb(run, monkeypatch):

@@ -1,0 +1,73 @@
+"""Networks from files, run once before the work begins, and data that must suit them."""
+
+import contextlib
+
+import numpy as np
+
+import minicnn
+from minicnn.cli.tables import shape
+from minicnn.errors import InputError
+from minicnn.functional.dispatch import use
+
+TRIAL = 32              # pixels of a side of the image that a detector is tried on
+
+
+def load_network(path):
+    """Load a classifier or a detector, and run it once.
+
+    Raises:
+        InputError: the file cannot be read, or its layers do not fit each other.
+    """
+    model = minicnn.load(path)
+    if model.task == "detection":
+        size, model.transform.min_size = model.transform.min_size, TRIAL
+        with trying(path), use("reference"):
+            model([np.zeros((3, TRIAL, TRIAL), np.float32)])
+        model.transform.min_size = size
+    else:
+        with trying(path):
+            model(np.zeros((1, *model.input_shape), np.float32))
+    return model
+
+
+def load_classifier(path):
+    """As ``load_network``, for a file that must hold a classifier."""
+    model = load_network(path)
+    if model.task == "detection":
+        raise InputError(f"got {path}, which is a {model.architecture}, a detector, expected a classifier. Give the file of one, such as "
+                         "lenet5; 'minicnn detect' runs a detector.")
+    return model
+
+
+def load_detector(path):
+    """As ``load_network``, for a file that must hold a detector."""
+    model = load_network(path)
+    if model.task != "detection":
+        raise InputError(f"got {path}, which is a {model.architecture}, expected a detector. Give the file of one, such as "
+                         "fasterrcnn_vgg16.")
+    return model
+
+
+@contextlib.contextmanager
+def trying(path):
+    """Run a file's network for the first time: an error within the block is an InputError about layers that do not fit each other.
+
+    Reading a file checks each layer's arguments, not that one layer's output is the next one's input.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
+        raise InputError(f"got {path}, whose layers do not fit each other ({error}), expected a network that runs. "
+                         "Make the file again.") from error
+
+
+def check_images(images, model, source):
+    """Raise InputError unless the images (N, C, H, W), read from ``source``, have the network's input shape."""
+    if images.shape[1:] != model.input_shape:
+        raise InputError(f"got images of {shape(images.shape[1:])} in {source}, expected {shape(model.input_shape)}, which "
+                         f"{model.architecture} takes. Choose another network or other data.")
+
+
+def checkpoint_path(out):
+    """The checkpoint's path while ``out`` is made: small.npz -> small.checkpoint.npz"""
+    return f"{str(out).removesuffix('.npz')}.checkpoint.npz"

@@ -1,0 +1,54 @@
+"""What a verb writes: its JSON document and report lines, and the record of how a file was made."""
+
+import json
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minicnn
+from minicnn.errors import InputError
+from minicnn.files import atomic_write, check_writable, sha256
+
+
+def check_outputs(args, *paths):
+    """Raise InputError now, rather than after the work, if --json or one of these paths cannot be written; None is skipped."""
+    for path in (*paths, None if args.json == "-" else args.json):
+        if path is not None:
+            check_writable(path)
+
+
+def emit(args, document, text):
+    """Print the text; with --json also write the document, and with --json - print it in place of the text."""
+    if args.json is not None:
+        line = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        if args.json == "-":
+            sys.stdout.write(line)
+            return
+        with atomic_write(args.json) as file:
+            file.write(line.encode())
+    print(text)
+
+
+def report(verb, error):
+    """Print one line on standard error, over the progress bar if there is one, about something that is skipped."""
+    print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def too_large(path, image, what):
+    """The InputError for an image (H, W, 3) that takes more memory than there is; ``what`` the user is to make smaller."""
+    return InputError(f"{path}: got an image of {image.shape[1]} x {image.shape[0]} that takes more memory than there is, expected "
+                      f"a smaller one. Make {what} smaller.")
+
+
+def provenance(args, **more):
+    """How a file was made: the command, the versions, and what else the verb gives."""
+    return {"command": shlex.join(["minicnn", *args.argv]),
+            "versions": {"minicnn": minicnn.__version__, "numpy": np.__version__, "python": platform.python_version()}, **more}
+
+
+def source_file(path):
+    """The name and the SHA-256 of a file."""
+    return {"file": Path(path).name, "sha256": sha256(path)}

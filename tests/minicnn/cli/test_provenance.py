@@ -1,0 +1,39 @@
+"""What verbs write: a document for --json, and where a file comes from."""
+
+import argparse
+import hashlib
+import json
+
+import pytest
+
+from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.errors import InputError
+
+
+def test_emit(tmp_path, capsys):
+    document = {"name": "Käse", "value": 0.5, "list": [1, None]}
+    emit(argparse.Namespace(json=None), document, "text")
+    assert capsys.readouterr().out == "text\n"
+    emit(argparse.Namespace(json="-"), document, "text")
+    out = capsys.readouterr().out
+    assert json.loads(out) == document and "Käse" in out and out.endswith("}\n")
+    emit(argparse.Namespace(json=str(tmp_path / "x.json")), document, "text")
+    assert capsys.readouterr().out == "text\n"
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == document
+
+
+def test_check_outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_outputs(argparse.Namespace(json=None), "a.npz")
+    check_outputs(argparse.Namespace(json="-"), "a.npz")
+    for json_path, out in (("none/x", "a.npz"), (None, "none/x"), ("", "a.npz"), (None, "")):
+        with pytest.raises(InputError):
+            check_outputs(argparse.Namespace(json=json_path), out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_provenance_and_source(tmp_path):
+    made = provenance(argparse.Namespace(argv=["train", "lenet5", "--out", "a b.npz"]), seed=3)
+    assert made["command"] == "minicnn train lenet5 --out 'a b.npz'" and made["seed"] == 3
+    (tmp_path / "x").write_bytes(b"abc")
+    assert source_file(tmp_path / "x") == {"file": "x", "sha256": hashlib.sha256(b"abc").hexdigest()}
