@@ -112,7 +112,7 @@ def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, 
     assert {path.name for path in here.iterdir()} == {"net.npz", "whole.npz", "stopped.npz"}
 
 
-def test_after_a_image_was_changed_it_is_another_compression(run, scenes, net, here, monkeypatch):
+def test_after_an_image_was_changed_it_is_another_compression(run, scenes, net, here, monkeypatch):
     shutil.copytree(scenes / "JPEGImages", here / "photos")
     options = "--target-storage", 0.7, "--data", "photos", "--repair", 24, "--low", 8
     with monkeypatch.context() as patch:
