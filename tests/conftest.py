@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from checks import BACKENDS
+from numeric_checks import BACKENDS
 
 from minicnn.functional.dispatch import use
 

@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 import pytest
-from watched import RATES, generator
+from calibration_cases import RATES, generator
 
 from minicnn.compression import budget
 from minicnn.compression.budget import Offer, choose, descent, hull, offers, predicted, priced, sizes

@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import EXACT, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.compression.channels import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in

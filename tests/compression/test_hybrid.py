@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-import toy
+from calibration_cases import HEADS, MAPS, RATES, SMALL, generator, images
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, RATES, SMALL, generator, images
+from toy_detector import toy_detector
 
 import minicnn
 from minicnn.compression.budget import Offer
@@ -23,7 +23,7 @@ DETECTORS = [name for name, builder in BUILDERS.items() if builder.startswith("m
 
 def network():
     """A toy, one of whose layers has ten weak filters of sixteen."""
-    model = toy.toy(rng=generator(), box_head_width=64)
+    model = toy_detector(rng=generator(), box_head_width=64)
     model.record = {"surgery": [], "class_names": []}
     model.get_layer("backbone.3").weight[:10] *= 0.01
     return model

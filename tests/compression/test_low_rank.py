@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from calibration_cases import generator
 from numpy.testing import assert_allclose
-from watched import generator
 
 from minicnn.compression.low_rank import Split, tail
 from minicnn.compression.observe import Inputs

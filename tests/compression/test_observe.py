@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import toy
-from checks import BACKENDS
+from calibration_cases import HEADS, MAPS, generator, images
+from numeric_checks import BACKENDS
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, generator, images
+from toy_detector import toy_detector
 
 from minicnn.compression import observe as observation
 from minicnn.compression.cost_table import has_matrix
@@ -20,7 +20,7 @@ from minicnn.layers import Conv2d, Layer
 
 @pytest.fixture(scope="module")
 def model():
-    return toy.toy(rng=generator(), min_size=96, max_size=128)
+    return toy_detector(rng=generator(), min_size=96, max_size=128)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-import toy
+from calibration_cases import HEADS, MAPS, generator, images
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import HEADS, MAPS, generator, images
+from toy_detector import toy_detector
 
 from minicnn.compression import regression
 from minicnn.compression import repair as module
@@ -23,7 +23,7 @@ COUNT = 20
 
 @pytest.fixture(scope="module")
 def original():
-    model = toy.toy(rng=generator(), min_size=96, max_size=128)
+    model = toy_detector(rng=generator(), min_size=96, max_size=128)
     for _, array in model.named_arrays():
         if array.ndim == 1:
             array[...] = generator(3).uniform(-0.1, 0.1, array.shape)

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from arrays import array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from readonly_arrays import array
 
 from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms, top
 

@@ -9,8 +9,8 @@ import textwrap
 
 import numpy as np
 import pytest
-from checks import BACKENDS
 from ladder import RELATIVE, relative
+from numeric_checks import BACKENDS
 from numpy.testing import assert_array_equal
 from PIL import Image
 from sane import sane_detector

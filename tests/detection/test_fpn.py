@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close, check_vjp
+from numeric_checks import FORWARD, assert_close, check_vjp
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.fpn import FeaturePyramidNetwork

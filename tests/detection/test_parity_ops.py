@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close
+from numeric_checks import FORWARD, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection import boxes as B

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import FORWARD, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align, roi_align_backward

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from arrays import array
-from checks import FORWARD, assert_close, check_vjp
+from numeric_checks import FORWARD, assert_close, check_vjp
 from numpy.testing import assert_allclose, assert_array_equal
+from readonly_arrays import array
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from arrays import array
-from checks import check_vjp
+from numeric_checks import check_vjp
 from numpy.testing import assert_allclose, assert_array_equal
+from readonly_arrays import array
 
 from minicnn.detection.anchors import base_anchors, grid_anchors
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from checks import BACKENDS
+from numeric_checks import BACKENDS
 from numpy.testing import assert_array_equal
 
 import minicnn

@@ -1,7 +1,7 @@
 """Networks to plan, and what a plan's results are held against: the layers themselves, one after the other."""
 
 import numpy as np
-from checks import assert_close
+from numeric_checks import assert_close
 
 from minicnn import functional as F
 from minicnn.fast import run as engine

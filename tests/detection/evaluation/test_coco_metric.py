@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 from annotated_sets import annotated, case, coco_case, detections, image, random_set, read_gzipped
-from coco_loops import numbers
+from coco_metric_loops import numbers
 from numpy.testing import assert_array_equal
 
 from minicnn.data import load_annotated

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from annotated_sets import NOTHING, annotated, detections, image, random_set
-from coco_loops import LEVELS, overlap
+from coco_metric_loops import LEVELS, overlap
 
 from minicnn.detection.evaluation.coco_metric import coco_hits, coco_partners
 from minicnn.detection.evaluation.error_kinds import KINDS, error_kinds

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from annotated_sets import random_set
-from coco_loops import numbers as coco_loops
+from coco_metric_loops import numbers as coco_loops
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.evaluation.evaluate import evaluate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from annotated_sets import annotated, image, random_set
-from coco_loops import overlap
+from coco_metric_loops import overlap
 from numpy.testing import assert_array_equal
 from small_detector import scene, small_detector
 

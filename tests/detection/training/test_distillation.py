@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import toy
 from numpy.testing import assert_allclose
+from toy_detector import toy_detector
 
 from minicnn.detection.training.distillation import Teacher, TeacherOutputs
 from minicnn.detection.training.losses import Target, fastrcnn_losses, rpn_losses
@@ -14,7 +14,7 @@ from minicnn.optim import SGD
 
 
 def network(seed, **settings):
-    model = toy.toy(rng=np.random.default_rng(seed), **settings)
+    model = toy_detector(rng=np.random.default_rng(seed), **settings)
     model.record = {"class_names": ["__background__", "a", "b", "c"]}
     return model
 

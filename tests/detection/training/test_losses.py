@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from checks import check_gradients
 from hypothesis import given
 from hypothesis import strategies as st
+from numeric_checks import check_gradients
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.training.losses import BELOW, BETA, BETWEEN, Target, assign, fastrcnn_losses, match, rpn_losses, sample

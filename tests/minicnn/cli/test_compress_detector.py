@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-import toy
+import toy_detector
+from calibration_cases import RATES, SMALL
 from numpy.testing import assert_allclose, assert_array_equal
-from watched import RATES, SMALL
 
 import minicnn
 from minicnn.archive import read_archive
@@ -26,8 +26,8 @@ from minicnn.models import BUILDERS
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     """The small detector of the tests stands among the real ones, and the machine's speed need not be measured."""
-    monkeypatch.setitem(sys.modules, "minicnn.detection.toy", toy)
-    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+    monkeypatch.setitem(sys.modules, "minicnn.detection.toy_detector", toy_detector)
+    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy_detector:toy_detector")
     monkeypatch.setattr(detector_compression, "machine_rates", lambda backend: RATES)
 
 
@@ -43,8 +43,8 @@ def scenes(tmp_path_factory):
 def net(here):
     """net.npz, of the scenes' classes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "minicnn.detection.toy", toy)
-        patch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+        patch.setitem(sys.modules, "minicnn.detection.toy_detector", toy_detector)
+        patch.setitem(BUILDERS, "toy", "minicnn.detection.toy_detector:toy_detector")
         model = minicnn.build("toy", rng=np.random.default_rng(0), num_classes=14, box_head_width=64, min_size=96, max_size=128)
     model.record["class_names"] = CLASS_NAMES
     minicnn.save("net.npz", model)

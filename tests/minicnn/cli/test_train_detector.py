@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-import toy
+import toy_detector
 from numpy.testing import assert_array_equal
 
 import minicnn
@@ -20,8 +20,8 @@ from minicnn.models import BUILDERS
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     """The small detector of the tests stands among the real ones."""
-    monkeypatch.setitem(sys.modules, "minicnn.detection.toy", toy)
-    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy:toy")
+    monkeypatch.setitem(sys.modules, "minicnn.detection.toy_detector", toy_detector)
+    monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy_detector:toy_detector")
 
 
 @pytest.fixture(scope="module")

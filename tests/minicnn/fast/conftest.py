@@ -1,7 +1,7 @@
 """The backends that make plans."""
 
 import pytest
-from checks import BACKENDS
+from numeric_checks import BACKENDS
 
 from minicnn.functional.dispatch import use
 

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from checks import assert_close
+from numeric_checks import assert_close
 from numpy.testing import assert_array_equal
 from small_networks import Composite, conv, draw, gated, norm, plain, pyramid
 

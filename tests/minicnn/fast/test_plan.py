@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from checks import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import assert_close
 from numpy.testing import assert_array_equal
 from small_networks import Composite, assert_runs_like_its_layers, block, conv, draw, gated, norm, plain, plan_of, pyramid
 

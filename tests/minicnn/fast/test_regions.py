@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import FORWARD, assert_close
 from numpy.testing import assert_array_equal
 
 import minicnn.detection.roi_align

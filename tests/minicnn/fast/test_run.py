@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
-from checks import BACKENDS, assert_close
+from numeric_checks import BACKENDS, assert_close
 from numpy.testing import assert_array_equal
 from small_networks import TOLERANCE, Composite, arrays_of, assert_runs_like_its_layers, block, conv, draw, norm, plain, plan_of, pyramid
 

@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
-from checks import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import assert_close
 from numpy.testing import assert_array_equal
 
 from minicnn.functional import dispatch

@@ -6,9 +6,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from checks import assert_close, memory_orders
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import assert_close, memory_orders
 from numpy.testing import assert_array_equal
 
 import minicnn

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close, check_arrays, check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_array_equal
 
 from minicnn.functional import conv, conv2d, conv2d_backward

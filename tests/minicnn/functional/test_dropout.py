@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import check_arrays, check_gradients
+from numeric_checks import check_arrays, check_gradients
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.functional import dropout

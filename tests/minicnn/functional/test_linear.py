@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close, check_arrays, check_gradients
+from numeric_checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_array_equal
 
 from minicnn.functional import linear, linear_backward, linear_blocks, linear_blocks_backward

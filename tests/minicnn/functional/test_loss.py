@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close, check_arrays, check_gradients
+from numeric_checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.functional import (

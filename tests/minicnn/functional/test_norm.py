@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close, check_arrays, check_gradients
+from numeric_checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_allclose
 
 from minicnn.functional import batch_norm, batch_norm_backward, batch_norm_training, batch_norm_training_backward

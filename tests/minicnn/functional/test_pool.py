@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from checks import EXACT, assert_close, check_arrays, check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric_checks import EXACT, assert_close, check_arrays, check_gradients
 from numpy.testing import assert_array_equal
 
 from minicnn.functional import (

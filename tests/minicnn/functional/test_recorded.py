@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import BACKWARD, FORWARD, assert_close
+from numeric_checks import BACKWARD, FORWARD, assert_close
 from torch_cases import CASES, ours
 
 pytestmark = pytest.mark.usefixtures("backend")

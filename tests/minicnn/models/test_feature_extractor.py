@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import check_vjp
+from numeric_checks import check_vjp
 from numpy.testing import assert_array_equal
 
 from minicnn.errors import InputError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import FORWARD, assert_close
+from numeric_checks import FORWARD, assert_close
 from numpy.testing import assert_array_equal
 
 import minicnn

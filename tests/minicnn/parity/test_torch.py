@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from checks import BACKWARD, FORWARD, assert_close
+from numeric_checks import BACKWARD, FORWARD, assert_close
 from numpy.testing import assert_array_equal
 from torch_cases import CASES, Case, draw, norm, normal, ours, pool, resize, torchs
 

@@ -9,7 +9,7 @@ SETTINGS = {"min_size": 48, "max_size": 64, "anchor_sizes": ((8, 16, 24),), "asp
             "rpn_batch_size_per_image": 32}
 
 
-def toy(num_classes=4, *, rng=None, **settings):
+def toy_detector(num_classes=4, *, rng=None, **settings):
     layers = [Conv2d(3, 8, 3, padding=1, rng=rng), ReLU(), MaxPool2d(2), Conv2d(8, 16, 3, padding=1, rng=rng), ReLU(), MaxPool2d(2),
               Conv2d(16, 16, 3, padding=1, rng=rng), ReLU()]
     return assemble(SingleMapBackbone(layers), 16, 1, 1, num_classes, Settings(**{**SETTINGS, **settings}), rng=rng)
