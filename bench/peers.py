@@ -199,7 +199,7 @@ def spread(values):
 
 def image(rows):
     """Bars of the ratios, the fastest first."""
-    from bars import Bar, bars
+    from svg_bars import Bar, bars
 
     from minicnn.report.svg import COLORS
     ours, torch, others = COLORS[0], COLORS[4], "#bbb"

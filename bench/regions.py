@@ -1,28 +1,28 @@
-"""How fast what surrounds the convolutions runs: ours on its three backends, against torchvision, torch and SciPy.
+"""How fast the operations around the convolutions run: ours on its three backends, against torchvision, torch and SciPy.
 
-Same arrays, float32. Each engine runs in a process of its own, on as many threads as there are cores; torch once more with the number of
-threads that it takes by itself. Every output is held against the reference's before anything is timed; then they take turns while the
-others sleep. Ratios are to the faster of the peers.
+Same arrays, float32. Each engine runs in a process of its own, on as many threads as there are cores; torch once more on its own choice
+of threads. Every output is compared with the reference's before anything is timed; then the engines take turns. Ratios are to the faster
+of the peers.
 
     python bench/regions.py
 """
 
 import argparse
-import multiprocessing
+import contextlib
 import statistics
 import sys
-import time
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from peers import CORES, PAUSE  # it also clears the environment that the engines' processes inherit
 from record import record, table
+from spread import ratio_range
+from turns import CORES, ask_all, end_all, interleaved, start, timed, use_all_cores
 
 REFERENCE, OURS = "reference", ("reference", "numpy", "numba")
 PEERS = ("torch", "torch, its own threads", "scipy")
 TURN = 0.02                     # seconds; what is faster runs several times in a turn
 CLUSTERS, ITERATIONS = 8, 10
-TASKS = {                       # title, what the Numba path may take of the faster peer's time, largest relative difference of outputs
+TASKS = {                       # title, the most that Numba's time may be of the faster peer's, largest relative difference of outputs
     "nms": ("NMS of 10 000 boxes at 0.5, about 1000 stay", 1.0, 0),
     "nms_many_stay": ("NMS of 10 000 boxes at 0.7, about 8000 stay", None, 0),
     "roi_align": ("RoIAlign 1000 × 256 × 7 × 7, 2 × 2 points", 1.0, 1e-5),
@@ -103,56 +103,40 @@ def scipys():
     return {"kmeans": lambda points, first: kmeans2(points, first, ITERATIONS, minit="matrix")[0]}
 
 
-def work(engine, task, orders):
-    """A process: the output of a task first, then, for every order, the seconds of one run."""
+@contextlib.contextmanager
+def contestant(engine, task):
+    """An engine that answers "show" with the output of a task and "time" with the seconds of one run."""
     if engine in OURS:
         from minicnn.functional.dispatch import use
-        functions, run = ours(), use(engine)
+        functions, backend = ours(), use(engine)
     else:
-        import contextlib
-        functions, run = scipys() if engine == "scipy" else torchs(CORES if engine == "torch" else None), contextlib.nullcontext()
+        functions = scipys() if engine == "scipy" else torchs(CORES if engine == "torch" else None)
+        backend = contextlib.nullcontext()
     arguments, function = inputs(task), functions[task]
-    with run:
-        orders.send(np.asarray(function(*arguments)))               # the first run compiles
-        start = time.perf_counter()
-        function(*arguments)
-        times = max(1, round(TURN / (time.perf_counter() - start)))
-        while orders.recv():
-            start = time.perf_counter()
-            for _ in range(times):
-                function(*arguments)
-            orders.send((time.perf_counter() - start) / times)
+
+    def run():
+        return function(*arguments)
+    with backend:
+        yield {"show": lambda: np.asarray(run()), "time": timed(run, TURN)}
 
 
 def measure(task, turns):
-    """The row of one task, in processes of its own: what another left behind in memory would not be the same for all."""
+    """The row of one task, in new processes, so that no task runs in memory that another one left behind."""
     title, limit, tolerance = TASKS[task]
-    context = multiprocessing.get_context("spawn")
-    pipes, outputs = {}, {}
-    for engine in (*OURS, *(("scipy",) if task == "kmeans" else PEERS[:2])):
-        pipes[engine], far = context.Pipe()
-        context.Process(target=work, args=(engine, task, far), daemon=True).start()
-        far.close()                                                 # so that the end of the process is noticed
-        outputs[engine] = pipes[engine].recv()
+    engines = (*OURS, *(("scipy",) if task == "kmeans" else PEERS[:2]))
+    workers = start({engine: (contestant, engine, task) for engine in engines})
+    outputs = ask_all(workers, "show")
     differences = {engine: difference(output, outputs[REFERENCE]) for engine, output in outputs.items()}
     wrong = {engine: value for engine, value in differences.items() if not value <= tolerance}
     if wrong:
         sys.exit(f"{task}: the outputs differ: {wrong}")
-    ms = {engine: [] for engine in pipes}
-    for _ in range(turns):
-        for engine in pipes:
-            time.sleep(PAUSE)
-            pipes[engine].send(True)
-            ms[engine].append(1000 * pipes[engine].recv())
-    for pipe in pipes.values():
-        pipe.send(False)
+    ms = {engine: [1000 * seconds for seconds in found] for engine, found in interleaved(workers, turns, task).items()}
+    end_all(workers)
     medians = {engine: statistics.median(values) for engine, values in ms.items()}
-    peer = min((engine for engine in pipes if engine in PEERS), key=medians.get)
-    ratios = {engine: {"of_medians": medians[engine] / medians[peer], "least": min(a / b for a, b in zip(ms[engine], ms[peer])),
-                       "most": max(a / b for a, b in zip(ms[engine], ms[peer]))} for engine in pipes if engine in OURS}
+    peer = min((engine for engine in engines if engine in PEERS), key=medians.get)
     print(f"{task}: {', '.join(f'{engine} {value:.2f}' for engine, value in medians.items())} ms", file=sys.stderr)
-    return {"task": task, "title": title, "size": len(outputs[REFERENCE]), "median_ms": medians, "faster_peer": peer, "ratio": ratios,
-            "limit": limit, "difference": differences, "ms": ms}
+    return {"task": task, "title": title, "size": len(outputs[REFERENCE]), "median_ms": medians, "faster_peer": peer,
+            "ratio": {engine: ratio_range(ms[engine], ms[peer]) for engine in OURS}, "limit": limit, "difference": differences, "ms": ms}
 
 
 def difference(output, expected):
@@ -167,6 +151,7 @@ def main():
     parser.add_argument("--turns", type=int, default=11, help="timed turns of each (default: 11)")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, help="these, and the figures are only printed (default: all)")
     args = parser.parse_args()
+    use_all_cores()
     rows = [measure(task, args.turns) for task in args.tasks or TASKS]
     if args.tasks is None:
         record("regions", {"question": f"milliseconds of what surrounds the convolutions, float32, {CORES} threads", "rows": rows},
@@ -174,11 +159,11 @@ def main():
     slow = [f"{row['task']}: {row['ratio']['numba']['of_medians']:.2f}, must be at most {row['limit']}"
             for row in rows if row["limit"] and row["ratio"]["numba"]["of_medians"] > row["limit"]]
     if slow:
-        sys.exit("\n".join(["slower than it must be", *slow]))
+        sys.exit("\n".join(["slower than allowed", *slow]))
 
 
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     def text(ms):
         return f"{ms:.1f}" if ms >= 1 else f"{ms:.2f}"
     rows = [(row["title"], *(text(row["median_ms"][engine]) for engine in OURS),
