@@ -30,7 +30,7 @@ from record import record, table
 
 from minicnn.fast import timing
 from minicnn.functional import dispatch
-from minicnn.layers import Conv2d, ReLU, Sequential
+from minicnn.layers import Conv2d, ReLU, Sequential, tucker_chain
 
 PACKAGES = {"numba": ("minicnn", "numpy", "numba"), "numpy": ("minicnn", "numpy"), "torch": ("torch",), "torch_channels_last": ("torch",),
             "ncnn": ("ncnn",)}
@@ -65,7 +65,7 @@ class Layer(NamedTuple):
     def network(self, share):
         rng = np.random.default_rng(0)
         layer = Conv2d(self.channels, self.channels, 3, padding=1, rng=rng)
-        layers = [layer] if share is None else [part for _, part in timing.chain(layer, int(share * self.channels), rng).children()]
+        layers = [layer] if share is None else [part for _, part in tucker_chain(layer, int(share * self.channels), rng).children()]
         return Sequential(layers + [ReLU()] * self.relu)
 
     def input(self):

@@ -14,7 +14,7 @@ abstract names Tucker decomposition and HOSVD; that the kernel's modes stay whol
 
 import numpy as np
 
-from minicnn.fast.timing import chain
+from minicnn.layers import tucker_chain
 
 WELL_CONDITIONED = 1e-10        # share of the largest eigenvalue of a Gram matrix above which its vectors are as good as an SVD's
 
@@ -103,13 +103,13 @@ def split(conv, ranks, iterations=0):
     Raises:
         InputError: the convolution has groups, or the ranks are not from 1 to its channels.
     """
-    chain(conv, ranks)                                  # raises
+    tucker_chain(conv, ranks)                                  # raises
     return three_layers(conv, *tucker2(conv.weight, ranks, iterations))
 
 
 def three_layers(conv, core, out, into):
     """1 x 1 (into.T, no bias), k x k with the convolution's stride, padding and dilation (the core, no bias), 1 x 1 (out, its bias)."""
-    layers = chain(conv, core.shape[1::-1])
+    layers = tucker_chain(conv, core.shape[1::-1])
     first, middle, last = (layer for _, layer in layers.children())
     first.weight[...] = into.T[:, :, None, None]
     middle.weight[...] = core

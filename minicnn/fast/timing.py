@@ -28,7 +28,7 @@ from minicnn.fast.plan import compile, eights
 from minicnn.fast.winograd import POINTS
 from minicnn.files import atomic_write, cache_folder, make_folder
 from minicnn.functional import dispatch
-from minicnn.layers import Conv2d, Sequential
+from minicnn.layers import Conv2d, Sequential, tucker_chain
 from minicnn.progress import Progress
 from minicnn.trace import Untraceable, trace
 
@@ -76,7 +76,7 @@ def chain_milliseconds(layer, shape, ranks, backend=None, rates=None):
     """
     backend = engine(backend)
     rates = machine_rates(backend) if rates is None else rates
-    networks = [Sequential([layer])] + [chain(layer, one) for one in ranks]
+    networks = [Sequential([layer])] + [tucker_chain(layer, one) for one in ranks]
     try:
         whole, *chains = (milliseconds(network, shape, backend, rates) for network in networks)
     except Untraceable as error:
@@ -89,26 +89,6 @@ def break_even(layer, shape, backend=None, rates=None):
     ranks = list(range(min(layer.in_channels, layer.out_channels) // 8 * 8, 0, -8))
     whole, chains = chain_milliseconds(layer, shape, ranks, backend, rates)
     return next((rank for rank, one in zip(ranks, chains) if one < whole), 0)
-
-
-def chain(layer, ranks, rng=None):
-    """The Tucker chain of a convolution as a network; its weights are drawn from rng, or zeros.
-
-    Raises:
-        InputError: it has groups, or ranks are not from 1 to its channels.
-
-    Reference: Kim, Park, Yoo, Choi, Yang, Shin, Compression of deep convolutional neural networks for fast and low power mobile
-    applications (2016), section 3.1.
-    """
-    if layer.kind != "Conv2d" or layer.groups != 1:
-        raise InputError(f"got {layer}, expected a convolution without groups. Leave others whole.")
-    c, o = layer.in_channels, layer.out_channels
-    r_in, r_out = (ranks, ranks) if np.ndim(ranks) == 0 else ranks
-    if not (1 <= r_in <= c and 1 <= r_out <= o):
-        raise InputError(f"got the ranks {r_in} and {r_out}, expected them from 1 to the channels, {c} and {o}. Choose smaller ones.")
-    return Sequential([Conv2d(c, r_in, 1, bias=False, rng=rng),
-                       Conv2d(r_in, r_out, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False, rng=rng),
-                       Conv2d(r_out, o, 1, bias=layer.bias is not None, rng=rng)])
 
 
 def milliseconds(network, shape, backend, rates):
@@ -189,7 +169,7 @@ def samples():
     networks = []
     for c, o, h, w, settings in SAMPLES:
         layer = Conv2d(c, o, **{"kernel_size": 3, "padding": 1, **settings}, rng=rng)
-        networks += [(Sequential([layer]) if share == 1 else chain(layer, (int(share * c), int(share * o)), rng), (1, c, h, w))
+        networks += [(Sequential([layer]) if share == 1 else tucker_chain(layer, (int(share * c), int(share * o)), rng), (1, c, h, w))
                      for share in SHARES]
     return networks
 

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from minicnn.errors import InputError
 from minicnn.fast import machine, timing
 from minicnn.fast.plan import compile
-from minicnn.fast.timing import KINDS, amounts, break_even, chain, chain_milliseconds, fit, keep, kept
-from minicnn.layers import Conv2d, ReLU, Sequential
+from minicnn.fast.timing import KINDS, amounts, break_even, chain_milliseconds, fit, keep, kept
+from minicnn.layers import Conv2d, ReLU, Sequential, tucker_chain
 
 RATES = dict(zip(KINDS, (13.0, 12.0, 16.0, 0.2, 0.1, 0.3, 0.2, 0.05)))
 LAYER = Conv2d(64, 128, 3, padding=1)
@@ -67,7 +67,7 @@ def test_a_batch_takes_as_much_as_its_images():
 def test_what_is_counted_are_the_steps_of_the_plan(engine):
     rng = np.random.default_rng(0)
     for layer, shape in ((LAYER, SHAPE), (Conv2d(24, 40, 3, 2, 1), (1, 24, 17, 20)), (Conv2d(16, 16, 3), (1, 16, 9, 9))):
-        network = Sequential([Conv2d(shape[1], shape[1], 1, rng=rng), *(part for _, part in chain(layer, 16, rng).children())])
+        network = Sequential([Conv2d(shape[1], shape[1], 1, rng=rng), *(part for _, part in tucker_chain(layer, 16, rng).children())])
         steps = compile(network, shape, engine).steps
         assert amounts(network, shape, engine)["steps"] == len(steps), str(layer)
         assert (amounts(network, shape, engine)["winograd"] > 0) == any("winograd" in step.algorithm for step in steps)
@@ -84,31 +84,6 @@ def assert_same(found, expected):
 
 
 # chains
-
-def test_a_chain_has_the_settings_of_its_layer():
-    layer = Conv2d(24, 40, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2))
-    parts = [part for _, part in chain(layer, (8, 16)).children()]
-    sides = [(part.in_channels, part.out_channels, part.kernel_size) for part in parts]
-    assert sides == [(24, 8, (1, 1)), (8, 16, (3, 5)), (16, 40, (1, 1))]
-    assert [part.bias is not None for part in parts] == [False, False, True]
-    assert (parts[1].stride, parts[1].padding, parts[1].dilation) == (layer.stride, layer.padding, layer.dilation)
-    x = np.random.default_rng(0).standard_normal((1, 24, 11, 13), np.float32)
-    assert chain(layer, 8)(x).shape == layer(x).shape
-    assert chain(Conv2d(24, 40, 3, bias=False), 8).get_layer("2").bias is None
-
-
-def test_its_weights_come_from_the_generator():
-    one, two = (chain(LAYER, 8, np.random.default_rng(3)) for _ in range(2))
-    for (_, a), (_, b) in zip(one.named_arrays(), two.named_arrays()):
-        assert_array_equal(a, b)
-        assert np.any(a)
-
-
-@pytest.mark.parametrize("ranks", [0, 65, (64, 129), (0, 8), (8, 0)])
-def test_ranks_beyond_the_channels_are_refused(ranks):
-    with pytest.raises(InputError, match="64 and 128"):
-        chain(LAYER, ranks)
-
 
 def test_grouped_convolutions_and_other_layers_are_refused():
     for layer in (Conv2d(8, 8, 3, groups=8), ReLU()):
