@@ -32,8 +32,9 @@ from minicnn.compression.rounds import Options, Target, compress, removed_counts
 from minicnn.data import load_data  # noqa: E402
 from minicnn.evaluate_classifier import evaluate_classifier  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402
+from minicnn.hyperparameters import Hyperparameters  # noqa: E402
 from minicnn.report.svg import COLORS, Series, chart  # noqa: E402
-from minicnn.train_classifier import Hyperparameters, train  # noqa: E402
+from minicnn.train_classifier import train_classifier  # noqa: E402
 
 SEEDS = range(5)
 BUDGET = 0.1
@@ -72,7 +73,7 @@ def base(data, runs, seed):
         return
     images, labels = load_data(data, "train")
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(seed))
-    train(model, images, labels, Hyperparameters(epochs=8), seed, checkpoint=f"{path}.checkpoint.npz", resume=True,
+    train_classifier(model, images, labels, Hyperparameters(epochs=8), seed, checkpoint=f"{path}.checkpoint.npz", resume=True,
           label=f"seed {seed} epoch")
     row(runs, f"base-{seed}", data, model, [])
     minicnn.save(path, model)
@@ -90,8 +91,8 @@ def descend(data, runs, seed, arm):
             counts = removed_counts(read(runs, f"statistics-{share}-{seed}")["rounds"]) if arm in CONTROLS else None
             rounds = compress(
                 model, Target("parameters", share * whole), ARMS[arm], seed=seed, images=images[:1000], counts=counts,
-                finetune=lambda model, number: train(model, images, labels, Hyperparameters(epochs=FINETUNE[share]), [seed, number],
-                                                     label=f"{name} round {number} epoch"),
+                finetune=lambda model, number: train_classifier(
+                    model, images, labels, Hyperparameters(epochs=FINETUNE[share]), [seed, number], label=f"{name} round {number} epoch"),
                 evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"])
             row(runs, name, data, model, rounds)
             minicnn.save(runs / f"{name}.npz", model)

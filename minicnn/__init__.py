@@ -7,7 +7,6 @@ tell_libraries()        # before NumPy is loaded
 from minicnn.archive import load, save  # noqa: E402
 from minicnn.errors import InputError  # noqa: E402
 from minicnn.models import build  # noqa: E402
-
-__version__ = "0.1.0"
+from minicnn.version import __version__  # noqa: E402
 
 __all__ = ["InputError", "__version__", "build", "load", "save"]

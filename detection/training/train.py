@@ -18,16 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.archive import describe
+from minicnn.checkpoint import read_training_checkpoint, write_training_checkpoint
 from minicnn.data.annotated import read_annotated
 from minicnn.data.images import as_input
 from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Transform
 from minicnn.errors import InputError
 from minicnn.files import interrupts_held
+from minicnn.hyperparameters import Hyperparameters, converged, plateau_factor
 from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, warmup
 from minicnn.prefetch import prefetch
 from minicnn.progress import Progress
-from minicnn.train_classifier import DROPS, Hyperparameters, plateaus, read_checkpoint, write_checkpoint
 
 CHECKPOINT_SECONDS = 300        # between two checkpoints within an epoch: writing one takes seconds
 
@@ -81,17 +82,17 @@ def train_detector(model, data, recipe, seed, checkpoint=None, resume=False, cac
                 "cache": cache is not None, "teacher": teacher and weights_digest(teacher.model)}
     progress = {"losses": [], "steps": 0, "sums": {}}
     if checkpoint and resume and Path(checkpoint).exists():
-        progress = read_checkpoint(checkpoint, model, optimizer, settings)
+        progress = read_training_checkpoint(checkpoint, model, optimizer, settings)
         print(f"resuming after epoch {len(progress['losses'])}, step {progress['steps']} from {checkpoint}", file=sys.stderr)
 
     def save():
         if checkpoint:
-            write_checkpoint(checkpoint, model, optimizer, settings, progress)
+            write_training_checkpoint(checkpoint, model, optimizer, settings, progress)
     if not progress["losses"] and not progress["steps"]:
         save()
     model.train()
     try:
-        while len(progress["losses"]) < recipe.epochs and plateaus(totals(progress), recipe.patience) < DROPS:
+        while len(progress["losses"]) < recipe.epochs and not converged(totals(progress), recipe.patience):
             train_epoch(model, data, recipe, optimizer, seed, progress, cache, teacher, save)
             save()
     finally:
@@ -124,7 +125,7 @@ def train_epoch(model, data, recipe, optimizer, seed, progress, cache, teacher, 
     """The rest of an epoch, from the step that ``progress`` says; it is kept up to date, and saved now and then."""
     epoch, images = len(progress["losses"]), data.images
     steps = plan_epoch(images, recipe, np.random.default_rng([seed, epoch]))
-    drop = 0.1 ** plateaus(totals(progress), recipe.patience)
+    drop = plateau_factor(totals(progress), recipe.patience)
     start = saved = time.perf_counter()
     done = count(steps[:progress["steps"]])
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import minicnn
-from minicnn.checkpoint import read_compression_checkpoint, write_compression_checkpoint
+from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_compression_checkpoint
 from minicnn.cli import detector_compression
 from minicnn.cli.loading import check_images, checkpoint_path, load_classifier, load_network
 from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least, read_hyperparameters
@@ -30,8 +30,9 @@ from minicnn.data import load_data
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
+from minicnn.hyperparameters import Hyperparameters
 from minicnn.report.pruning_page import write_report
-from minicnn.train_classifier import Hyperparameters, jsonable, train
+from minicnn.train_classifier import train_classifier
 
 EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --out small.npz"
 COMPENSATION = 1000     # images over which the means of removed channels are taken
@@ -132,7 +133,7 @@ def run(args):
     print_state("before", before)
 
     def finetune(model, number):
-        return train(model, images, labels, read_hyperparameters(args, Hyperparameters, epochs=EPOCHS), [args.seed, number],
+        return train_classifier(model, images, labels, read_hyperparameters(args, Hyperparameters, epochs=EPOCHS), [args.seed, number],
                      label=f"round {number} epoch")
 
     def keep(model, rounds):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.checkpoint import read_compression_checkpoint, write_compression_checkpoint
+from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_compression_checkpoint
 from minicnn.cli.detector_evaluation import look_at
 from minicnn.cli.detector_training import read_data, tell_problems
 from minicnn.cli.loading import checkpoint_path
@@ -34,7 +34,6 @@ from minicnn.fast.timing import break_even, engine, machine_rates
 from minicnn.files import make_folder
 from minicnn.progress import Progress
 from minicnn.report.compression_page import write_report
-from minicnn.train_classifier import jsonable
 
 SPLITTING = ("hybrid", "tucker")
 OBSERVED = 100          # images that errors are told by where nothing is repaired

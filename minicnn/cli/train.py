@@ -21,8 +21,9 @@ from minicnn.detection.training.train import DetectorHyperparameters
 from minicnn.detection.training.weight_init import init_weights
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
+from minicnn.hyperparameters import Hyperparameters
 from minicnn.models import BUILDERS
-from minicnn.train_classifier import Hyperparameters, train
+from minicnn.train_classifier import train_classifier
 from minicnn.weight_files.convert import build_with, read_config
 from minicnn.weight_files.read import read_state_dict
 
@@ -58,7 +59,7 @@ def run(args):
     test = load_data(args.data, "test")
     model = minicnn.build(args.architecture, rng=np.random.default_rng(args.seed), num_classes=10)
     check_images(images, model, args.data)
-    losses = train(model, images, labels, read_hyperparameters(args, Hyperparameters), args.seed, checkpoint, args.resume)
+    losses = train_classifier(model, images, labels, read_hyperparameters(args, Hyperparameters), args.seed, checkpoint, args.resume)
     result = evaluate_classifier(model, *test)
     model.record.update(
         class_names=[str(digit) for digit in range(10)],

@@ -15,9 +15,10 @@ from minicnn.compression.criteria import METHODS
 from minicnn.compression.filter_statistics import Clusters
 from minicnn.compression.rounds import Options, Target, compress, plan_round, removed_counts, trim
 from minicnn.errors import InputError
+from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import Linear, ReLU
 from minicnn.models.classifier import Classifier
-from minicnn.train_classifier import Hyperparameters, train
+from minicnn.train_classifier import train_classifier
 
 PLAIN = Options(compensate=False, minimum=2)
 FIRST = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84}      # widths before any round
@@ -372,7 +373,7 @@ def test_a_run_resumed_from_a_file_is_bit_identical(target, more):
     images, labels = rng.random((32, 1, 28, 28), np.float32), rng.integers(0, 10, 32)
 
     def finetune(model, number):
-        return train(model, images, labels, Hyperparameters(epochs=1, batch_size=8, warmup_steps=0), [0, number])
+        return train_classifier(model, images, labels, Hyperparameters(epochs=1, batch_size=8, warmup_steps=0), [0, number])
 
     whole, expected = run(lenet(), target, finetune=finetune, **more)
     assert len(expected) > 1

@@ -9,11 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn import functional as F
 from minicnn.archive import read_archive
 from minicnn.errors import InputError
+from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
 from minicnn.models.classifier import Classifier
 from minicnn.optim import SGD
 from minicnn.progress import Progress
-from minicnn.train_classifier import Hyperparameters, plateaus, train
+from minicnn.train_classifier import train_classifier
 
 RECIPE = Hyperparameters(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
 
@@ -62,7 +63,7 @@ def interrupt(monkeypatch):
 
 def test_the_loss_falls_and_the_model_learns(capsys):
     model, (images, labels) = toy_model(), toy_data()
-    losses = train(model, images, labels, RECIPE, seed=0)
+    losses = train_classifier(model, images, labels, RECIPE, seed=0)
     assert len(losses) == 4 and losses == sorted(losses, reverse=True) and losses[-1] < 0.3 < losses[0]
     assert (model(images).argmax(axis=1) == labels).mean() > 0.95
     assert not any(layer.training for _, layer in model.named_layers())
@@ -82,7 +83,7 @@ def test_every_image_is_seen_once_an_epoch_in_another_order():
     model = Classifier((1, 1, 1), {"flatten": Spy(), "fc": Linear(1, 2, rng=np.random.default_rng(0))})
     model.architecture, model.architecture_arguments, model.record = "toy", {}, {}
     images = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1) / 10
-    losses = train(model, images, np.arange(10) % 2, Hyperparameters(epochs=2, batch_size=4, lr=0), seed=0)
+    losses = train_classifier(model, images, np.arange(10) % 2, Hyperparameters(epochs=2, batch_size=4, lr=0), seed=0)
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2 and not model.training
     epochs = np.concatenate(seen).reshape(2, 10)
     assert_array_equal(np.sort(epochs), np.tile(images.ravel(), (2, 1)))
@@ -96,7 +97,7 @@ def test_the_seed_decides(seed):
     results = []
     for one in (seed, seed, 4):
         model = toy_model()
-        train(model, *toy_data(), RECIPE, seed=one)
+        train_classifier(model, *toy_data(), RECIPE, seed=one)
         results.append(arrays(model))
     assert_same(results[0], results[1])
     assert not np.array_equal(results[0]["fc.weight"], results[2]["fc.weight"])
@@ -106,7 +107,7 @@ def rates(recipe, monkeypatch, count=60):
     """The learning rate of every step of a training."""
     got, step = [], SGD.step
     monkeypatch.setattr(SGD, "step", lambda self: (got.append(self.lr), step(self))[1])
-    losses = train(toy_model(), *toy_data(count), recipe, seed=0)
+    losses = train_classifier(toy_model(), *toy_data(count), recipe, seed=0)
     return np.array(got), losses
 
 
@@ -127,59 +128,47 @@ def test_with_patience_the_rate_falls_to_a_tenth_and_training_ends_at_the_next_p
     assert_allclose(got, np.repeat([0.1, 0.01], [4 * 4, 3 * 4]))
 
 
-@pytest.mark.parametrize("losses, patience, expected", [
-    ([], 2, 0), ([1, 1, 1, 1, 1], 0, 0), ([1, 0.5, 0.25], 1, 0),
-    ([1, 1], 1, 1), ([1, 1, 1], 1, 2), ([1, 0.995], 1, 1), ([1, 0.98], 1, 0),
-    ([1, 1, 0.9, 0.9, 0.9], 2, 1),                              # progress in between starts the count anew
-    ([1, 0.995, 0.991, 0.98], 3, 0),                            # less than 1 % each, but more than 1 % below the best
-    ([1, 2, 3, 2, 1.5], 2, 2), ([1, 1, 1, 1], 2, 1), ([1, 1, 1, 1, 1], 2, 2), ([1, 1, 1, 0.5, 0.5, 0.5], 2, 2),
-    ([float("nan")] * 2, 1, 2),
-])
-def test_plateaus_by_hand(losses, patience, expected):
-    assert plateaus(losses, patience) == expected
-
-
 @pytest.mark.parametrize("recipe", [RECIPE, Hyperparameters(epochs=4, batch_size=16, lr=0.02, nesterov=True, patience=1, warmup_steps=0)])
 @pytest.mark.parametrize("batch", [1, 5, 8, 11, 16])
 def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, recipe, batch, capsys):
     """Stopped at any batch, be it in the very first epoch: the weights and losses are those of a run at once."""
     whole, checkpoint = toy_model(), tmp_path / "c.npz"
-    losses = train(whole, *toy_data(), recipe, seed=5)
+    losses = train_classifier(whole, *toy_data(), recipe, seed=5)
     stopped = toy_model()
     interrupt(batch)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, *toy_data(), recipe, seed=5, checkpoint=checkpoint)
+        train_classifier(stopped, *toy_data(), recipe, seed=5, checkpoint=checkpoint)
     assert not stopped.training
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:(batch - 1) // 4]
     resumed = toy_model(seed=9)                                 # its own weights must not matter
     capsys.readouterr()
-    assert train(resumed, *toy_data(), recipe, seed=5, checkpoint=checkpoint, resume=True) == losses
+    assert train_classifier(resumed, *toy_data(), recipe, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))
     assert capsys.readouterr().err.startswith(f"resuming after epoch {(batch - 1) // 4} from {checkpoint}\n")
 
 
 def test_resume_without_a_checkpoint_begins_and_after_the_last_epoch_does_nothing(tmp_path):
     checkpoint, model, again = tmp_path / "c.npz", toy_model(), toy_model(seed=9)
-    losses = train(model, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True)
-    assert train(again, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
+    losses = train_classifier(model, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True)
+    assert train_classifier(again, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(again), arrays(model))
 
 
 def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
     checkpoint = tmp_path / "c.npz"
-    train(toy_model(), *toy_data(), Hyperparameters(epochs=1), seed=1, checkpoint=checkpoint)
-    train(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
+    train_classifier(toy_model(), *toy_data(), Hyperparameters(epochs=1), seed=1, checkpoint=checkpoint)
+    train_classifier(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
     assert len(read_archive(checkpoint)[1]["progress"]["losses"]) == 4
 
 
 @pytest.mark.parametrize("other, named", [
-    ({"recipe": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "recipe"), ({"seed": 6}, "seed"),
+    ({"recipe": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "hyperparameters"), ({"seed": 6}, "seed"),
     ({"data": toy_data(59)}, "data"), ({"model": toy_model(width=5)}, "layers"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
     def run(model=None, data=None, recipe=RECIPE, seed=5, **options):
-        train(model or toy_model(), *(data or toy_data()), recipe, seed, tmp_path / "c.npz", **options)
+        train_classifier(model or toy_model(), *(data or toy_data()), recipe, seed, tmp_path / "c.npz", **options)
     run()
     before = (tmp_path / "c.npz").read_bytes()
     with pytest.raises(InputError, match=rf"another training \(other {named}\)"):
@@ -189,19 +178,19 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
 
 def test_a_loss_that_is_not_finite_is_the_users_to_mend():
     with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1.*learning rate, 1e\+30"):
-        train(toy_model(), *toy_data(), Hyperparameters(epochs=2, batch_size=16, lr=1e30, warmup_steps=0), seed=0)
+        train_classifier(toy_model(), *toy_data(), Hyperparameters(epochs=2, batch_size=16, lr=1e30, warmup_steps=0), seed=0)
 
 
 def test_nesterov_needs_momentum():
     with pytest.raises(InputError, match="momentum"):
-        train(toy_model(), *toy_data(), Hyperparameters(nesterov=True, momentum=0.0), seed=0)
+        train_classifier(toy_model(), *toy_data(), Hyperparameters(nesterov=True, momentum=0.0), seed=0)
 
 
 @pytest.mark.parametrize("error, raised",
                          [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)])
 def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeypatch, error, raised):
     checkpoint, whole = tmp_path / "c.npz", toy_model()
-    losses = train(whole, *toy_data(), RECIPE, seed=5)
+    losses = train_classifier(whole, *toy_data(), RECIPE, seed=5)
     write, calls = np.lib.format.write_array, []
 
     def fail(*args, **options):                                 # in the middle of the third: after the second epoch
@@ -212,9 +201,9 @@ def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(np.lib.format, "write_array", fail)
         with pytest.raises(raised):
-            train(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
+            train_classifier(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:1]
     resumed = toy_model()
-    assert train(resumed, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
+    assert train_classifier(resumed, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))

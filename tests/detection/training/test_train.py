@@ -126,7 +126,7 @@ def test_interrupted_at_twenty_moments_and_resumed_it_ends_with_the_same_bytes(d
 def test_a_checkpoint_is_written_before_the_first_step_and_now_and_then(data, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(train, "write_checkpoint", lambda path, model, optimizer, settings, progress:
+    monkeypatch.setattr(train, "write_training_checkpoint", lambda path, model, optimizer, settings, progress:
                         written.append((len(progress["losses"]), progress["steps"])))
     train_detector(network(), data, RECIPE, 0, tmp_path / "x.npz")
     assert written == [(0, 0), *((0, step) for step in range(1, 7)), (1, 0), *((1, step) for step in range(1, 7)), (2, 0)]
@@ -134,7 +134,7 @@ def test_a_checkpoint_is_written_before_the_first_step_and_now_and_then(data, tm
 
 def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
     train_detector(network(), data, dataclasses.replace(RECIPE, epochs=1), 0, tmp_path / "x.npz")
-    for recipe, seed, images, named in ((RECIPE, 0, data, "recipe"), (dataclasses.replace(RECIPE, epochs=1), 1, data, "seed"), (
+    for recipe, seed, images, named in ((RECIPE, 0, data, "hyperparameters"), (dataclasses.replace(RECIPE, epochs=1), 1, data, "seed"), (
             dataclasses.replace(RECIPE, epochs=1), 0, AnnotatedImages(data.class_names, data.images[1:]), "data")):
         with pytest.raises(InputError, match=f"other {named}"):
             train_detector(network(), images, recipe, seed, tmp_path / "x.npz", resume=True)

@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.train_classifier import Hyperparameters, train
+from minicnn.hyperparameters import Hyperparameters
+from minicnn.train_classifier import train_classifier
 
 
 def same_weights(one, other):
@@ -41,7 +42,7 @@ def test_text_and_json_in_a_file(run, data, here):
 
 def test_options_become_the_recipe(run, data, here, monkeypatch):
     got = []
-    monkeypatch.setattr("minicnn.cli.train.train", lambda *args: got.append(args[3:]) or [])
+    monkeypatch.setattr("minicnn.cli.train.train_classifier", lambda *args: got.append(args[3:]) or [])
     options = {"epochs": 3, "batch_size": 7, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.25, "warmup_steps": 9, "patience": 2}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert run("train", "lenet5", "--data", data, "--out", "x.npz", "--seed", 4, "--nesterov", "--resume", *flags)[0] == 0
@@ -81,12 +82,12 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_network_comes(start, dat
 
 def test_resume_with_other_options_is_refused(run, refused, data, here, monkeypatch):
     def stop(*args):
-        train(*args)
+        train_classifier(*args)
         raise KeyboardInterrupt
     with monkeypatch.context() as patch:
-        patch.setattr("minicnn.cli.train.train", stop)
+        patch.setattr("minicnn.cli.train.train_classifier", stop)
         assert run("train", "lenet5", "--data", data, "--epochs", 1, "--out", "net.npz")[0] == 130
-    for options, named in ((["--epochs", 2], "recipe"), (["--epochs", 1, "--seed", 1], "seed")):
+    for options, named in ((["--epochs", 2], "hyperparameters"), (["--epochs", 1, "--seed", 1], "seed")):
         assert f"other {named}" in refused("train", "lenet5", "--data", data, "--out", "net.npz", "--resume", *options)
     assert "other layers" in refused("train", "lenet5_caffe", "--data", data, "--epochs", 1, "--out", "net.npz", "--resume")
 

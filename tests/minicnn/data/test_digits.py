@@ -7,9 +7,10 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.data.digits import COUNTS, SEEDS, draw_digit, load_digits, make_digits
 from minicnn.evaluate_classifier import evaluate_classifier
+from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import Flatten, Linear
 from minicnn.models.classifier import Classifier
-from minicnn.train_classifier import Hyperparameters, train
+from minicnn.train_classifier import train_classifier
 
 
 def digits(count, seed=0):
@@ -59,7 +60,8 @@ def test_a_linear_classifier_stays_under_90_percent(splits):
     """Softmax regression, trained until it no longer gains: until the training loss has reached its second plateau."""
     model = Classifier((1, 28, 28), {"flatten": Flatten(), "fc": Linear(784, 10, rng=np.random.default_rng(0))})
     model.architecture, model.architecture_arguments, model.record = "linear", {}, {}
-    losses = train(model, *splits["train"], Hyperparameters(epochs=200, batch_size=64, lr=0.02, weight_decay=0, patience=5), seed=0)
+    hyperparameters = Hyperparameters(epochs=200, batch_size=64, lr=0.02, weight_decay=0, patience=5)
+    losses = train_classifier(model, *splits["train"], hyperparameters, seed=0)
     assert len(losses) < 200
     assert 0.5 < evaluate_classifier(model, *splits["test"])["accuracy"] < 0.9
 
@@ -67,5 +69,5 @@ def test_a_linear_classifier_stays_under_90_percent(splits):
 @pytest.mark.slow
 def test_lenet_passes_97_percent(splits):
     model = minicnn.build("lenet5", rng=np.random.default_rng(0))
-    train(model, *splits["train"], Hyperparameters(epochs=6), seed=0)
+    train_classifier(model, *splits["train"], Hyperparameters(epochs=6), seed=0)
     assert evaluate_classifier(model, *splits["test"])["accuracy"] > 0.97
