@@ -156,6 +156,11 @@ def sha256(path):
     return digest.hexdigest()
 
 
+def source_file(path):
+    """The name and the SHA-256 of a file, for a record of where something comes from: {"file", "sha256"}."""
+    return {"file": Path(path).name, "sha256": sha256(path)}
+
+
 def cache_folder():
     """The folder of downloads and measurements: ``MINICNN_CACHE``, or the platform's own cache folder.
 

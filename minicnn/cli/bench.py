@@ -13,13 +13,13 @@ import numpy as np
 import minicnn
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json, at_least
-from minicnn.cli.provenance import check_outputs, emit, source_file
+from minicnn.cli.provenance import check_outputs, emit
 from minicnn.cli.tables import fitted, shape
 from minicnn.data.images import as_input
 from minicnn.errors import InputError
 from minicnn.fast import machine
 from minicnn.fast.measure import measure, memory_speed, product_speed
-from minicnn.files import make_folder
+from minicnn.files import make_folder, source_file
 from minicnn.functional import dispatch
 from minicnn.layers import KINDS
 from minicnn.progress import Progress

@@ -21,7 +21,7 @@ from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_comp
 from minicnn.cli import detector_compression
 from minicnn.cli.loading import check_images, checkpoint_path, load_classifier, load_network
 from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least, read_hyperparameters
-from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.cli.provenance import check_outputs, emit, provenance
 from minicnn.cli.tables import percent, table
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
@@ -29,7 +29,7 @@ from minicnn.compression.rounds import Options, Target, check_reachable, compres
 from minicnn.data import load_data
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
-from minicnn.files import make_folder
+from minicnn.files import make_folder, source_file
 from minicnn.hyperparameters import Hyperparameters
 from minicnn.report.pruning_page import write_report
 from minicnn.train_classifier import train_classifier

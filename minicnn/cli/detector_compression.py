@@ -16,7 +16,7 @@ from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_comp
 from minicnn.cli.detector_evaluation import look_at
 from minicnn.cli.detector_training import read_data, tell_problems
 from minicnn.cli.loading import checkpoint_path
-from minicnn.cli.provenance import check_outputs, emit, provenance, report, source_file
+from minicnn.cli.provenance import check_outputs, emit, provenance, report
 from minicnn.cli.tables import fitted, percent, points, table
 from minicnn.compression.budget import predicted
 from minicnn.compression.channels import readers
@@ -31,7 +31,7 @@ from minicnn.data.images import as_image, as_input, images_in, import_pillow
 from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.fast.timing import break_even, engine, machine_rates
-from minicnn.files import make_folder
+from minicnn.files import make_folder, source_file
 from minicnn.progress import Progress
 from minicnn.report.compression_page import write_report
 

@@ -6,9 +6,9 @@ Checkpoints are written as by ``minicnn train``.
 from minicnn.cli import detector_training
 from minicnn.cli.loading import load_detector
 from minicnn.cli.options import ANNOTATED_HELP, add_hyperparameters, add_json, read_hyperparameters
-from minicnn.cli.provenance import source_file
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.train import DetectorHyperparameters
+from minicnn.files import source_file
 
 EXAMPLE = "minicnn finetune det.npz --data VOC2007 --split trainval --epochs 3 --out tuned.npz"
 DEFAULTS = {"epochs": 3, "lr": 0.0005}

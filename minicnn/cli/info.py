@@ -6,9 +6,10 @@ import minicnn
 from minicnn.archive import describe
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json
-from minicnn.cli.provenance import check_outputs, emit, source_file
+from minicnn.cli.provenance import check_outputs, emit
 from minicnn.cli.tables import percent, shape, table
 from minicnn.compression.cost_table import cost_table
+from minicnn.files import source_file
 
 EXAMPLE = "minicnn info small.npz --json -"
 

@@ -4,13 +4,12 @@ import json
 import platform
 import shlex
 import sys
-from pathlib import Path
 
 import numpy as np
 
 import minicnn
 from minicnn.errors import InputError
-from minicnn.files import atomic_write, check_writable, sha256
+from minicnn.files import atomic_write, check_writable
 
 
 def check_outputs(args, *paths):
@@ -47,8 +46,3 @@ def provenance(args, **more):
     """How a file was made: the command, the versions, and what else the verb gives."""
     return {"command": shlex.join(["minicnn", *args.argv]),
             "versions": {"minicnn": minicnn.__version__, "numpy": np.__version__, "python": platform.python_version()}, **more}
-
-
-def source_file(path):
-    """The name and the SHA-256 of a file."""
-    return {"file": Path(path).name, "sha256": sha256(path)}

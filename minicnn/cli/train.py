@@ -13,7 +13,7 @@ from minicnn.archive import read_archive
 from minicnn.cli import detector_training
 from minicnn.cli.loading import check_images, checkpoint_path
 from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least, read_hyperparameters
-from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.cli.provenance import check_outputs, emit, provenance
 from minicnn.cli.tables import percent
 from minicnn.data import load_data
 from minicnn.detection.backbone import load_backbone
@@ -21,6 +21,7 @@ from minicnn.detection.training.train import DetectorHyperparameters
 from minicnn.detection.training.weight_init import init_weights
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
+from minicnn.files import source_file
 from minicnn.hyperparameters import Hyperparameters
 from minicnn.models import BUILDERS
 from minicnn.train_classifier import train_classifier

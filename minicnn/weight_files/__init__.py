@@ -1,1 +1,1 @@
-"""Other people's weights: read without torch, converted, downloaded."""
+"""Weight files of torch and torchvision: read without torch, converted to archives, downloaded."""

@@ -1,7 +1,7 @@
-"""A checkpoint of torchvision's -> a model of ours, without torch.
+"""Convert a state dict of torchvision's to a model of ours, without torch.
 
-Names and shapes tell the architecture, the number of classes and the width of the box head. What they do not tell (sizes,
-normalisation, anchors, class names) comes from a configuration, else from the architecture's defaults.
+The architecture, the number of classes and the width of the box head follow from the arrays' names and shapes. Everything else
+(image sizes, normalisation, anchors, class names) comes from a configuration file, or from the architecture's defaults.
 """
 
 import json
@@ -11,14 +11,15 @@ from pathlib import Path
 from minicnn.archive import load_finite_arrays
 from minicnn.data.class_names import CLASS_NAMES
 from minicnn.errors import InputError
-from minicnn.files import sha256
+from minicnn.files import source_file
 from minicnn.models import build
 from minicnn.weight_files.read import read_state_dict
 
-PUBLISHED_RESNET50_FPN = "258fb6c6"         # the SHA-256 of torchvision's COCO file begins so
+PUBLISHED_RESNET50_FPN = "258fb6c6"         # first digits of the SHA-256 of torchvision's COCO weights
 MOBILENETS = ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
+EITHER_NORM = ("fasterrcnn_resnet50_fpn", *MOBILENETS)      # torchvision builds these with frozen or with trainable batch norms
 
-# an architecture is recognised by a name that no other has
+# (name of an array, the only architectures whose state dicts contain it)
 MARKS = (
     ("roi_heads.box_head.5.weight", ("fasterrcnn_resnet50_fpn_v2",)),
     ("backbone.body.conv1.weight", ("fasterrcnn_resnet50_fpn",)),
@@ -30,48 +31,35 @@ ARCHITECTURES = sorted(name for _, names in MARKS for name in names)
 
 
 def convert(path, architecture=None, config=None, norm_eps=None):
-    """Read a checkpoint into a model.
+    """Read a weight file into a model.
 
     Args:
-        path: a state dict in torch's zip format, its older one, or safetensors.
-        architecture: needed where names and shapes do not tell it: torchvision's two MobileNet detectors share theirs.
-        config: a JSON file of torchvision's constructor arguments (see ``detection.faster_rcnn.Settings``), with ``class_names``
-            a list, or "coco" or "voc", and ``architecture``.
-        norm_eps: of the frozen norms of ``fasterrcnn_resnet50_fpn``. torchvision takes 0 for its published COCO file, and a file
-            fine-tuned from that needs 0 too; nothing in it tells. None: 0 for that very file, else 1e-5.
+        path: a state dict in torch's zip format, torch's legacy format, or safetensors.
+        architecture: needed where names and shapes leave a choice: torchvision's two MobileNet detectors have the same.
+        config: a JSON file of torchvision's constructor arguments (see ``detection.settings.Settings``), ``class_names``
+            (a list, "coco" or "voc"), and ``architecture``.
+        norm_eps: of the frozen norms of ``fasterrcnn_resnet50_fpn``. torchvision takes 0 for its published COCO weights, and files
+            fine-tuned from these need 0 too, which cannot be seen from the file. None: 0 for the published file, else 1e-5.
 
     Returns:
-        model, in evaluation mode, its ``record`` filled with class names and provenance; and a list of remarks for the user.
+        model: in evaluation mode, with class names and provenance in its ``record``.
+        notes: list of str, remarks for the user.
 
     Raises:
-        InputError: file, configuration and architecture do not fit one another.
+        InputError: file, configuration and architecture do not match.
     """
     read = read_state_dict(path)
     arrays = rename(read)
     settings = {} if config is None else read_config(config)
     names = settings.pop("class_names", None)
-    told = settings.pop("architecture", None)
-    architecture = choose(path, arrays, told if architecture is None else architecture)
-    digest, notes = sha256(path), []
-
-    arguments = shape_arguments(arrays)
-    frozen = not any(name.endswith("num_batches_tracked") for name in read)
-    del read
-    if architecture == "fasterrcnn_resnet50_fpn" or architecture in MOBILENETS:
-        arguments["norm"] = "frozen" if frozen else "batch"
-        norm_eps = settings.pop("norm_eps", None) if norm_eps is None else norm_eps
-    elif norm_eps is not None:
-        raise InputError(f"got a norm's eps for {architecture}, expected none. It is for frozen norms; leave it out.")
+    configured = settings.pop("architecture", None)
+    architecture = find_architecture(path, arrays, configured if architecture is None else architecture)
+    source, arguments = source_file(path), shape_arguments(arrays)
+    norm, notes = norm_arguments(architecture, source["sha256"], set(read), norm_eps, settings)
+    arguments.update(norm)
     for name, value in arguments.items():
-        if settings.get(name, value) != value:
+        if name in settings and settings[name] != value:
             raise InputError(f"got {name}={settings[name]} in {config}, expected {value}, as in {path}. Correct the configuration.")
-    if architecture == "fasterrcnn_resnet50_fpn" and arguments["norm"] == "frozen" and norm_eps is None:
-        published = digest.startswith(PUBLISHED_RESNET50_FPN)
-        norm_eps = 0.0 if published else 1e-5
-        notes.append("torchvision's published COCO weights: the frozen norms have eps 0" if published else
-                     "the frozen norms have eps 1e-5; a file fine-tuned from torchvision's COCO weights needs 0: --bn-eps 0")
-    if norm_eps is not None:
-        arguments["norm_eps"] = norm_eps
 
     model = build_with(architecture, settings, arguments, config)
     if model.task == "detection":
@@ -81,12 +69,12 @@ def convert(path, architecture=None, config=None, norm_eps=None):
     except InputError as error:
         raise InputError(f"{path} as {architecture}: {error}") from error
     model.record["class_names"] = class_names(names, arguments["num_classes"])
-    model.record["provenance"] = {"source": {"file": Path(path).name, "sha256": digest}}
+    model.record["provenance"] = {"source": source}
     return model, notes
 
 
 def rename(arrays):
-    """Today's names for those of files before torchvision 0.13, and no counters of batches, which nothing reads."""
+    """Replace names from before torchvision 0.13 by today's, and drop num_batches_tracked, which nothing here reads."""
     renamed = {}
     for name, array in arrays.items():
         if not name.endswith("num_batches_tracked"):
@@ -96,40 +84,70 @@ def rename(arrays):
     return renamed
 
 
-def choose(path, arrays, architecture):
-    """The architecture that was asked for, if it may be, else the one that the names tell."""
+def find_architecture(path, arrays, requested):
+    """The architecture that the arrays' names belong to; ``requested`` (or None) decides where several have the same names."""
     found = next((architectures for mark, architectures in MARKS if mark in arrays), ())
-    if architecture not in (None, *ARCHITECTURES):
-        raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(ARCHITECTURES)}. Choose one of them.")
+    if requested not in (None, *ARCHITECTURES):
+        raise InputError(f"got the architecture {requested!r}, expected one of {', '.join(ARCHITECTURES)}. Choose one of them.")
     if not found:
         raise InputError(f"{path}: got arrays named {', '.join(list(arrays)[:3])}, ..., expected those of a torchvision "
                          f"{', '.join(ARCHITECTURES)}. Save one of their state dicts.")
-    if architecture is None and len(found) > 1:
-        raise InputError(f"{path}: got arrays that {' and '.join(found)} share, expected to be told which. "
+    if requested is None and len(found) > 1:
+        raise InputError(f"{path}: got arrays that fit both {' and '.join(found)}, expected a choice between them. "
                          "Add --arch with one of the two.")
-    if architecture not in (None, *found):
-        raise InputError(f"{path}: got arrays of {' or '.join(found)}, expected {architecture}. Correct --arch or the configuration.")
-    return architecture or found[0]
+    if requested not in (None, *found):
+        raise InputError(f"{path}: got arrays of {' or '.join(found)}, expected {requested}. Correct --arch or the configuration.")
+    return requested or found[0]
 
 
 def shape_arguments(arrays):
-    """The builder's arguments that shapes tell."""
+    """The builder's arguments that follow from shapes: num_classes, and of detectors box_head_width."""
     def rows(*names):
         return next((len(arrays[name]) for name in names if name in arrays and arrays[name].ndim), None)
-    told = {
+    arguments = {
         "num_classes": rows("roi_heads.box_predictor.cls_score.weight", "classifier.6.weight"),
         "box_head_width": rows("roi_heads.box_head.fc7.weight", "roi_heads.box_head.5.weight"),
     }
-    if told["num_classes"] is None:
+    if arguments["num_classes"] is None:
         raise InputError("got no roi_heads.box_predictor.cls_score.weight, expected a whole detector. Save the whole state dict.")
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def norm_arguments(architecture, digest, names, norm_eps, settings):
+    """The builder's arguments for frozen or trainable batch norms.
+
+    Args:
+        architecture: of the weight file.
+        digest: its SHA-256, hexadecimal.
+        names: of all its arrays; trainable norms count their batches, frozen ones do not.
+        norm_eps: the user's choice, or None.
+        settings: of the configuration; its ``norm_eps`` is taken out.
+
+    Returns:
+        arguments: {"norm", "norm_eps"}, or fewer; notes: list of str for the user.
+    """
+    if architecture not in EITHER_NORM:
+        if norm_eps is not None:
+            raise InputError(f"got a norm's eps for {architecture}, expected none. It is for frozen norms; leave it out.")
+        return {}, []
+    arguments, notes = {"norm": "batch" if any(name.endswith("num_batches_tracked") for name in names) else "frozen"}, []
+    configured = settings.pop("norm_eps", None)
+    norm_eps = configured if norm_eps is None else norm_eps
+    if architecture == "fasterrcnn_resnet50_fpn" and arguments["norm"] == "frozen" and norm_eps is None:
+        published = digest.startswith(PUBLISHED_RESNET50_FPN)
+        norm_eps = 0.0 if published else 1e-5
+        notes.append("torchvision's published COCO weights: the frozen norms have eps 0" if published else
+                     "the frozen norms have eps 1e-5; a file fine-tuned from torchvision's COCO weights needs 0: --bn-eps 0")
+    if norm_eps is not None:
+        arguments["norm_eps"] = norm_eps
+    return arguments, notes
 
 
 def build_with(architecture, settings, arguments, config, rng=None):
-    """The network, or one line that says which setting is wrong."""
+    """Build the network from settings and arguments, the latter first; raises InputError that names the wrong setting."""
     try:
         return build(architecture, rng=rng, **{**settings, **arguments})
-    except (InputError, TypeError) as error:                            # TypeError: a second rng
+    except (InputError, TypeError) as error:                            # TypeError: settings contain rng
         reason = error.__cause__ or error
         unknown = re.search(r" argument '(.*?)'", str(reason))
         if unknown:
@@ -139,11 +157,11 @@ def build_with(architecture, settings, arguments, config, rng=None):
 
 
 def check_anchors(path, arrays, model):
-    """A file with another number of anchors than the settings have is the likeliest of mistakes: say what to do."""
+    """Raise InputError, with the remedy, if the file has another number of anchors than the settings: the most likely mistake."""
     layer = model.get_layer("rpn.head.cls_logits")
     name = "rpn.head.cls_logits.weight"
     if name in arrays and arrays[name].ndim and len(arrays[name]) != layer.out_channels:
-        raise InputError(f"{path}: got {len(arrays[name])} anchors a cell, expected the {layer.out_channels} of the settings. "
+        raise InputError(f"{path}: got {len(arrays[name])} anchors per position, expected the {layer.out_channels} of the settings. "
                          "Give its anchor_sizes and aspect_ratios with --config.")
 
 
@@ -159,7 +177,15 @@ def read_config(path):
 
 
 def class_names(names, num_classes):
-    """The names by label; without any, 91 classes are taken for COCO's, as torchvision's weights are."""
+    """The class names by label.
+
+    Args:
+        names: list of str, "coco", "voc", or None: COCO's for 91 classes, as in torchvision's weights, else none.
+        num_classes: with the background.
+
+    Returns:
+        names: list of str, empty where they are unknown.
+    """
     if names is None:
         return list(CLASS_NAMES["coco"]) if num_classes == len(CLASS_NAMES["coco"]) else []
     if isinstance(names, str):
@@ -168,6 +194,6 @@ def class_names(names, num_classes):
         names = list(CLASS_NAMES[names])
     if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names) or len(names) != num_classes:
         count = len(names) if isinstance(names, list) else names
-        raise InputError(f"got {count} class_names for {num_classes} classes, expected a text for each, the background first. "
+        raise InputError(f"got {count} class_names for {num_classes} classes, expected a name for each, the background first. "
                          "Correct the configuration.")
     return names

@@ -1,9 +1,9 @@
-"""torchvision's published weights, fetched into a cache folder and held against the hash in their name.
+"""Download torchvision's published weights into a cache folder, and verify them by the hash in their name.
 
-A file grows as ``NAME.part`` and is renamed when it is whole and verified, so that what was interrupted can be gone on with. The
-names end in the first 8 hexadecimal digits of the SHA-256. That protects from damage, from truncation and from one file in another's
-place; it does not protect from somebody who makes a file for it on purpose, since 32 bits are tried through in minutes. Against that
-stand HTTPS and a trusted server, hence no plain HTTP from elsewhere.
+A file is written as ``NAME.part``, and renamed when it is complete and verified, so that an interrupted download can be resumed. The
+names end in the first 8 hexadecimal digits of the SHA-256. This detects damaged, truncated and exchanged files, but not a file forged
+on purpose, since 32 bits can be searched in minutes. HTTPS and a trusted server protect from that, so plain HTTP is accepted only from
+this computer.
 """
 
 import http.client
@@ -29,23 +29,23 @@ FILES = {
 }
 LARGEST = 2 * 2**30         # bytes; vgg16, the largest, has 0.55e9
 PIECE = 2**20               # bytes read at once, at most
-TIMEOUT = 30                # seconds of silence
+TIMEOUT = 30                # seconds without an answer
 
 
 def download(architecture, folder=None, base=BASE):
-    """The verified file of torchvision's weights; fetched, or what is still missing of it, unless it is in the cache already.
+    """Download torchvision's weights, or the missing rest of them, unless they are in the cache already.
 
     Args:
         architecture: a key of ``FILES``.
-        folder: where files are kept; None means ``cache_folder()``.
-        base: address that holds files of the same names: https, or http on this computer.
+        folder: the cache; None means ``cache_folder()``.
+        base: address of a server with files of the same names: https, or http on this computer.
 
     Returns:
-        path: of the ``.pth``.
+        path: of the verified ``.pth`` file.
 
     Raises:
-        InputError: no such architecture, an address that cannot be used, no answer, a connection lost (what came is kept), a file
-            that is not the published one (it is removed), or no room for it.
+        InputError: an unknown architecture, an address that is not allowed, no answer, a lost connection (the part received is
+            kept), a file with another hash (it is removed), or a folder that cannot be written.
     """
     if architecture not in FILES:
         raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(FILES)}. Choose one of them.")
@@ -61,9 +61,9 @@ def download(architecture, folder=None, base=BASE):
         while not verified(part, name):
             part.unlink()
             if not resumed:
-                raise InputError(f"got a file from {url} that is damaged or another one, expected a SHA-256 that begins with "
-                                 f"{digits(name)}. It was removed; run the same command again, or choose another server.")
-            resumed = False                             # what was there may have belonged to another file: once from the beginning
+                raise InputError(f"got a file from {url} with another SHA-256, expected one that begins with {digits(name)}. "
+                                 "It was removed; run the same command again, or choose another server.")
+            resumed = False                             # the old part may have been of another file: download once from the beginning
             fetch(url, part, architecture)
         os.replace(part, path)
     except OSError as error:
@@ -72,7 +72,7 @@ def download(architecture, folder=None, base=BASE):
 
 
 def verified(path, name):
-    """Whether the file's SHA-256 begins as the published name says."""
+    """Whether the file's SHA-256 begins with the digits in its published name."""
     return sha256(path).startswith(digits(name))
 
 
@@ -82,7 +82,7 @@ def digits(name):
 
 
 def fetch(url, part, label):
-    """Append to the file ``part`` what it lacks of ``url``'s; begin anew if the server sends all of it."""
+    """Download the rest of ``url`` that the file ``part`` lacks; overwrite it if the server cannot send the rest alone."""
     start = part.stat().st_size if part.exists() else 0
     response = request(url, start)
     if response is None:
@@ -91,8 +91,8 @@ def fetch(url, part, label):
         start = start if response.status == 206 else 0
         length = response.length
         if length is None or start + length > LARGEST:
-            raise InputError(f"got {'no length' if length is None else f'{start + length} bytes'} announced for {url}, expected at most "
-                             f"{LARGEST}. Choose another server.")
+            raise InputError(f"got {'no length' if length is None else f'{start + length} bytes'} for {url}, expected at most "
+                             f"{LARGEST} bytes. Choose another server.")
         with open(part, "ab" if start else "wb") as file, Progress(length, label, unit="bytes") as progress:
             for piece in pieces(response, url, length):
                 file.write(piece)
@@ -100,12 +100,13 @@ def fetch(url, part, label):
 
 
 def request(url, start):
-    """The server's answer, from byte ``start`` on if it can do that; None if there are no further bytes.
+    """The server's response, from byte ``start`` on if the server can do that; None if the file has no further bytes.
 
     Raises:
-        InputError: no answer, or a refusal.
+        InputError: no answer, or an error status.
     """
-    proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}     # never for this computer
+    # a proxy for https only: http is for servers on this computer
+    proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), CheckedRedirects)
     headers = {"User-Agent": f"minicnn/{minicnn.__version__}", **({"Range": f"bytes={start}-"} if start else {})}
     try:
@@ -116,14 +117,14 @@ def request(url, start):
         error.close()
         if error.code == 416 and start:
             return None
-        raise InputError(f"got the answer {error.code} {error.reason} for {url}, expected the file. Check the address.") from error
+        raise InputError(f"got the status {error.code} {error.reason} for {url}, expected the file. Check the address.") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"got no answer for {url} ({reason(error)}), expected the file. Check the network and the address, and run the "
                          "same command again.") from error
 
 
 def pieces(response, url, length):
-    """The body as it comes, not more than was announced.
+    """Yield the response's bytes in pieces, ``length`` in total.
 
     Raises:
         InputError: the connection was lost before the end.
@@ -143,11 +144,12 @@ def pieces(response, url, length):
 
 
 def reason(error):
+    """A few words on why a request failed."""
     return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
 class CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows to where the user might have sent us, too."""
+    """Follows redirects only to addresses that the user could have given."""
 
     def redirect_request(self, request, response, code, message, headers, url):
         try:
@@ -166,11 +168,12 @@ def check_address(url):
     except ValueError:
         fine = False
     if not fine:
-        raise InputError(f"got the address {url!r}, expected https://... (http only for this computer: weights must not be changed on "
-                         "their way). Choose another server.")
+        raise InputError(f"got the address {url!r}, expected https://... (http only for this computer, since it does not protect the "
+                         "weights from changes). Choose another server.")
 
 
 def is_loopback(host):
+    """Whether a host name or address is this computer's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

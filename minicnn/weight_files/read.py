@@ -1,4 +1,4 @@
-"""The weights in other people's files, whatever their format, by NumPy alone."""
+"""Read a state dict from a file written by torch.save or safetensors, with NumPy alone."""
 
 import struct
 import zipfile
@@ -11,35 +11,35 @@ from minicnn.weight_files.torch_legacy import open_legacy
 from minicnn.weight_files.torch_zip import open_zip
 from minicnn.weight_files.unpickler import Parameter
 
-NESTED = ("model", "state_dict", "model_state_dict")        # where training scripts keep the state dict
-PREFIX = "module."                                          # what torch's DataParallel puts in front of every name
+NESTED = ("model", "state_dict", "model_state_dict")        # keys under which training scripts save the state dict
+PREFIX = "module."                                          # torch's DataParallel puts it before every name
 
 
 def read_state_dict(path):
-    """Read the state dict of a checkpoint: torch's zip format, its older one, or safetensors.
+    """Read a state dict in torch's zip format, torch's legacy format, or safetensors.
 
-    The format is told from the content. Nothing in the file is imported or run; every size is checked before memory is asked
-    for. A state dict under ``model``, ``state_dict`` or ``model_state_dict`` is found; the rest of such a file is not read. A
-    ``module.`` in front of every name is taken off.
+    The format is recognised by the content. Nothing in the file is imported or run, and every size is checked before memory is
+    allocated. The state dict may stand under ``model``, ``state_dict`` or ``model_state_dict``; the rest of such a file is ignored.
+    A ``module.`` before every name, which torch's DataParallel adds, is removed.
 
     Args:
         path: the file.
 
     Returns:
-        arrays: {name: array}, in the machine's byte order, with the file's dtypes but bfloat16, which comes as float32.
-            Tensors that share numbers in the file are views that share them here.
+        arrays: {name: array}, in the machine's byte order, with the file's dtypes, except that bfloat16 becomes float32.
+            Tensors that share a storage in the file are views of one array.
 
     Raises:
-        InputError: the file cannot be read, is damaged, of another format, or names what is not a part of a tensor.
+        InputError: the file cannot be read, is damaged, has another format, or contains other objects than tensors.
     """
     try:
         arrays = read_any(path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except MemoryError as error:
-        raise InputError(f"{path}: got more numbers than the memory holds, expected fewer. Close other programs.") from error
+        raise InputError(f"{path}: got more numbers than fit in memory, expected fewer. Close other programs.") from error
     except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError, OverflowError, struct.error) as error:
-        raise InputError(f"{path}: got a file that cannot be read ({printable(error)}), expected a checkpoint. "
+        raise InputError(f"{path}: got a file that cannot be read ({printable(error)}), expected a weight file. "
                          "Check the path, or download the file again.") from error
     if all(name.startswith(PREFIX) for name in arrays):
         return {name.removeprefix(PREFIX): array for name, array in arrays.items()}
@@ -47,6 +47,7 @@ def read_state_dict(path):
 
 
 def read_any(path):
+    """The arrays of a file in any of the three formats."""
     with open(path, "rb") as file:
         start = file.read(9)
         file.seek(0)
@@ -59,24 +60,24 @@ def read_any(path):
         elif Path(path).suffix == ".safetensors":
             return read_safetensors(path)
         else:
-            raise InputError(f"got a file that begins with {start[:8]!r}, expected torch's zip format (PK), its older one (\\x80) or "
-                             "safetensors. Check the path, or download the file again.")
+            raise InputError(f"got a file that begins with {start[:8]!r}, expected torch's zip format (PK), torch's legacy format "
+                             "(\\x80) or safetensors. Check the path, or download the file again.")
         size = file.seek(0, 2)
         return make_arrays(find_state_dict(value), read, byteorder, size)
 
 
 def find_state_dict(value):
-    """{name: Tensor} of a state dict, which may stand under one of the usual keys."""
+    """{name: Tensor} of the state dict, the file's whole object or under one of the ``NESTED`` keys."""
     if type(value) is not dict:
         raise InputError(f"got a file that holds an object of type {type(value).__name__}, expected a state dict. Save model.state_dict().")
     nested = next((value[key] for key in NESTED if type(value.get(key)) is dict), value)
-    tensors = {name: one.tensor if isinstance(one, Parameter) else one for name, one in nested.items()}
-    if not any(isinstance(one, Tensor) for one in tensors.values()):
+    tensors = {name: value.tensor if isinstance(value, Parameter) else value for name, value in nested.items()}
+    if not any(isinstance(tensor, Tensor) for tensor in tensors.values()):
         keys = ", ".join(printable(key) for key in list(value)[:10])
         raise InputError(f"got a file that holds the keys {keys or '(none)'}, expected a state dict, or one under "
                          f"{', '.join(NESTED)}. Save model.state_dict() alone.")
-    for name, one in tensors.items():
-        if not isinstance(name, str) or not isinstance(one, Tensor):
-            raise InputError(f"got {printable(name)} of type {type(one).__name__} in the state dict, expected names and tensors. "
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise InputError(f"got {printable(name)} of type {type(tensor).__name__} in the state dict, expected names and tensors. "
                              "Save model.state_dict() alone.")
     return tensors

@@ -1,4 +1,4 @@
-"""torch's file format since 1.6: a zip of stored entries, ``NAME/data.pkl`` and one ``NAME/data/KEY`` for each storage."""
+"""torch's file format since 1.6: a zip of uncompressed entries, ``NAME/data.pkl`` and one ``NAME/data/KEY`` for each storage."""
 
 import io
 import os
@@ -9,24 +9,24 @@ from minicnn.weight_files.tensors import printable, read_bytes
 from minicnn.weight_files.unpickler import MAX_BYTES, Unpickler
 
 PICKLE = "/data.pkl"
-HEADER_BYTES = 30               # in front of each entry, besides its name
+HEADER_BYTES = 30               # before each entry, besides its name
 
 
 def open_zip(file):
-    """The object in a file of the zip format, its tensors still claims.
+    """Open a file in the zip format; its tensors are not read yet.
 
-    An entry is held against its checksum when it is read.
+    An entry's checksum is verified when it is read.
 
     Args:
         file: binary; it must stay open while ``read`` is used.
 
     Returns:
-        value: the saved object.
-        read: function of a Storage, giving its bytes, (nbytes,) uint8.
+        value: the saved object, with a ``Tensor`` for each tensor.
+        read: a function from a Storage to its bytes, (nbytes,) uint8.
         byteorder: "little" or "big".
 
     Raises:
-        InputError: the zip is damaged or not torch's, or names what no tensor needs.
+        InputError: the zip is damaged, was not written by torch, or contains other objects than tensors.
     """
     size = os.fstat(file.fileno()).st_size
     archive = zipfile.ZipFile(file)
@@ -34,7 +34,7 @@ def open_zip(file):
     pickles = [name for name in entries if name.endswith(PICKLE)]
     if len(pickles) != 1:
         raise InputError(f"got a zip with {len(pickles)} entries data.pkl, expected one written by torch.save. "
-                         "Check that it is a checkpoint.")
+                         "Check that it is a weight file.")
     folder = pickles[0].removesuffix("data.pkl")
     length = entries[pickles[0]].file_size
     if length > MAX_BYTES:
@@ -53,28 +53,28 @@ def open_zip(file):
 
 
 def check_entries(infos, size):
-    """{name: entry}, after all were found to lie in the file, one behind the other, and to be named as torch names them."""
+    """{name: entry}, after checking that entries are uncompressed, do not overlap, lie within the file, and have safe names."""
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         name = printable(info.filename)
         if info.filename.startswith("/") or ".." in info.filename.replace("\\", "/").split("/"):
-            raise InputError(f"got an entry {name} that leaves its folder, expected torch's names. Do not trust this file.")
+            raise InputError(f"got an entry {name} that leads out of its folder, expected torch's names. Do not trust this file.")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise InputError(f"got a compressed entry {name}, expected stored ones. Save the file with torch.save.")
+            raise InputError(f"got a compressed entry {name}, expected uncompressed ones. Save the file with torch.save.")
         if info.header_offset < end:
-            raise InputError(f"got an entry {name} that overlaps another, expected one behind the other. The file is damaged.")
+            raise InputError(f"got an entry {name} that overlaps another, expected one after the other. The file is damaged.")
         end = info.header_offset + HEADER_BYTES + info.file_size
-        info.CRC = info.CRC or None             # torch can save without checksums: zipfile asks for none then
+        info.CRC = info.CRC or None             # torch can save without checksums, as 0: None makes zipfile skip the check
     if end > size:
         raise InputError(f"got entries up to byte {end}, expected at most {size}. The file is damaged.")
     entries = {info.filename: info for info in infos}
     if len(entries) != len(infos):
-        raise InputError("got two entries of one name, expected one of each. The file is damaged.")
+        raise InputError("got two entries of the same name, expected different names. The file is damaged.")
     return entries
 
 
 def read_byteorder(archive, info):
-    """Files from before torch 2.1 do not say it."""
+    """The byte order of the numbers; files written before torch 2.1 have no such entry, and are little-endian."""
     if info is None:
         return "little"
     order = archive.read(info)[:10].decode("ascii", "replace")

@@ -1,51 +1,51 @@
-"""A pickle machine that knows only what tensors need.
+"""An unpickler that can make tensors and nothing else.
 
-A pickle is a program for a machine with a stack. Python's own machine imports and calls whatever the program names; this one
-does neither. Its instructions are those that ``torch.save`` writes, its names are the table ``GLOBALS``, and what comes out are
-dicts, lists, tuples, strings, numbers, and the inert records of ``tensors.py``. A file that names anything else is refused.
+A pickle is a program for a stack machine. Python's own unpickler imports and calls whatever the program names; this one does
+neither. Its instructions are those that ``torch.save`` writes, the names it accepts are the table ``GLOBALS``, and its results are
+dicts, lists, tuples, strings, numbers, and the plain records of ``tensors.py``. A file that names anything else is refused.
 
 Reference: the comments of ``pickletools`` in Python's standard library describe every instruction.
 """
 
-import pickle  # the names of the instructions, nothing else
+import pickle  # only for the names of the instructions
 import struct
 from dataclasses import dataclass
 
 from minicnn.errors import InputError
 from minicnn.weight_files.tensors import DTYPES, Storage, Tensor, is_count, itemsize, printable
 
-# Twenty thousand tensors take so much. A hostile pickle can ask for some hundred bytes of memory with every byte of its own.
+# Enough for twenty thousand tensors. A hostile pickle can make us allocate some hundred bytes with each byte of its own.
 MAX_BYTES = 4 * 2**20
 
 STORAGES = {"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
             "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
             "ByteStorage": "uint8", "BoolStorage": "bool"}
-UNTYPED = "torch.storage.UntypedStorage"        # of bytes; its tensors say what they are
+UNTYPED = "torch.storage.UntypedStorage"        # of bytes; the dtype stands with each tensor
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name in the file: ``module.name``. Nothing is imported."""
+    """A name in the file, ``module.name``; nothing is imported."""
 
     name: str
 
 
 @dataclass
 class Parameter:
-    """torch before 0.4 saved parameters as objects around their tensors."""
+    """A parameter as torch before 0.4 saved it: an object that holds a tensor."""
 
     tensor: Tensor = None
 
 
 class Unpickler:
-    """Reads pickles that stand one after the other in a file.
+    """Reads pickles that follow each other in a file.
 
     Args:
         file: binary, at the first instruction.
-        size: bytes that may be read in all.
+        size: bytes that may be read in total.
 
     Attributes:
-        storages: {key: Storage} of all that the pickles mentioned.
+        storages: {key: Storage} of all storages that the pickles refer to.
     """
 
     def __init__(self, file, size):
@@ -57,7 +57,7 @@ class Unpickler:
         """The object of the next pickle.
 
         Raises:
-            InputError: it is damaged, or names what no tensor needs.
+            InputError: the pickle is damaged, or contains other objects than tensors.
         """
         self.stack, self.marks, self.memo = [], [], {}
         try:
@@ -76,22 +76,25 @@ class Unpickler:
     # reading
 
     def read(self, size):
-        """The next bytes; a claim of more than there are asks for no memory."""
+        """The next ``size`` bytes; raises InputError, before allocating, if there are fewer."""
         if size > self.left:
-            raise damaged(f"no end in its {self.limit} bytes")
+            raise damaged(f"no end within {self.limit} bytes")
         self.left -= size
         data = self.file.read(size)
         if len(data) < size:
-            raise damaged("no end, since the file ends")
+            raise damaged("no end before the end of the file")
         return data
 
     def number(self, form):
+        """The next number, in the format of ``struct``."""
         return struct.unpack(form, self.read(struct.calcsize(form)))[0]
 
     def text(self, form):
+        """The next text, after its length, a number in the format of ``struct``."""
         return self.read(self.number(form)).decode()
 
     def line(self):
+        """The text up to the next newline."""
         data = bytearray()
         while (byte := self.read(1)) != b"\n":
             data += byte
@@ -103,7 +106,7 @@ class Unpickler:
         self.stack.append(value)
 
     def pop_marked(self):
-        """What was pushed since the last mark."""
+        """The values pushed since the last mark."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -121,13 +124,13 @@ class Unpickler:
     def append(self, items):
         top = self.stack[-1]
         if type(top) is not list:
-            raise damaged("a list that is none")
+            raise damaged("items for what is not a list")
         top.extend(items)
 
     def set_items(self, items):
         top = self.stack[-1]
         if type(top) is not dict or len(items) % 2:
-            raise damaged("a dict that is none")
+            raise damaged("items for what is not a dict")
         add_items(top, zip(items[::2], items[1::2], strict=True))
 
     def set_item(self):
@@ -139,78 +142,79 @@ class Unpickler:
     def push_global(self, module, name):
         name = f"{module}.{name}"
         if name not in GLOBALS:
-            raise InputError(f"got a file that names {printable(name)}, which is not a part of a tensor; expected a state dict. "
+            raise InputError(f"got a file that names {printable(name)}, which is not part of a tensor, expected a state dict. "
                              "Save model.state_dict() alone and convert that.")
         self.push(Global(name))
 
     def stack_global(self):
         name, module = self.stack.pop(), self.stack.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
-            raise damaged("a name that is no text")
+            raise damaged("a name that is not text")
         self.push_global(module, name)
 
     def reduce(self):
-        """Make the object that a call would make."""
+        """Call a function of the table ``GLOBALS`` with the arguments on the stack."""
         arguments, called = self.stack.pop(), self.stack.pop()
         make = GLOBALS[called.name] if isinstance(called, Global) else None
         if make is None or type(arguments) is not tuple:
-            raise damaged("a call of what cannot be called")
+            raise damaged("a call of something that is not a function")
         self.push(make(*arguments))
 
     def build(self):
-        """Set attributes: those of a dict (``_metadata``) and of a tensor (gradients, hooks) are of no use here."""
+        """Set attributes: only the tensor of a ``Parameter``; a dict's (``_metadata``) are ignored."""
         state, top = self.stack.pop(), self.stack[-1]
         if isinstance(top, Parameter) and type(state) is tuple and len(state) == 5:
             top.tensor = tensor_of(state[0])
         elif type(top) is not dict and not isinstance(top, Parameter):
-            raise damaged("attributes of what has none")
+            raise damaged("attributes of something that has none")
 
     def persistent(self):
-        """A storage, which lies elsewhere in the file."""
-        told = self.stack.pop()
-        if type(told) is not tuple or not told:
-            raise damaged("a reference that is none")
-        if told[0] == "module":
+        """Push the ``Storage`` that a reference describes; its numbers lie elsewhere in the file."""
+        reference = self.stack.pop()
+        if type(reference) is not tuple or not reference:
+            raise damaged("a malformed reference")
+        if reference[0] == "module":
             raise InputError("got a file that holds a whole module, expected a state dict. Open it with the program that made it, "
                              "save model.state_dict() alone and convert that.")
-        kind, storage, key, _, count, *window = told
-        start, length = (0, count) if window in ([], [None]) else window[0][1:]         # the older format has (key, start, length)
+        kind, storage, key, _, count, *window = reference
+        start, length = (0, count) if window in ([], [None]) else window[0][1:]         # the legacy format has (key, start, length)
         dtype = STORAGE_NAMES[storage.name]
         if kind != "storage" or not isinstance(key, str) or not all(map(is_count, (count, start, length))):
-            raise damaged("a storage that is none")
+            raise damaged("a malformed storage")
         known = self.storages.setdefault(key, Storage(key, dtype, count, 0, count))
         if (known.dtype, known.count) != (dtype, count):
-            raise damaged("two descriptions of one storage")
+            raise damaged("two descriptions of the same storage")
         self.push(Storage(key, dtype, count, start, length))
 
 
 def add_items(target, pairs):
-    """Keys are text and counts only: hashing nested tuples, or huge numbers of one hash, can take forever."""
+    """Add pairs to a dict; keys must be text or counts, since hashing nested tuples, or huge numbers of equal hash, can take forever."""
     for key, value in pairs:
         if not (isinstance(key, str) or is_count(key)):
             raise damaged("a key that is neither text nor a count")
         target[key] = value
 
 
-# what stands behind the names
+# the functions of GLOBALS
 
 def ordered_dict(items=None):
     """A dict; Python 2 wrote its items as a list of pairs."""
     result = {}
     if items is not None:
         if type(items) is not list:
-            raise damaged("a list that is none")
+            raise damaged("items that are not a list")
         add_items(result, items)
-        items.clear()                           # taken, not copied: a few bytes could ask for copy after copy
+        items.clear()                           # moved, not copied: else a few bytes could make copy after copy
     return result
 
 
 def rebuild_tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
+    """A tensor of a typed storage."""
     return rebuild(storage, offset, size, stride, metadata)
 
 
 def rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
-    """Its storage counts bytes."""
+    """A tensor of an untyped storage, whose sizes count bytes."""
     named = dtype.name.removeprefix("torch.")
     count, rest = divmod(storage.count, itemsize(named))
     if rest or storage.length != storage.count:
@@ -219,37 +223,43 @@ def rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype
 
 
 def rebuild(storage, offset, size, stride, metadata):
+    """The ``Tensor``, unless its numbers differ from the storage's by a pending operation."""
     if not isinstance(storage, Storage):
         raise damaged("a tensor without a storage")
-    if metadata:                                # negated or conjugated, but not yet in the storage
+    if metadata:                                # negation or conjugation that the storage's numbers lack
         raise InputError("got a tensor with a pending negation or conjugation, expected plain numbers. Save it after resolve_neg().")
     return Tensor(storage, storage.dtype, offset, size, stride)
 
 
 def rebuild_parameter(data, requires_grad, hooks, state=None):
+    """The tensor of a parameter of today's torch."""
     return tensor_of(data)
 
 
 def parameter(data=None, requires_grad=True):
+    """A parameter of torch before 0.4; ``Unpickler.build`` adds the tensor if it is missing here."""
     return Parameter(None if data is None else tensor_of(data))
 
 
 def tensor_of(value):
+    """The ``Tensor`` of a tensor or a ``Parameter``."""
     value = value.tensor if isinstance(value, Parameter) else value
     if not isinstance(value, Tensor):
-        raise damaged("a tensor that is none")
+        raise damaged("something that is not a tensor")
     return value
 
 
 def torch_size(sizes):
+    """A tensor's sizes, as they are."""
     return sizes
 
 
 def torch_device(*place):
+    """A device, which nothing here needs."""
     return place
 
 
-# name in the file: what a call of it makes, or None if it stands for itself
+# name in the file: the function that a call of it runs here, or None for a name that is not called
 GLOBALS = {
     "collections.OrderedDict": ordered_dict,
     "torch._utils._rebuild_tensor": rebuild_tensor,
@@ -266,8 +276,8 @@ GLOBALS = {
 STORAGE_NAMES = {UNTYPED: "uint8", **{f"torch.{name}": dtype for name, dtype in STORAGES.items()}}
 
 INSTRUCTIONS = {
-    pickle.PROTO: lambda machine: machine.read(1),                  # the protocol: its instructions tell it too
-    pickle.FRAME: lambda machine: machine.read(8),                  # how far to read ahead
+    pickle.PROTO: lambda machine: machine.read(1),                  # the protocol's number, not needed
+    pickle.FRAME: lambda machine: machine.read(8),                  # the length of a block, not needed
     pickle.NONE: lambda machine: machine.push(None),
     pickle.NEWTRUE: lambda machine: machine.push(True),
     pickle.NEWFALSE: lambda machine: machine.push(False),
@@ -310,4 +320,5 @@ INSTRUCTIONS = {
 
 
 def damaged(what):
-    return InputError(f"got a pickle with {what}, expected one of torch's. The file is damaged, or not a state dict.")
+    """The InputError for a pickle with such a defect."""
+    return InputError(f"got a pickle with {what}, expected one written by torch. The file is damaged, or is not a state dict.")

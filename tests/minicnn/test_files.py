@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minicnn.errors import InputError
-from minicnn.files import atomic_folder, atomic_write, cache_folder, check_writable, make_folder, sha256
+from minicnn.files import atomic_folder, atomic_write, cache_folder, check_writable, make_folder, sha256, source_file
 
 
 def write(path, data=b"new"):
@@ -227,3 +227,8 @@ def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, platform, var
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
     assert cache_folder() == Path(expected)
+
+
+def test_a_source_is_named_with_its_hash(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert source_file(tmp_path / "x") == {"file": "x", "sha256": hashlib.sha256(b"abc").hexdigest()}

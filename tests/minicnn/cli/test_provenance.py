@@ -1,12 +1,11 @@
 """What verbs write: a document for --json, and where a file comes from."""
 
 import argparse
-import hashlib
 import json
 
 import pytest
 
-from minicnn.cli.provenance import check_outputs, emit, provenance, source_file
+from minicnn.cli.provenance import check_outputs, emit, provenance
 from minicnn.errors import InputError
 
 
@@ -32,8 +31,6 @@ def test_check_outputs(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_provenance_and_source(tmp_path):
+def test_provenance():
     made = provenance(argparse.Namespace(argv=["train", "lenet5", "--out", "a b.npz"]), seed=3)
     assert made["command"] == "minicnn train lenet5 --out 'a b.npz'" and made["seed"] == 3
-    (tmp_path / "x").write_bytes(b"abc")
-    assert source_file(tmp_path / "x") == {"file": "x", "sha256": hashlib.sha256(b"abc").hexdigest()}

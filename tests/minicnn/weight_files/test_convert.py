@@ -11,10 +11,11 @@ from torch_files import checkpoint, legacy_file, zip_file
 
 from minicnn import InputError
 from minicnn.data.class_names import COCO, VOC
+from minicnn.files import sha256
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d
 from minicnn.models import build
 from minicnn.weight_files import convert as module
-from minicnn.weight_files.convert import choose, convert, shape_arguments
+from minicnn.weight_files.convert import convert, find_architecture, shape_arguments
 
 RESNET, RESNET_V2 = "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"
 MOBILENET, MOBILENET_320 = "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -113,7 +114,7 @@ def test_the_mobilenets_are_told_apart_by_the_user(holds, config, architecture, 
 
 def test_the_classifier_is_recognised():
     arrays = {"features.0.weight": np.zeros((64, 3, 3, 3)), "classifier.6.weight": np.zeros((7, 4096))}
-    assert choose("x", arrays, None) == "vgg16" and shape_arguments(arrays) == {"num_classes": 7}
+    assert find_architecture("x", arrays, None) == "vgg16" and shape_arguments(arrays) == {"num_classes": 7}
 
 
 @pytest.mark.parametrize("asked, expected", [
@@ -275,7 +276,7 @@ def test_class_names(holds, config, given, classes, expected):
     ("258fb6c6" + 56 * "0", 1e-3, 1e-3, None),
 ])
 def test_eps_of_the_first_resnet(holds, monkeypatch, config, digest, given, expected, note):
-    monkeypatch.setattr(module, "sha256", lambda path: digest)
+    monkeypatch.setattr(module, "source_file", lambda path: {"sha256": digest})
     path = holds(zeros(RESNET))
     results = [convert(path, norm_eps=given)]
     if given is not None:
@@ -292,7 +293,7 @@ def test_the_option_comes_before_the_configuration(holds, config):
 
 
 def test_eps_elsewhere(holds, monkeypatch):
-    monkeypatch.setattr(module, "sha256", lambda path: "258fb6c6" + 56 * "0")
+    monkeypatch.setattr(module, "source_file", lambda path: {"sha256": "258fb6c6" + 56 * "0"})
     model, notes = convert(holds(with_counters(zeros(RESNET))))                     # not frozen: not that file's norms
     assert {layer.eps for layer in norms(model)} == {1e-5} and notes == []
     model, notes = convert(holds(zeros(MOBILENET)), MOBILENET)                      # torchvision keeps 1e-5 there
@@ -336,7 +337,7 @@ def test_a_weight_that_is_not_finite_is_named(holds, value):
 def test_where_it_comes_from(path, weights):
     path.write_bytes(checkpoint(weights))
     model, _ = convert(path, MOBILENET_320)
-    assert model.record["provenance"] == {"source": {"file": "net.pth", "sha256": module.sha256(path)}}
+    assert model.record["provenance"] == {"source": {"file": "net.pth", "sha256": sha256(path)}}
     assert not any(layer.training for _, layer in model.named_layers())
 
 

@@ -75,7 +75,7 @@ def test_a_model_and_its_training(tmp_path, options):
 def test_a_whole_model_is_refused(tmp_path):
     model, path = torch.nn.Linear(2, 2), tmp_path / "net.pth"
     torch.save(model, path)
-    with pytest.raises(ValueError, match="names torch.nn.modules.linear.Linear, which is not a part of a tensor"):
+    with pytest.raises(ValueError, match="names torch.nn.modules.linear.Linear, which is not part of a tensor"):
         read_state_dict(path)
     torch.save(model, path, _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match="names torch.nn.modules.linear.Linear|holds a whole module"):

@@ -130,7 +130,7 @@ def test_torch_and_safetensors_are_not_needed():
 
 @pytest.mark.parametrize("data", [b"", b"a text\n", b"\x89PNG\r\n\x1a\n" + bytes(99), bytes(1000), b"\xff\xd8\xff" + bytes(99)])
 def test_other_files_are_refused_with_the_formats_that_are_read(path, data):
-    refused(path, data, "expected torch's zip format (PK), its older one")
+    refused(path, data, "expected torch's zip format (PK), torch's legacy format")
 
 
 def test_other_pickles_and_zips_are_refused(path):
@@ -163,7 +163,7 @@ def test_a_name_that_says_safetensors_is_believed(tmp_path):
     ({"w": TENSOR, "layer": {"w": TENSOR}}, "got layer of type dict"), ({"w": TENSOR, 5: TENSOR}, "got 5"),
     ({"w": TENSOR, "s": storage()}, "got s of type Storage"), ({"w": TENSOR, "p": call("torch.nn.parameter.Parameter")}, "got p"),
     ({"model": {"w": TENSOR, "extra": None}}, "got extra"), ({"w": name("os.system")}, "names os.system"),
-    ({"model": {"w": TENSOR}, "args": name("argparse.Namespace")}, "names argparse.Namespace, which is not a part of a tensor"),
+    ({"model": {"w": TENSOR}, "args": name("argparse.Namespace")}, "names argparse.Namespace, which is not part of a tensor"),
 ])
 def test_what_is_no_state_dict_is_told(path, write, value, expected):
     refused(path, write(value), expected)
@@ -190,7 +190,7 @@ def test_more_numbers_than_memory_are_told(path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("minicnn.weight_files.tensors.np.empty", fail)
-    refused(path, as_legacy({"w": TENSOR}), "more numbers than the memory holds")
+    refused(path, as_legacy({"w": TENSOR}), "more numbers than fit in memory")
 
 
 # damage

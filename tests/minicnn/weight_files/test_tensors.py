@@ -56,11 +56,11 @@ def test_a_window_of_a_storage_is_where_it_says():
 @pytest.mark.parametrize("offset, size, stride, expected", [
     (0, (25,), (1,), "beyond"), (24, (), (), "beyond"), (1, (24,), (1,), "beyond"), (0, (4, 6), (7, 1), "beyond"),
     (2**62, (1,), (1,), "beyond"), (0, (2,), (2**62,), "beyond"), (0, (2**59,), (1,), "beyond"),
-    (-1, (1,), (1,), "no counts"), (0, (-1,), (1,), "no counts"), (0, (2,), (-1,), "no counts"), (23, (2,), (-1,), "no counts"),
-    (True, (1,), (1,), "no counts"), (0, (True,), (1,), "no counts"), (0.0, (1,), (1,), "no counts"),
-    (0, (1.5,), (1,), "no counts"), (0, ("1",), (1,), "no counts"), (0, (None,), (1,), "no counts"), (None, (1,), (1,), "no counts"),
-    (0, [1], (1,), "no counts"), (0, (1,), [1], "no counts"), (0, 1, 1, "no counts"), (0, (1, 1), (1,), "no counts"),
-    (0, (1,) * 33, (1,) * 33, "no counts"), (2**64, (1,), (1,), "no counts"), (0, (0, 2**64), (1, 1), "no counts"),
+    (-1, (1,), (1,), "not counts"), (0, (-1,), (1,), "not counts"), (0, (2,), (-1,), "not counts"), (23, (2,), (-1,), "not counts"),
+    (True, (1,), (1,), "not counts"), (0, (True,), (1,), "not counts"), (0.0, (1,), (1,), "not counts"),
+    (0, (1.5,), (1,), "not counts"), (0, ("1",), (1,), "not counts"), (0, (None,), (1,), "not counts"), (None, (1,), (1,), "not counts"),
+    (0, [1], (1,), "not counts"), (0, (1,), [1], "not counts"), (0, 1, 1, "not counts"), (0, (1, 1), (1,), "not counts"),
+    (0, (1,) * 33, (1,) * 33, "not counts"), (2**64, (1,), (1,), "not counts"), (0, (0, 2**64), (1, 1), "not counts"),
     (0, (2**40, 2**40), (0, 0), "addresses"), (0, (0, 2**62), (1, 1), "addresses"),
     (0, (2**40,), (0,), "16 times"), (0, (2**12, 2**12), (0, 0), "16 times"),
 ])
@@ -108,7 +108,7 @@ def test_half_a_number_is_refused():
 def test_bytes_that_end_too_early_are_refused():
     assert_array_equal(read_bytes(io.BytesIO(b"abc"), 3), list(b"abc"))
     assert read_bytes(io.BytesIO(), 0).shape == (0,)
-    with pytest.raises(InputError, match="got 2 bytes less than 5"):
+    with pytest.raises(InputError, match="got 3 of 5 bytes"):
         read_bytes(io.BytesIO(b"abc"), 5)
 
 

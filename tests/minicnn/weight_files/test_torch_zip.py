@@ -87,12 +87,12 @@ def test_zips_that_are_not_torchs(path):
 
 @pytest.mark.parametrize("data", [{}, {"0": b""}, {"0": bytes(20)}, {"0": bytes(28)}, {"1": STORAGES["0"]}, {"../0": STORAGES["0"]}])
 def test_a_storage_that_is_missing_or_of_another_length(path, data):
-    refused(path, zip_file({"w": VALUE["w"]}, data), "for the storage 0, expected 24 bytes|leaves its folder")
+    refused(path, zip_file({"w": VALUE["w"]}, data), "for the storage 0, expected 24 bytes|leads out of its folder")
 
 
 @pytest.mark.parametrize("name", ["../../x/data.pkl", "/x/data.pkl", "net/../../data.pkl", "..\\..\\x/data.pkl", "net/data/../../0"])
 def test_a_path_that_climbs_out_is_refused(path, name):
-    refused(path, zip_of([*entries(), (name, program(VALUE))]), "leaves its folder")
+    refused(path, zip_of([*entries(), (name, program(VALUE))]), "leads out of its folder")
 
 
 def test_a_key_that_climbs_out_finds_nothing(path):
@@ -109,7 +109,7 @@ def test_compressed_entries_are_refused(path, compression):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_entries_of_one_name_are_refused(path):
-    refused(path, zip_of([*entries(), ("net/data/0", bytes(24))]), "two entries of one name")
+    refused(path, zip_of([*entries(), ("net/data/0", bytes(24))]), "two entries of the same name")
 
 
 # the directory at the end of a zip is edited; each of its records begins with PK 01 02

@@ -120,7 +120,7 @@ def test_names_of_training_checkpoints_are_inert():
 @pytest.mark.parametrize("named", [name, stacked_name])
 def test_any_other_name_is_refused_by_that_name(full, named):
     for code in (named(full), Code(named(full) + encode(("true",)) + b"R"), Code(named(full) + encode(()) + b"\x81")):
-        refused(program(code), f"names {full}, which is not a part of a tensor; expected a state dict. Save model.state_dict() alone")
+        refused(program(code), f"names {full}, which is not part of a tensor, expected a state dict. Save model.state_dict() alone")
 
 
 def test_nothing_is_run_or_imported(tmp_path):
@@ -138,7 +138,7 @@ def test_nothing_is_run_or_imported(tmp_path):
 
 @pytest.mark.parametrize("module, last", [("", ""), ("torch", "load\x1b[31m"), ("os\n", "system"), ("o" * 10**5, "system"), ("os", "ü")])
 def test_strange_names_are_shown_on_one_short_line(module, last):
-    refused(program(Code(encode(module) + encode(last) + b"\x93")), "which is not a part of a tensor")
+    refused(program(Code(encode(module) + encode(last) + b"\x93")), "which is not part of a tensor")
 
 
 TENSOR = tensor(storage(), (6,), (1,))
@@ -218,7 +218,7 @@ def test_a_huge_number_of_a_memo_costs_nothing():
 def test_pickles_are_of_limited_length(monkeypatch):
     monkeypatch.setattr("minicnn.weight_files.unpickler.MAX_BYTES", 100)
     load(b"\x80\x02" + b"N" * 97 + b".")
-    refused(b"\x80\x02" + b"N" * 98 + b".", "no end in its 100 bytes")
+    refused(b"\x80\x02" + b"N" * 98 + b".", "no end within 100 bytes")
 
 
 @pytest.mark.parametrize("code", [
