@@ -1,19 +1,19 @@
 """How long Tucker's chains take against the convolution they replace: on both backends of the engine, in torch and in ncnn.
 
 A 3 x 3 convolution, and in its place 1 x 1 to half or three eighths of the channels, 3 x 3 on these, 1 x 1 back; random weights,
-float32, batch 1. Each engine runs in a process of its own with as many threads as there are cores. It is given its input in the memory
-order it computes in and may leave its result so, as in the middle of a network; torch runs in both of its memory formats. Outputs are
-held against torch's first. Then the engines take turns; in a turn the layer and its chains run one after the other, several times, and
+float32, batch 1. Each engine runs in a process of its own with as many threads as there are cores. Its input is in the memory order it
+computes in, and it may leave its output so, as in the middle of a network; torch runs in both of its memory formats. Outputs are
+compared with torch's first. Then the engines take turns; in a turn the layer and its chains run one after the other, several times, and
 ratios are of neighbours.
 
-For our two backends the table also says what ``minicnn.fast.timing`` tells of each row: by rates fitted to the rows of all other shapes
-and ranks, and by those that ``calibrate`` measured beforehand, on no shape of the table.
+For our two backends the table also shows what ``minicnn.fast.timing`` predicts for each row: by rates fitted to the rows of all other
+shapes and ranks, and by those that ``calibrate`` measured beforehand, on no shape of the table.
 
     python bench/chains.py
 """
 
 import argparse
-import multiprocessing
+import contextlib
 import os
 import statistics
 import sys
@@ -25,8 +25,10 @@ from typing import NamedTuple
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from engines import blas, threading_layer, versions
-from peers import CORES, PAUSE, spread, with_quartiles  # it also clears the environment that the engines' processes inherit
+from ncnn_files import open_ncnn, write_ncnn
 from record import record, table
+from spread import quartiles, ratios, text_with_quartiles
+from turns import CORES, ask_all, end_all, start, turn, use_all_cores
 
 from minicnn.fast import timing
 from minicnn.functional import dispatch
@@ -35,15 +37,15 @@ from minicnn.layers import Conv2d, ReLU, Sequential, tucker_chain
 PACKAGES = {"numba": ("minicnn", "numpy", "numba"), "numpy": ("minicnn", "numpy"), "torch": ("torch",), "torch_channels_last": ("torch",),
             "ncnn": ("ncnn",)}
 OURS, TORCH = ("numba", "numpy"), ("torch", "torch_channels_last")
-REPEATS = 3             # of a layer and its chains in one turn, besides a first that is not counted
-NCNN_MAGIC, NCNN_PACK = 7767517, 8
-RELATIVE = 1e-4         # of the largest value: what outputs may differ by
-ERROR = 0.2             # that a prediction may be wrong by
+REPEATS = 3             # of a layer and its chains in one turn, after a first that is not counted
+NCNN_PACK = 8           # channels that ncnn keeps side by side
+RELATIVE = 1e-4         # the most that outputs may differ by, of the largest value
+ERROR = 0.2             # the most that a prediction may be wrong by
 RANKS = {"whole": None, "half": 1 / 2, "three eighths": 3 / 8}
 
 
-class Layer(NamedTuple):
-    """A layer of the table; relu: the RPN's, whose activation is computed with it."""
+class Convolution(NamedTuple):
+    """A convolution of the table; relu: the RPN's, whose activation is computed with it."""
 
     channels: int
     height: int
@@ -72,12 +74,13 @@ class Layer(NamedTuple):
         return np.random.default_rng(1).standard_normal(self.shape, np.float32)
 
 
-LAYERS = [Layer(channels, *sides) for channels in (256, 512) for sides in ((100, 136), (50, 68), (38, 50))]
-LAYERS.append(Layer(512, 38, 50, relu=True))
-LIMITS = {(LAYERS[4], "half"): (0.75, 0.70), (LAYERS[4], "three eighths"): (0.55, 0.48)}        # on Numba: at most, and the goal
+LAYERS = [Convolution(channels, *sides) for channels in (256, 512) for sides in ((100, 136), (50, 68), (38, 50))]
+LAYERS.append(Convolution(512, 38, 50, relu=True))
+LIMITS = {(LAYERS[4], "half"): (0.75, 0.70), (LAYERS[4], "three eighths"): (0.55, 0.48)}        # on Numba: (at most, the goal)
 
 
-# the engines: a maker takes a network and an input, and returns a function that runs it, one that gives the result as (N, C, H, W)
+# the engines: a maker takes a network, an input and a folder, and returns a function that runs the network, and one that converts its
+# output to (N, C, H, W)
 
 def make_ours(network, x, folder):
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
@@ -89,7 +92,7 @@ def make_torch(memory_format):
         import torch
         torch.set_num_threads(CORES)
         module = torch.nn.Sequential(*(torch_layer(layer) for _, layer in network.children()))
-        module, x = (one.to(memory_format=getattr(torch, memory_format)) for one in (module, torch.from_numpy(x)))
+        module, x = (each.to(memory_format=getattr(torch, memory_format)) for each in (module, torch.from_numpy(x)))
 
         @torch.inference_mode()
         def run():
@@ -109,16 +112,8 @@ def torch_layer(layer):
 
 def make_ncnn(network, x, folder):
     import ncnn
-    write_ncnn(network, x.shape, folder)
-    net = ncnn.Net()
-    net.opt.num_threads = CORES
-    for name in ("winograd_convolution", "sgemm_convolution", "packing_layout"):
-        setattr(net.opt, f"use_{name}", True)
-    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):      # the precision of all others
-        setattr(net.opt, f"use_{name}", False)
-    net.load_param(str(folder / "ncnn.param"))
-    net.load_model(str(folder / "ncnn.bin"))
-    output, = net.output_names()
+    write_ncnn(network.children(), x.shape, folder)
+    net, output = open_ncnn(folder, CORES)
     packed = ncnn.convert_packing(ncnn.Mat(x[0]), NCNN_PACK)
 
     def run():
@@ -128,46 +123,40 @@ def make_ncnn(network, x, folder):
     return run, lambda y: np.array(ncnn.convert_packing(y, 1))[None]
 
 
-def write_ncnn(network, shape, folder):
-    """A network as ncnn's two files: a line a layer, ReLU in the convolution before it; the weights one after the other."""
-    _, channels, height, width = shape
-    lines, last = [f"Input input 0 1 input 0={width} 1={height} 2={channels}"], "input"
-    layers = [layer for _, layer in network.children()]
-    with open(folder / "ncnn.bin", "wb") as weights:
-        for i, (layer, after) in enumerate(zip(layers, [*layers[1:], None])):
-            if isinstance(layer, Conv2d):
-                lines.append(f"Convolution conv{i} 1 1 {last} conv{i} 0={layer.out_channels} 1={layer.kernel_size[0]} 4={layer.padding[0]} "
-                             f"5={int(layer.bias is not None)} 6={layer.weight.size} 9={int(isinstance(after, ReLU))}")
-                weights.write(bytes(4))                     # a tag: float32 as it is
-                weights.write(b"".join(array.tobytes() for _, array in layer.named_arrays()))
-                last = f"conv{i}"
-    (folder / "ncnn.param").write_text("\n".join([str(NCNN_MAGIC), f"{len(lines)} {len(lines)}", *lines, ""]))
-
-
 MAKERS = {"numba": make_ours, "numpy": make_ours, "torch": make_torch("contiguous_format"),
           "torch_channels_last": make_torch("channels_last"), "ncnn": make_ncnn}
 
 
-def work(engine, folder, orders):
-    """An engine's process. It answers ("show", layer) with the outputs, ("time", layer) with milliseconds, "end" with what it knows."""
-    folder = Path(folder)
+@contextlib.contextmanager
+def contestant(engine, folder):
+    """An engine that answers "show" with a layer's outputs, "time" with its milliseconds, "facts" with what is recorded of it.
+
+    The first two take the layer's index in ``LAYERS``.
+    """
     with dispatch.use(engine if engine in OURS else None):
-        facts = {"rates": timing.calibrate(engine)} if engine in OURS else {}
+        rates = {"rates": timing.calibrate(engine)} if engine in OURS else {}
         runs = [[MAKERS[engine](network, layer.input(), folder) for network in layer.networks()] for layer in LAYERS]
-        orders.send("ready")
-        while (order := orders.recv()) != "end":
-            what, layer = order
-            orders.send([show(run()) for run, show in runs[layer]] if what == "show" else times([run for run, _ in runs[layer]]))
-    facts["versions"] = versions(PACKAGES[engine])
+
+        def show(layer):
+            return [convert(run()) for run, convert in runs[layer]]
+
+        def milliseconds(layer):
+            return times([run for run, _ in runs[layer]])
+        yield {"show": show, "time": milliseconds, "facts": lambda: {**rates, **facts_of(engine)}}
+
+
+def facts_of(engine):
+    """Versions, BLAS and threading layer in this process."""
+    facts = {"versions": versions(PACKAGES[engine])}
     if engine in OURS:
         facts["blas"] = blas()
     if engine == "numba":
         facts["threading_layer"] = threading_layer()
-    orders.send(facts)
+    return facts
 
 
 def times(runs):
-    """Milliseconds of functions that run in turn, a list for each round."""
+    """Milliseconds of functions that run one after the other, a list for each round."""
     rounds = []
     for _ in range(REPEATS + 1):
         rounds.append([])
@@ -181,55 +170,30 @@ def times(runs):
 
 # the measurement
 
-class Process:
-    """An engine's process, and the way to order from it."""
-
-    def __init__(self, engine, folder):
-        context = multiprocessing.get_context("spawn")
-        self.engine = engine
-        self.orders, far = context.Pipe()
-        context.Process(target=work, args=(engine, folder, far), daemon=True).start()
-        far.close()                         # so that the end of the process is noticed
-        self.receive()
-
-    def ask(self, *order):
-        self.orders.send(order[0] if order == ("end",) else order)
-        return self.receive()
-
-    def receive(self):
-        try:
-            return self.orders.recv()
-        except EOFError:
-            sys.exit(f"{self.engine}: its process has ended; its message is above")
-
-
 def measure(engines, runs, folder):
-    """The rows of all engines."""
-    processes = {}
+    """The rows of all engines, and {engine: facts}."""
     for engine in engines:
         (folder / engine).mkdir()
-        processes[engine] = Process(engine, folder / engine)
-    differences = {(engine, i): found for i in range(len(LAYERS)) for engine, found in checked(processes, i).items()}
-    found = {(engine, i): [] for engine in engines for i in range(len(LAYERS))}
-    for turn in range(runs):
+    workers = start({engine: (contestant, engine, folder / engine) for engine in engines})
+    differences = [checked(workers, i) for i in range(len(LAYERS))]
+    found = {engine: [[] for _ in LAYERS] for engine in engines}
+    for number in range(1, runs + 1):
         for i in range(len(LAYERS)):
-            for engine, process in processes.items():
-                time.sleep(PAUSE)           # by then the threads of the last one have stopped waiting awake
-                found[engine, i] += process.ask("time", i)
-        print(f"turn {turn + 1} of {runs}", file=sys.stderr)
-    facts = {engine: process.ask("end") for engine, process in processes.items()}
+            for engine, rounds in turn(workers, "time", i).items():
+                found[engine][i] += rounds
+        print(f"turn {number} of {runs}", file=sys.stderr)
+    facts = ask_all(workers, "facts")
+    end_all(workers)
     rows = []
     for engine in engines:
-        level = steady([found[engine, i] for i in range(len(LAYERS))])
-        own = [{**row(engine, layer, rank, column, found[engine, i], differences[engine, i][column]), "steady_ms": level[i][column]}
-               for i, layer in enumerate(LAYERS) for column, rank in enumerate(RANKS)]
+        own = rows_of(engine, found[engine], [of_engine[engine] for of_engine in differences])
         rows += predicted(own, facts[engine]["rates"]) if engine in OURS else own
     return rows, facts
 
 
-def checked(processes, i):
-    """How far the outputs for one layer are from torch's, by engine; the end if they are not the same."""
-    outputs = {engine: process.ask("show", i) for engine, process in processes.items()}
+def checked(workers, i):
+    """{engine: how far its outputs for a layer are from torch's}; exits if one is further than allowed."""
+    outputs = ask_all(workers, "show", i)
     differences = {}
     for engine, found in outputs.items():
         differences[engine] = [float(np.abs(a - b).max() / np.abs(b).max()) if a.shape == b.shape else np.inf
@@ -239,8 +203,21 @@ def checked(processes, i):
     return differences
 
 
+def rows_of(engine, found, differences):
+    """An engine's rows: of each layer, and within it of each rank.
+
+    Args:
+        engine: its name.
+        found: milliseconds (layer, round, rank).
+        differences: from torch's outputs (layer, rank).
+    """
+    level = steady(found)
+    return [{**row(engine, layer, rank, column, found[i], differences[i][column]), "steady_ms": level[i][column]}
+            for i, layer in enumerate(LAYERS) for column, rank in enumerate(RANKS)]
+
+
 def steady(found):
-    """Milliseconds (layer, rank), of (layer, round, rank), at one speed of the machine, which is now faster, now slower.
+    """Milliseconds (layer, rank) from those of (layer, round, rank), corrected for a machine that is now faster, now slower.
 
     Each is divided by the median of all in its round, which were timed within seconds; then the median over the rounds is taken.
     """
@@ -251,22 +228,22 @@ def steady(found):
 
 def row(engine, layer, rank, column, rounds, difference):
     """A row of the table; ratios are of neighbours in a round."""
-    ms = [one[column] for one in rounds]
-    ratios = [one[column] / one[0] for one in rounds]
-    return {"engine": engine, **layer._asdict(), "rank": rank, "median_ms": statistics.median(ms), "spread": spread(ms),
-            "ratio_to_whole": statistics.median(ratios), "ratio_to_whole_spread": spread(ratios),
+    ms = [milliseconds[column] for milliseconds in rounds]
+    to_whole = ratios(ms, [milliseconds[0] for milliseconds in rounds])
+    return {"engine": engine, **layer._asdict(), "rank": rank, "median_ms": statistics.median(ms), "spread": quartiles(ms),
+            "ratio_to_whole": statistics.median(to_whole), "ratio_to_whole_spread": quartiles(to_whole),
             "limit": LIMITS.get((layer, rank)) if engine == "numba" else None, "difference": difference, "ms": ms}
 
 
 def predicted(rows, rates):
-    """The rows of one of our backends with what is told of them: from the other rows, and by the machine's rates."""
-    done = [timing.amounts(layer.network(share), layer.shape, rows[0]["engine"]) for layer in LAYERS for share in RANKS.values()]
-    for one, amounts in zip(rows, done):
-        # without what only differs by ReLU, too
-        others = timing.fit([(other, row["steady_ms"]) for row, other in zip(rows, done) if other != amounts])
-        for name, some in (("from_others", others), ("calibrated", rates)):
-            one[f"{name}_ms"] = sum(some[kind] * amount for kind, amount in amounts.items())
-            one[f"{name}_error"] = one[f"{name}_ms"] / one["steady_ms"] - 1
+    """The rows of one of our backends with predictions for each: from the other rows, and from the machine's rates."""
+    work = [timing.amounts(layer.network(share), layer.shape, rows[0]["engine"]) for layer in LAYERS for share in RANKS.values()]
+    for row, amounts in zip(rows, work):
+        # neither from itself nor from the row that differs by ReLU alone
+        others = timing.fit([(other, its_row["steady_ms"]) for its_row, other in zip(rows, work) if other != amounts])
+        for name, speeds in (("from_others", others), ("calibrated", rates)):
+            row[f"{name}_ms"] = sum(speeds[kind] * amount for kind, amount in amounts.items())
+            row[f"{name}_error"] = row[f"{name}_ms"] / row["steady_ms"] - 1
     return rows
 
 
@@ -280,75 +257,79 @@ def main():
         parser.error("--runs must be at least 2")
     missing = [engine for engine in MAKERS if len(versions(PACKAGES[engine])) < len(PACKAGES[engine])]
     if "torch" in missing:
-        sys.exit("torch is what the others are held against. Run pip install 'minicnn[bench]'.")
+        sys.exit("torch is what the others are compared with. Run pip install 'minicnn[bench]'.")
     engines = [engine for engine in MAKERS
                if engine not in missing and (args.engines is None or engine in args.engines or engine == "torch")]
+    use_all_cores()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["MINICNN_CACHE"] = folder            # nothing that was tuned here before
+        os.environ["MINICNN_CACHE"] = folder            # without what `minicnn tune` found here
         rows, facts = measure(engines, args.runs, Path(folder))
     document = {"question": "milliseconds of a 3 x 3 convolution and of its Tucker chains, float32, batch 1, equal threads",
                 "threads": CORES, "left_out": missing, "engines": facts, "rows": rows}
-    slow = misses(rows)
     if args.engines is None:
         packages = {package for engine in engines for package in PACKAGES[engine]} - {"minicnn", "numpy"}
         record("chains", document, sorted(packages))
     else:
         print(markdown(document))
-    if slow:
-        sys.exit("\n".join(["not as it must be", *slow]))
+    if slow := misses(rows):
+        sys.exit("\n".join(["outside the limits", *slow]))
 
 
 def misses(rows):
-    """What is not as it must be, a line each."""
+    """A line for each figure outside its limit."""
     title = "{engine}, {channels} at {height} x {width}, {rank}".format
-    return [f"{title(**one)}: {one['ratio_to_whole']:.2f} of the whole layer, must be at most {one['limit'][0]}"
-            for one in rows if one["limit"] and one["ratio_to_whole"] > one["limit"][0]] + \
-        [f"{title(**one)}: predicted with an error of {one['from_others_error']:+.0%}, must be at most {ERROR:.0%}"
-         for one in rows if abs(one.get("from_others_error", 0)) > ERROR]
+    return [f"{title(**row)}: {row['ratio_to_whole']:.2f} of the whole layer, must be at most {row['limit'][0]}"
+            for row in rows if row["limit"] and row["ratio_to_whole"] > row["limit"][0]] + \
+        [f"{title(**row)}: predicted with an error of {row['from_others_error']:+.0%}, must be at most {ERROR:.0%}"
+         for row in rows if abs(row.get("from_others_error", 0)) > ERROR]
 
 
-# the README
+# the published table
+
+TITLES = {"numba": "minicnn, Numba", "numpy": "minicnn, NumPy", "torch": "torch", "ncnn": "ncnn"}
+
 
 def markdown(document):
-    """The README's table, and what it must show."""
+    """The published table, and the figures that have limits."""
     rows = {}
-    for one in document["rows"]:
-        rows.setdefault((one["engine"], layer_of(one)), {})[one["rank"]] = one
-    engines = list(dict.fromkeys(one["engine"] for one in document["rows"]))
-    titles = {"numba": "minicnn, Numba", "numpy": "minicnn, NumPy", "torch": "torch", "ncnn": "ncnn"}
-    lines = []
-    for layer in LAYERS:
-        cells = []
-        for engine in titles:
-            candidates = [rows[one, layer] for one in (TORCH if engine == "torch" else [engine]) if one in engines]
-            if candidates:
-                best = min(candidates, key=lambda found: sum(one["median_ms"] for one in found.values()))
-                whole, *chains = best.values()
-                cells.append(", ".join([f"{whole['median_ms']:.1f} ms", *(f"{one['ratio_to_whole']:.2f}" for one in chains)]))
-        lines.append((layer.title, *cells))
+    for row in document["rows"]:
+        rows.setdefault((row["engine"], layer_of(row)), {})[row["rank"]] = row
+    engines = {row["engine"] for row in document["rows"]}
     headers = ["a 3 × 3 convolution: whole, and over it its chains at half and three eighths of the channels as ranks",
-               *(title for engine, title in titles.items() if engine in engines)]
-    parts = [table(headers, lines)]
-    for one in document["rows"]:
-        if one["limit"]:
-            must, goal = one["limit"]
-            parts.append(f"{titles[one['engine']]}, {layer_of(one).title}, {one['rank']} of the channels: "
-                         f"{with_quartiles(one['ratio_to_whole'], one['ratio_to_whole_spread'], '{:.2f}'.format)}, "
-                         f"at most {must} (goal {goal}).")
-    for engine in OURS:
-        own = [one for one in document["rows"] if one["engine"] == engine]
-        if own:
-            worst, calibrated = (max(abs(one[f"{name}_error"]) for one in own) for name in ("from_others", "calibrated"))
-            ratios = max(abs(one["calibrated_ms"] / rows[engine, layer_of(one)]["whole"]["calibrated_ms"] / one["ratio_to_whole"] - 1)
-                         for one in own)
-            parts.append(f"{titles[engine]}, as `minicnn.fast.timing` tells it: each of these times is within {worst:.0%} of what the "
-                         f"times of all other shapes and ranks make of it (must: {ERROR:.0%}). By the rates that `calibrate` measured just "
-                         f"before, on other shapes, times are within {calibrated:.0%}, ratios within {ratios:.0%}.")
+               *(title for engine, title in TITLES.items() if engine in engines)]
+    parts = [table(headers, [(layer.title, *cells(rows, layer)) for layer in LAYERS])]
+    for row in document["rows"]:
+        if row["limit"]:
+            must, goal = row["limit"]
+            parts.append(f"{TITLES[row['engine']]}, {layer_of(row).title}, {row['rank']} of the channels: "
+                         f"{text_with_quartiles(row['ratio_to_whole'], row['ratio_to_whole_spread'])}, at most {must} (goal {goal}).")
+    parts += [prediction_errors(engine, rows) for engine in OURS if engine in engines]
     return "\n\n".join(parts)
 
 
+def cells(rows, layer):
+    """A layer's cells, one for each engine: milliseconds of the whole layer, and the ratios of its chains; torch's faster format."""
+    texts = []
+    for engine in TITLES:
+        formats = [rows[name, layer] for name in (TORCH if engine == "torch" else [engine]) if (name, layer) in rows]
+        if formats:
+            whole, *chains = min(formats, key=lambda ranks: sum(row["median_ms"] for row in ranks.values())).values()
+            texts.append(", ".join([f"{whole['median_ms']:.1f} ms", *(f"{row['ratio_to_whole']:.2f}" for row in chains)]))
+    return texts
+
+
+def prediction_errors(engine, rows):
+    """A sentence on how well the times of one of our backends are predicted."""
+    own = [(row, ranks["whole"]) for (name, _), ranks in rows.items() if name == engine for row in ranks.values()]
+    others, calibrated = (max(abs(row[f"{name}_error"]) for row, _ in own) for name in ("from_others", "calibrated"))
+    of_ratios = max(abs(row["calibrated_ms"] / whole["calibrated_ms"] / row["ratio_to_whole"] - 1) for row, whole in own)
+    return (f"{TITLES[engine]}, as `minicnn.fast.timing` predicts it: each of these times is within {others:.0%} of what follows from "
+            f"the times of all other shapes and ranks (must: {ERROR:.0%}). By the rates that `calibrate` measured just before, on other "
+            f"shapes, times are within {calibrated:.0%}, ratios within {of_ratios:.0%}.")
+
+
 def layer_of(row):
-    return Layer(*(row[name] for name in Layer._fields))
+    return Convolution(*(row[name] for name in Convolution._fields))
 
 
 if __name__ == "__main__":

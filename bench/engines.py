@@ -1,18 +1,19 @@
-"""The tasks and the engines of ``peers.py``, and the process that one engine runs one task in.
+"""The tasks and the engines of ``peers.py``, and the contestant that runs one task with one engine.
 
 An engine's maker takes the task, the folder of its files (see ``networks.py``) and the number of threads, and returns ``run``, from the
-input to NumPy arrays, and its settings as a text. It imports what it needs itself, so that a process holds one engine and no more.
+input to NumPy arrays, and its settings as text. It imports its engine itself, so that a process holds one engine and no more.
 """
 
 import contextlib
 import importlib.metadata
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import harness  # noqa: F401  puts bench/harness on the path
-from record import blas
+from record import blas, peak_bytes
 
 
 class Task(NamedTuple):
@@ -33,7 +34,8 @@ TASKS = {
 
 
 def make_ours(backend):
-    settings = f"kernels.use({backend!r}), MINICNN_NUM_THREADS"
+    """The maker of one of our backends."""
+    settings = f"dispatch.use({backend!r}), MINICNN_NUM_THREADS"
 
     def make(task, folder, threads):
         import minicnn
@@ -56,6 +58,7 @@ def make_ours(backend):
 
 
 def our_features(path):
+    """VGG16's features with the weights of an ``.npz`` file."""
     import numpy as np
 
     from minicnn.layers import Sequential
@@ -66,6 +69,7 @@ def our_features(path):
 
 
 def make_torch(channels_last):
+    """The maker of torch in one of its memory formats."""
     settings = f"inference_mode, {'channels_last' if channels_last else 'contiguous_format'}, set_num_threads"
 
     def make(task, folder, threads):
@@ -108,21 +112,14 @@ def make_onnxruntime(task, folder, threads):
 def make_ncnn(task, folder, threads):
     import ncnn
     import numpy as np
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    for name in ("winograd_convolution", "sgemm_convolution", "packing_layout"):
-        setattr(net.opt, f"use_{name}", True)
-    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):     # the precision of all others
-        setattr(net.opt, f"use_{name}", False)
-    net.load_param(str(folder / "ncnn.param"))
-    net.load_model(str(folder / "ncnn.bin"))
-    output, = net.output_names()
+    from ncnn_files import SETTINGS, open_ncnn
+    net, output = open_ncnn(folder, threads)
 
     def features(x):
         extractor = net.create_extractor()
         extractor.input("input", ncnn.Mat(x[0]))
         return np.array(extractor.extract(output)[1])[None]
-    return features, "winograd, sgemm and packing on, fp16 and bf16 off, num_threads"
+    return features, SETTINGS
 
 
 def make_opencv(task, folder, threads):
@@ -152,7 +149,7 @@ def make_openvino(task, folder, threads):
 
 
 def exported(folder):
-    """The ONNX file and who wrote it."""
+    """The ONNX file, and which exporter wrote it."""
     path, = folder.glob("*.onnx")
     return str(path), f"exported by torch.onnx, {path.stem}"
 
@@ -182,12 +179,12 @@ ENGINES = {
 
 
 def missing(engine):
-    """Those of its packages that are not installed."""
+    """The engine's packages that are not installed."""
     return [package for package in ENGINES[engine].packages if not versions([package])]
 
 
 def versions(packages):
-    """{package: version} of those that are installed."""
+    """{package: version} of the installed ones."""
     found = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -195,37 +192,38 @@ def versions(packages):
     return found
 
 
-def work(engine, task, folder, threads, orders):
-    """The process. It answers "show" with an output, "time" with the seconds of a run, "end" with what it knows of itself."""
+@contextlib.contextmanager
+def contestant(engine, task, folder, threads):
+    """An engine that answers "show" with its output, "time" with the seconds of a run, and "facts" with what is recorded of it.
+
+    "facts" is the last order: it also checks that the process never imported Numba where it must not.
+    """
     import numpy as np
     folder = Path(folder)
     x = np.load(folder / "input.npy")
     run, settings = ENGINES[engine].make(TASKS[task], folder, threads)
-    orders.send("ready")
-    while (order := orders.recv()) != "end":
+
+    def seconds():
         start = time.perf_counter()
         output = run(x)
         seconds = time.perf_counter() - start
-        orders.send(output if order == "show" else seconds)
-        del output
-    if engine in ("reference", "numpy") and "numba" in sys.modules:
-        raise RuntimeError(f"{engine} is for those who have no Numba, and imported it")
-    facts = {"peak_mib": peak(), "threads": threads, "settings": settings}
-    if engine in OURS:
-        facts["blas"] = blas()
-    if engine == "numba":
-        facts["threading_layer"] = threading_layer()
-    orders.send(facts)
+        del output                              # not within the time
+        return seconds
 
-
-def peak():
-    """The most memory that this process ever held, MiB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024, 1)
+    def facts():
+        if engine in ("reference", "numpy") and "numba" in sys.modules:
+            raise RuntimeError(f"{engine} is for installations without Numba, but imported it")
+        found = {"peak_mib": round(peak_bytes() / 2**20, 1), "threads": threads, "settings": settings}
+        if engine in OURS:
+            found["blas"] = blas()
+        if engine == "numba":
+            found["threading_layer"] = threading_layer()
+        return found
+    yield {"show": lambda: run(x), "time": seconds, "facts": facts}
 
 
 def threading_layer():
-    """Numba's, None if nothing ran in parallel."""
+    """Numba's threading layer, None if nothing ran in parallel."""
     import numba
     try:
         return numba.threading_layer()

@@ -1,8 +1,8 @@
 """How good and how fast our k-means is, against SciPy's ``kmeans2``.
 
 Quality: the least inertia of ten restarts each, on well separated blobs and on uniform points. Time: 100 000 points in the plane
-that do not fall into clusters, so that neither ends early; eight clusters, the same first centres and the same number of Lloyd's
-iterations, taking turns; the centres are compared first.
+that do not form clusters, so that neither ends early; eight clusters, the same first centres and the same number of Lloyd's iterations,
+in interleaved turns within one process; the centres are compared first.
 
     python bench/kmeans.py
 """
@@ -15,6 +15,7 @@ import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from record import record, table
 from scipy.cluster.vq import kmeans2
+from spread import median_range, ratios
 
 from minicnn.compression.kmeans import kmeans, lloyd
 
@@ -22,7 +23,7 @@ POINTS, CLUSTERS, RESTARTS, ITERATIONS, TURNS = 100_000, 8, 10, 10, 15
 
 
 def data(name, count, rng):
-    """Points in the plane. blobs: eight far apart; uniform: the unit square; normal: one round cloud."""
+    """(count, 2) points. blobs: eight far apart; uniform: in the unit square; normal: one round cloud."""
     if name == "uniform":
         return rng.random((count, 2))
     if name == "normal":
@@ -32,11 +33,12 @@ def data(name, count, rng):
 
 
 def inertia(points, centers):
+    """Sum of the squared distances to the nearest centre."""
     return float(((points[:, None] - centers) ** 2).sum(axis=2).min(axis=1).sum())
 
 
 def quality(name, rng):
-    """The inertias of ten restarts each, on 10 000 points."""
+    """The least inertia of ten restarts each, on 10 000 points."""
     points = data(name, POINTS // 10, rng)
     theirs = min(inertia(points, kmeans2(points, CLUSTERS, iter=300, minit="++", seed=seed)[0]) for seed in range(RESTARTS))
     ours = kmeans(points, CLUSTERS, rng=rng, restarts=RESTARTS).inertia
@@ -57,9 +59,8 @@ def speed(name, rng):
             start = time.perf_counter()
             run()
             seconds[library].append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(seconds["minicnn"], seconds["scipy"])]
     return {"seconds": seconds, "median": {library: statistics.median(values) for library, values in seconds.items()},
-            "ratio": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}}
+            "ratio": median_range(ratios(seconds["minicnn"], seconds["scipy"]))}
 
 
 def main():
@@ -72,7 +73,7 @@ def main():
 
 
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     rows = [(f"inertia, {name} points", f"{entry['ratio']:.6f}", "") for name, entry in document["inertia_of_10_restarts"].items()]
     rows += [(f"time, {name} points", f"{entry['ratio']['median']:.2f}", f"{entry['ratio']['least']:.2f} to {entry['ratio']['most']:.2f}")
              for name, entry in document["seconds_of_10_iterations"].items()]

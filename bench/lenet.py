@@ -3,14 +3,13 @@
 Same network (``lenet5_caffe``), same first weights, same batches of 64 images in the same order, float32, SGD with momentum and
 weight decay. Each library runs in a process of its own, with its default threads: torch on all cores, minicnn with one BLAS thread as in
 ``minicnn train``, and once more with BLAS's own number of threads, as where threadpoolctl is missing. The losses of the first batches
-are held against each other before anything is timed; then they take turns, a whole epoch each, while the others wait.
+are compared before anything is timed; then the libraries take turns, a whole epoch each.
 
     python bench/lenet.py --data ../shared/data/mnist
 """
 
 import argparse
 import contextlib
-import multiprocessing
 import statistics
 import sys
 import time
@@ -19,6 +18,8 @@ from collections import OrderedDict
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from record import record, table
+from spread import median_range, ratios
+from turns import ask_all, end_all, interleaved, start
 
 import minicnn
 from minicnn.data import load_data
@@ -28,7 +29,7 @@ from minicnn.train_classifier import train_step
 
 OURS, UNLIMITED, TORCH = "minicnn", "minicnn, BLAS threads not limited", "torch"
 BATCH, LR, MOMENTUM, WEIGHT_DECAY = 64, 0.05, 0.9, 5e-4
-CHECKED = 10        # batches; each step of training enlarges what rounding made different, tenfold every three by then
+CHECKED = 10        # batches; later ones differ more, since training amplifies rounding errors, by then tenfold every three steps
 
 
 def minicnn_step():
@@ -60,16 +61,22 @@ def torch_step():
     return step
 
 
-def work(library, data, orders):
-    """A process: for every number of batches that comes through ``orders``, train on as many; answer seconds and losses."""
+@contextlib.contextmanager
+def contestant(library, data):
+    """A library that trains on the first batches of an epoch: "losses" returns theirs, "time" the seconds they take."""
     images, labels = load_data(data, "train")
     step = torch_step() if library == TORCH else minicnn_step()
-    batches = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
-    while (count := orders.recv()) is not None:
+    batches = [slice(first, first + BATCH) for first in range(0, len(images), BATCH)]
+
+    def losses(count=None):
         with one_blas_thread() if library == OURS else contextlib.nullcontext():
-            start = time.perf_counter()
-            losses = [step(images[batch], labels[batch]) for batch in batches[:count]]
-            orders.send((time.perf_counter() - start, losses))
+            return [step(images[batch], labels[batch]) for batch in batches[:count]]
+
+    def seconds():
+        began = time.perf_counter()
+        losses()
+        return time.perf_counter() - began
+    yield {"losses": losses, "time": seconds}
 
 
 def main():
@@ -78,39 +85,27 @@ def main():
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs of each (default: 5)")
     args = parser.parse_args()
     images = len(load_data(args.data, "train")[1])
-    context = multiprocessing.get_context("spawn")
-    pipes = {}
-    for library in (OURS, UNLIMITED, TORCH):
-        pipes[library], far = context.Pipe()
-        context.Process(target=work, args=(library, args.data, far), daemon=True).start()
-
-    def run(library, count):
-        pipes[library].send(count)
-        return pipes[library].recv()
-
-    losses = {library: run(library, CHECKED)[1] for library in pipes}
-    difference = max(abs(a - b) / b for library in (OURS, UNLIMITED) for a, b in zip(losses[library], losses[TORCH]))
+    workers = start({library: (contestant, library, args.data) for library in (OURS, UNLIMITED, TORCH)})
+    difference = largest_difference(ask_all(workers, "losses", CHECKED))
     if difference > 1e-6:
         sys.exit(f"the losses of the first {CHECKED} batches differ by {difference:.1e}")
-    seconds = {library: [] for library in pipes}
-    for _ in range(args.epochs):
-        for library in pipes:
-            seconds[library].append(run(library, images)[0])
-            print(f"{library}: {seconds[library][-1]:.1f} s", file=sys.stderr)
-    for pipe in pipes.values():
-        pipe.send(None)
-    ratios = {library: [a / b for a, b in zip(seconds[library], seconds[TORCH])] for library in (OURS, UNLIMITED)}
+    seconds = interleaved(workers, args.epochs, "lenet5_caffe")
+    end_all(workers)
     record("lenet", {
         "question": f"seconds for an epoch of lenet5_caffe over {images} MNIST images, batch {BATCH}, float32",
         "largest_difference_of_losses": difference,
         "seconds": seconds, "median": {library: statistics.median(values) for library, values in seconds.items()},
-        "ratio_to_torch": {library: {"median": statistics.median(values), "least": min(values), "most": max(values)}
-                           for library, values in ratios.items()},
+        "ratio_to_torch": {library: median_range(ratios(seconds[library], seconds[TORCH])) for library in (OURS, UNLIMITED)},
     }, ("torch", "threadpoolctl"))
 
 
+def largest_difference(losses):
+    """Of our losses from torch's, relative."""
+    return max(abs(a - b) / b for library in (OURS, UNLIMITED) for a, b in zip(losses[library], losses[TORCH]))
+
+
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     rows = [(name, f"{document['median'][name]:.1f} s", f"{min(values):.1f} to {max(values):.1f} s")
             for name, values in document["seconds"].items()]
     rows += [(f"{name} / torch", f"{ratio['median']:.2f}", f"{ratio['least']:.2f} to {ratio['most']:.2f}")

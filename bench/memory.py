@@ -1,8 +1,8 @@
-"""How much memory one detection takes: the most that a whole process ever held, less the size of the weights.
+"""How much memory one detection takes: the peak of a whole process, less the size of the weights.
 
-Each detector runs in a process of its own for each backend, from ``import minicnn`` over the loading of its file to the boxes, on a
+Each detector runs in a process of its own for each backend, from ``import minicnn`` and the loading of its file to the boxes, on an
 image of 384 x 512 pixels in an ``.npy`` file, so that NumPy (and Numba, for its backend) is all that is imported. The reference takes
-the least: the engine holds the weights in a second form, and all results of a step at once.
+the least: the engine also holds transformed weights, and the whole batch's results of a step.
 
     python bench/memory.py
 """
@@ -15,12 +15,10 @@ from pathlib import Path
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from detect import MODELS, photograph
 from record import record, table
-from sane import sane_detector
+from timed_detectors import MODELS, photograph, tuned_detector
 
 import minicnn
-from minicnn.data.images import as_input
 
 MIB = 2**20
 MUST = {("fasterrcnn_vgg16", "reference"): 512, ("fasterrcnn_resnet50_fpn", "reference"): 768}      # MiB above the weights
@@ -34,10 +32,10 @@ print(1024 * int(peak.split()[1]), len(found), "PIL" in sys.modules)
 
 
 def measure(name, folder):
-    """One detector's rows."""
+    """The rows of one detector."""
     weights, saved = Path(folder, "weights.npz"), Path(folder, "picture.npy")
     np.save(saved, photograph())
-    model = sane_detector(name, as_input(photograph()), **MODELS[name])
+    model = tuned_detector(name)
     minicnn.save(weights, model)
     size = sum(array.nbytes for _, array in model.named_arrays())
     height, width = model.transform.size(*photograph().shape[:2])
@@ -61,11 +59,11 @@ def main():
     record("memory", {"question": "peak memory of a process that loads a detector and detects once, above its weights", "rows": rows},
            ("pillow", "numba"))
     if any(row["must_MiB"] is not None and row["above_weights_MiB"] > row["must_MiB"] for row in rows):
-        sys.exit("more than it must be")
+        sys.exit("more memory than allowed")
 
 
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     peaks = {(row["model"], row["backend"]): row for row in document["rows"]}
     rows = [(f"`{row['model']}`", "{} × {}".format(*row["size"]), f"{row['weights_bytes'] / MIB:.0f} MiB",
              *(f"{peaks[row['model'], backend]['above_weights_MiB']:.0f} MiB" for backend in BACKENDS),

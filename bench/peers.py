@@ -1,37 +1,28 @@
 """How fast VGG16's features and whole detectors run: ours on its three backends, and the engines that people use.
 
 Same input, same weights, float32, batch 1. Each engine runs in a process of its own (``engines.py``) from files that are made first
-(``networks.py``), with as many threads as there are cores, set the way it documents. Every output is held against torch's before anything
-is timed; then they take turns, a run each, while the others sleep. Ratios are to the faster of torch's two memory formats, run by run.
+(``networks.py``), with as many threads as there are cores, set as it documents. Every output is compared with torch's before anything is
+timed; then the engines take turns, a run each. Ratios are to the faster of torch's two memory formats, run by run.
 
     python bench/peers.py --work ../runs/peers
 """
 
 import argparse
-import contextlib
 import json
-import multiprocessing
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-CORES = len(os.sched_getaffinity(0))
-# what a machine or a shell says about kernels and threads would not be the same for all; gone before anything loads a BLAS
-for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.pop(_name, None)
-os.environ["MINICNN_NUM_THREADS"] = str(CORES)
-
 # light modules only: every engine's process imports this file again, and its memory is measured
-import harness  # noqa: E402, F401  puts bench/harness on the path
-from engines import ENGINES, OURS, TASKS, TORCH, missing, versions, work  # noqa: E402
-from record import RESULTS, ROOT, commit, processor, record, table  # noqa: E402
+import harness  # noqa: F401  puts bench/harness on the path
+from engines import ENGINES, OURS, TASKS, TORCH, contestant, missing, versions
+from record import RESULTS, ROOT, commit, processor, record, table
+from spread import ratios, text_with_quartiles, with_quartiles
+from turns import CORES, Worker, ask_all, end_all, interleaved, start, use_all_cores
 
-PAUSE = 0.2                             # seconds before a turn; OpenBLAS keeps the threads of the last one awake for 0.1
-LIMITS = {                              # of a row's ratios: at most, and the goal
+LIMITS = {                              # of a row's ratios: (at most, the goal)
     ("vgg16_features", "numba"): {"ratio_to_best_torch": (0.8, 0.55), "ratio_to_ncnn": (1.5, 1.0)},
     ("vgg16_features", "numpy"): {"ratio_to_best_torch": (1.5, 1.0)},
     ("fasterrcnn_vgg16", "numba"): {"ratio_to_best_torch": (0.9, 0.6)},
@@ -44,48 +35,60 @@ LIMITS = {                              # of a row's ratios: at most, and the go
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS, help="which; the rows of others are kept (default: all)")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES,
-                        help="these and torch alone; the figures are then printed, not recorded (default: all that are installed)")
-    parser.add_argument("--runs", type=int, default=11, help="timed runs of each, at least 2 (default: 11)")
-    parser.add_argument("--work", help="folder to keep the networks' files in, and to find them there again (default: a temporary one)")
-    args = parser.parse_args()
-    if args.runs < 2:
-        parser.error("--runs must be at least 2")
+    args = parsed()
+    use_all_cores()
     wanted = [engine for engine in ENGINES if engine in TORCH or args.engines is None or engine in args.engines]
     left_out = {engine: f"{', '.join(missing(engine))} not installed" for engine in wanted if missing(engine)}
     for engine, reason in left_out.items():
         print(f"{engine} is left out: {reason}", file=sys.stderr)
     if left_out.keys() & TORCH:
-        sys.exit("torch is what the others are held against. Run pip install 'minicnn[bench]'.")
+        sys.exit("torch is what the others are compared with. Run pip install 'minicnn[bench]'.")
+    engines = [engine for engine in wanted if engine not in left_out]
     document, slow = previous(), []
-    made_on = commit()                  # of the code that runs: now, since the files may change while it does
+    made_on = commit()                  # now: the files may change while the program runs
     with tempfile.TemporaryDirectory() as temporary:
         for task in args.tasks:
             folder = Path(args.work or temporary).resolve() / task
             if not folder.exists():
                 make_files(task, folder)
-            rows = measure(task, folder, [engine for engine in wanted if engine not in left_out], args.runs)
-            rows = [{**row, "commit": made_on} for row in rows]
-            slow += [f"{task}, {row['engine']}: {name} {row[name]:.2f}, must be at most {must}"
-                     for row in rows for name, (must, _) in row["limits"].items() if row[name] > must]
+            rows = [{**row, "commit": made_on} for row in measure(task, folder, engines, args.runs)]
+            slow += misses(rows)
             if args.engines is None:
                 save(document, task, rows, left_out)
     if slow:
-        sys.exit("\n".join(["slower than it must be", *slow]))
+        sys.exit("\n".join(["slower than allowed", *slow]))
+
+
+def parsed():
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS, help="which; the rows of others are kept (default: all)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES,
+                        help="these and torch alone; the figures are then printed, not recorded (default: all that are installed)")
+    parser.add_argument("--runs", type=int, default=11, help="timed runs of each, at least 2 (default: 11)")
+    parser.add_argument("--work", help="folder that keeps the networks' files for the next time (default: a temporary one)")
+    args = parser.parse_args()
+    if args.runs < 2:
+        parser.error("--runs must be at least 2")
+    return args
+
+
+def misses(rows):
+    """A line for each ratio above its limit."""
+    return [f"{row['task']}, {row['engine']}: {name} {row[name]:.2f}, must be at most {must}"
+            for row in rows for name, (must, _) in row["limits"].items() if row[name] > must]
 
 
 def make_files(task, folder):
-    """Run ``networks.py``; torch's exporters say much, which is of interest only when they fail."""
-    print(f"{task}: makes the networks' files", file=sys.stderr)
+    """Run ``networks.py``; what torch's exporters print is shown only when they fail."""
+    print(f"{task}: writing the networks' files", file=sys.stderr)
     result = subprocess.run([sys.executable, ROOT / "bench" / "networks.py", task, folder], capture_output=True, text=True)
     if result.returncode:
         sys.exit(result.stderr)
 
 
 def previous():
-    """The document so far, so that tasks not run now keep their rows; figures of another machine do not go with ours."""
+    """The document so far, so that tasks not run now keep their rows; it must be of this machine."""
     machine = {"processor": processor(), "cores": CORES}
     path = RESULTS / "peers.json"
     if not path.exists():
@@ -97,7 +100,7 @@ def previous():
 
 
 def save(document, task, rows, left_out):
-    """Put a finished task into the document, and write it and its image."""
+    """Put a finished task into the document, and write it and its drawing."""
     kept = [row for row in document["rows"] if row["task"] != task] + rows
     document["rows"] = sorted(kept, key=lambda row: list(TASKS).index(row["task"]))
     document["left_out"][task] = left_out
@@ -105,69 +108,52 @@ def save(document, task, rows, left_out):
     record("peers", {"question": "milliseconds of one run, float32, batch 1, from the input to NumPy arrays, equal threads",
                      "rows_made_on": sorted({row["commit"] for row in document["rows"]}),
                      **{key: document[key] for key in ("machine", "left_out", "rows")}}, sorted(packages & versions(packages).keys()))
-    (RESULTS / "peers.svg").write_text(image(document["rows"]))
+    (RESULTS / "peers.svg").write_text(drawing(document["rows"]))
 
 
 def measure(task, folder, engines, runs):
-    """The rows of one task, in one tree of processes."""
+    """The rows of one task."""
     engines = [engine for engine in engines if ENGINES[engine].detectors or TASKS[task].features]
+    contestants = {engine: (contestant, engine, task, folder, CORES) for engine in engines}
     if "numba" in engines:
-        first = Process("numba", task, folder)      # compiles what is not yet compiled, which takes memory that no later process needs
+        first = Worker("numba", *contestants["numba"])          # compiles and caches, whose memory no timed process should show
         first.ask("show")
         first.end()
-    processes = {engine: Process(engine, task, folder) for engine in engines}
-    outputs = {engine: process.ask("show") for engine, process in processes.items()}        # warms up, too
+    workers = start(contestants)
+    outputs = ask_all(workers, "show")                          # also warms up
     differences = {engine: check(task, engine, output, outputs["torch"]) for engine, output in outputs.items()}
-    ms = {engine: [] for engine in engines}
-    for _ in range(runs):
-        for engine, process in processes.items():
-            time.sleep(PAUSE)
-            ms[engine].append(round(1000 * process.ask("time"), 3))
+    ms = {engine: [round(1000 * seconds, 3) for seconds in found] for engine, found in interleaved(workers, runs, task).items()}
+    facts = ask_all(workers, "facts")
+    end_all(workers)
     best = min(TORCH, key=lambda engine: statistics.median(ms[engine]))
     rows = []
-    for engine, process in processes.items():
-        row = {"task": task, "engine": engine, "version": version(engine), "median_ms": statistics.median(ms[engine]),
-               "spread": spread(ms[engine]), **ratio("best_torch", ms[engine], ms[best]), "best_torch": best}
-        if "ncnn" in ms:
-            row |= ratio("ncnn", ms[engine], ms["ncnn"])
+    for engine in engines:
+        row = times(task, engine, ms, best)
         limits = {name: limit for name, limit in LIMITS.get((task, engine), {}).items() if name in row}
-        rows.append({**row, **process.end(), "limits": limits, "difference": differences[engine], "ms": ms[engine]})
-        print(f"{task}: {engine} {row['median_ms']:.0f} ms, {row['ratio_to_best_torch']:.2f} of {best}, {rows[-1]['peak_mib']:.0f} MiB",
-              file=sys.stderr)
+        rows.append({**row, **facts[engine], "limits": limits, "difference": differences[engine], "ms": ms[engine]})
+        print(f"{task}: {engine} {row['median_ms']:.0f} ms, {row['ratio_to_best_torch']:.2f} of {best}, "
+              f"{facts[engine]['peak_mib']:.0f} MiB", file=sys.stderr)
     return rows
 
 
-class Process:
-    """An engine's process, and the way to order from it."""
+def times(task, engine, ms, best):
+    """What a row holds of an engine's times.
 
-    def __init__(self, engine, task, folder):
-        context = multiprocessing.get_context("spawn")
-        self.name = f"{engine}, {task}"
-        self.orders, far = context.Pipe()
-        self.process = context.Process(target=work, args=(engine, task, folder, CORES, far), daemon=True)
-        self.process.start()
-        far.close()                         # so that the end of the process is noticed
-        self.receive()
-
-    def ask(self, order):
-        with contextlib.suppress(OSError):  # receive tells of it
-            self.orders.send(order)
-        return self.receive()
-
-    def end(self):
-        facts = self.ask("end")
-        self.process.join()
-        return facts
-
-    def receive(self):
-        try:
-            return self.orders.recv()
-        except (EOFError, OSError):
-            sys.exit(f"{self.name}: its process has ended; its message is above")
+    Args:
+        task, engine: of the row.
+        ms: {engine: milliseconds of each run}.
+        best: torch's faster memory format.
+    """
+    found = with_quartiles("median_ms", ms[engine])
+    row = {"task": task, "engine": engine, "version": version(engine), "median_ms": found["median_ms"], "spread": found["median_ms_spread"],
+           **with_quartiles("ratio_to_best_torch", ratios(ms[engine], ms[best])), "best_torch": best}
+    if "ncnn" in ms:
+        row |= with_quartiles("ratio_to_ncnn", ratios(ms[engine], ms["ncnn"]))
+    return row
 
 
 def check(task, engine, output, expected):
-    """How far an output is from torch's; the end if it is not the same."""
+    """How far an output is from torch's; exits if it is further than allowed."""
     from ladder import RELATIVE, match, relative
     if TASKS[task].features:
         if output.shape != expected.shape:
@@ -186,19 +172,8 @@ def version(engine):
     return ", ".join(f"{package} {number}" for package, number in versions(ENGINES[engine].packages).items())
 
 
-def ratio(name, ms, others):
-    """The ratios run by run: their median and spread."""
-    ratios = [a / b for a, b in zip(ms, others)]
-    return {f"ratio_to_{name}": statistics.median(ratios), f"ratio_to_{name}_spread": spread(ratios)}
-
-
-def spread(values):
-    low, _, high = statistics.quantiles(values, method="inclusive")
-    return {"least": min(values), "lower_quartile": low, "upper_quartile": high, "most": max(values)}
-
-
-def image(rows):
-    """Bars of the ratios, the fastest first."""
+def drawing(rows):
+    """Bars of the ratios as SVG, the fastest first."""
     from svg_bars import Bar, bars
 
     from minicnn.report.svg import COLORS
@@ -219,7 +194,7 @@ def seconds(ms):
 
 
 def markdown(document):
-    """The README's tables."""
+    """The published tables."""
     parts = []
     for task in TASKS:
         rows = sorted((row for row in document["rows"] if row["task"] == task), key=lambda row: row["median_ms"])
@@ -227,22 +202,18 @@ def markdown(document):
             continue
         parts.append(table(
             (TASKS[task].title, "median (quartiles)", "over best torch (quartiles)", "at most (goal)", "peak memory"),
-            [(ENGINES[row["engine"]].title, with_quartiles(row["median_ms"], row["spread"], seconds),
-              with_quartiles(row["ratio_to_best_torch"], row["ratio_to_best_torch_spread"], "{:.2f}".format),
+            [(ENGINES[row["engine"]].title, text_with_quartiles(row["median_ms"], row["spread"], seconds),
+              text_with_quartiles(row["ratio_to_best_torch"], row["ratio_to_best_torch_spread"]),
               limit(row, "ratio_to_best_torch"), f"{row['peak_mib']:.0f} MiB") for row in rows]))
         for row in rows:
             if "ratio_to_ncnn" in row["limits"]:
-                figure = with_quartiles(row["ratio_to_ncnn"], row["ratio_to_ncnn_spread"], "{:.2f}".format)
+                figure = text_with_quartiles(row["ratio_to_ncnn"], row["ratio_to_ncnn_spread"])
                 parts.append(f"{ENGINES[row['engine']].title}, over ncnn: {figure}, at most {limit(row, 'ratio_to_ncnn')}.")
     return "\n\n".join(parts)
 
 
-def with_quartiles(value, ends, text):
-    return f"{text(value)} ({text(ends['lower_quartile'])} to {text(ends['upper_quartile'])})"
-
-
 def limit(row, name):
-    """What a ratio must be, and ought to be."""
+    """The most that a ratio may be, and the goal: "0.8 (0.55)"."""
     return "{} ({})".format(*row["limits"][name]) if name in row["limits"] else ""
 
 

@@ -1,17 +1,17 @@
-"""Does training go the way that torchvision's does, and how fast is it?
+"""Does training take the course that torchvision's does, and how fast is it?
 
 The detector of ``../shared/weights`` with new heads, drawn from a seed; conv5 and what follows is trained on photographs of VOC2007's
-trainval in one order, short side 400, in batches of two, by SGD with momentum; the first anchors and proposals are learnt from in place of
-random ones. Two hundred steps in torchvision on one thread, on two, and in ours: float32 rounds differently in all three, so torchvision's
-two runs tell how far two right trainings may be apart. Then the time of a step and the peak memory, each engine in a process of its own,
-taking turns on the same images, all of them 400 x 533 when resized. Runs are kept in a folder, so that an interrupted bench goes on:
+trainval in one order, short side 400, in batches of two, by SGD with momentum; instead of random anchors and proposals, the first ones
+are sampled. Two hundred steps in torchvision on one thread, on two, and in ours: float32 rounds differently in all three, so
+torchvision's two runs show how far two correct trainings may be apart. Then the time of a step and the peak memory, each engine in a
+process of its own, taking turns on the same images, all of them 400 x 533 when resized. Runs are kept in a folder, so that an interrupted
+bench goes on:
 
     python bench/training.py --runs ../runs/training
 """
 
 import argparse
-import json
-import multiprocessing
+import contextlib
 import os
 import resource
 import statistics
@@ -22,8 +22,9 @@ from pathlib import Path
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from backward import SETTLE
-from peers import CORES, PAUSE, spread, with_quartiles  # it also clears the environment that the engines' processes inherit
-from record import RESULTS, commit, record, table
+from record import RESULTS, commit, kept, record, table
+from spread import quartiles, ratios, text_with_quartiles
+from turns import CORES, alone, ask_all, end_all, interleaved, start, use_all_cores
 
 STEPS, WINDOW = 200, 50
 SEED, LR, MOMENTUM, WEIGHT_DECAY, WARMUP, CLIP = 0, 0.0025, 0.9, 5e-4, 100, 10.0
@@ -31,11 +32,10 @@ SIZE = (375, 500)               # of the images whose steps are timed
 CURVES = {"torchvision, 1 thread": ("torch", 1), "torchvision, 2 threads": ("torch", 2), "minicnn": ("numba", 2)}
 OURS, TORCHS = ("numba", "numpy"), ("torch", "torch, channels last")
 MUST_SHARE, MUST_TIME, GOAL_TIME, MUST_MEMORY = 0.01, 1.5, 1.0, 1.5
-COMMIT = commit()               # of the code that runs: at the start, since the files may change while it does
 
 
 def detector():
-    """The real detector's backbone, new heads."""
+    """The real detector's backbone with new heads."""
     from voc import WEIGHTS
 
     import minicnn
@@ -50,16 +50,21 @@ def detector():
 
 
 def batches(model, size=None):
-    """What ``draw_batch`` makes of pairs of photographs in a random order; all of one size, if that is given."""
+    """Batches of two photographs in a random order, as ``draw_batch`` returns them.
+
+    Args:
+        model: for its class names.
+        size: (height, width) of all photographs, or None for all sizes.
+    """
     from voc import SHARED
 
     from minicnn.data import load_annotated
     from minicnn.detection.training.train import DetectorHyperparameters, draw_batch, plan_epoch
     data = load_annotated(SHARED / "data" / "voc", "trainval", model.record["class_names"])
     images = [image for image in data.images if size in (None, (image.height, image.width))]
-    recipe, rng = DetectorHyperparameters(flip=False), np.random.default_rng(SEED)
-    for step in plan_epoch(images, recipe, rng):
-        yield draw_batch([images[place] for place in step[0]], recipe, rng)
+    hyperparameters, rng = DetectorHyperparameters(flip=False), np.random.default_rng(SEED)
+    for step in plan_epoch(images, hyperparameters, rng):
+        yield draw_batch([images[index] for index in step[0]], hyperparameters, rng)
 
 
 def rate(step):
@@ -68,7 +73,7 @@ def rate(step):
 
 
 def ours(model):
-    """(step number, batch) -> the loss before it."""
+    """A function (step number, batch) that trains by one step and returns the loss before it."""
     from minicnn.detection.training.train import train_step
     from minicnn.optim import SGD
     model.train()
@@ -111,7 +116,7 @@ def torchs(model, channels_last=False):
 
 
 def prepare(engine, threads):
-    """The step of an engine in this process, and its model."""
+    """An engine's step in this process, and its model."""
     if engine in OURS:
         os.environ["MINICNN_BACKEND"] = engine
     model = detector()
@@ -122,53 +127,42 @@ def prepare(engine, threads):
     return torchs(model, engine == TORCHS[1]), model
 
 
-def curve(engine, threads, orders):
-    """A process: the losses of all steps."""
+def curve(engine, threads):
+    """The losses of all steps."""
     step, model = prepare(engine, threads)
     losses = []
     for number, batch in zip(range(STEPS), batches(model)):
         losses.append(step(number, batch))
         if number % 20 == 19:
             print(f"{engine}, {threads} threads: step {number + 1}, loss {statistics.mean(losses[-20:]):.3f}", file=sys.stderr)
-    orders.send(losses)
+    return losses
 
 
-def work(engine, orders):
-    """A process: the loss of the second step; for every order the seconds of a step; then the most memory it held, MiB."""
+@contextlib.contextmanager
+def contestant(engine):
+    """An engine that answers "show" with the loss of its second step, "time" with the seconds of a step, "memory" with its peak in MiB."""
     step, model = prepare(engine, CORES)
     pairs = batches(model, SIZE)
     losses = [step(number, batch) for number, batch in zip(range(2), pairs)]                # the first one compiles
-    orders.send(losses[1])
-    for batch in pairs:
-        if not orders.recv():
-            break
-        start = time.perf_counter()
-        while time.perf_counter() - start < SETTLE:
+
+    def seconds():
+        batch = next(pairs)
+        began = time.perf_counter()
+        while time.perf_counter() - began < SETTLE:
             step(WARMUP, batch)
-        start = time.perf_counter()
+        began = time.perf_counter()
         step(WARMUP, batch)
-        orders.send(time.perf_counter() - start)
-    orders.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def started(target, *args):
-    """The near end of a pipe to a process."""
-    context = multiprocessing.get_context("spawn")
-    pipe, far = context.Pipe()
-    context.Process(target=target, args=(*args, far), daemon=True).start()
-    far.close()                                                             # so that the end of the process is noticed
-    return pipe
+        return time.perf_counter() - began
+    yield {"show": lambda: losses[1], "time": seconds, "memory": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def curves(folder):
-    """{run: the losses of its steps}."""
+    """{run: the losses of its steps}, and the commits they were made on."""
     folder.mkdir(parents=True, exist_ok=True)
+    made_on = commit()              # now: the files may change while the program runs
     found, commits = {}, set()
     for name, (engine, threads) in CURVES.items():
-        path = folder / f"{name}.json"
-        if not path.exists():
-            path.write_text(json.dumps({"commit": COMMIT, "losses": started(curve, engine, threads).recv()}))
-        row = json.loads(path.read_text())
+        row = kept(folder, name, made_on, lambda engine=engine, threads=threads: {"losses": alone(curve, engine, threads)})
         found[name] = row["losses"]
         commits.add(row["commit"])
     return found, sorted(commits)
@@ -179,26 +173,19 @@ def smoothed(losses):
     return np.convolve(losses, np.full(WINDOW, 1 / WINDOW), "valid")
 
 
-def timed(turns):
+def timed_steps(turns):
     """Seconds of a step by engine, and peak memory in MiB."""
-    pipes = {engine: started(work, engine) for engine in (*OURS, *TORCHS)}
-    first = {engine: pipe.recv() for engine, pipe in pipes.items()}
-    if max(abs(loss / first["torch"] - 1) for loss in first.values()) > 0.01:
-        sys.exit(f"the losses of the second step differ: {first}")
-    seconds = {engine: [] for engine in pipes}
-    for _ in range(turns):
-        for engine, pipe in pipes.items():
-            time.sleep(PAUSE)
-            pipe.send(True)
-            seconds[engine].append(pipe.recv())
-    memory = {}
-    for engine, pipe in pipes.items():
-        pipe.send(False)
-        memory[engine] = pipe.recv()
+    workers = start({engine: (contestant, engine) for engine in (*OURS, *TORCHS)})
+    losses = ask_all(workers, "show")
+    if max(abs(loss / losses["torch"] - 1) for loss in losses.values()) > 0.01:
+        sys.exit(f"the losses of the second step differ: {losses}")
+    seconds = interleaved(workers, turns, "a step")
+    memory = ask_all(workers, "memory")
+    end_all(workers)
     return seconds, memory
 
 
-def image(found):
+def drawing(found):
     """The smoothed losses as SVG."""
     from minicnn.report.svg import COLORS, Series, chart
     steps = list(range(WINDOW, STEPS + 1))
@@ -214,42 +201,54 @@ def main():
     args = parser.parse_args()
     if args.turns < 2:
         parser.error("--turns must be at least 2")
+    use_all_cores()
     found, commits = curves(args.runs)
-    lines = {name: smoothed(losses) for name, losses in found.items()}
-    one, two, mine = lines.values()
+    one, two, mine = (smoothed(losses) for losses in found.values())
     own, difference = (float(np.abs(line / two - 1).max()) for line in (one, mine))
-    seconds, memory = timed(args.turns)
-    best = min(TORCHS, key=lambda engine: statistics.median(seconds[engine]))
-    ratios = {engine: [a / b for a, b in zip(seconds[engine], seconds[best])] for engine in OURS}
-    RESULTS.joinpath("training.svg").write_text(image(found))
+    figures = {"losses": found, "torchvisions_own_difference": own, "difference": difference, "at_most": max(2 * own, MUST_SHARE),
+               **times(*timed_steps(args.turns))}
+    RESULTS.joinpath("training.svg").write_text(drawing(found))
     record("training", {
         "question": "does the loss of training follow torchvision's, and what does a step take", "rows_made_on": commits,
-        "steps": STEPS, "window": WINDOW, "losses": found, "torchvisions_own_difference": own, "difference": difference,
-        "at_most": max(2 * own, MUST_SHARE), "seconds": {engine: statistics.median(some) for engine, some in seconds.items()},
-        "seconds_spread": {engine: spread(some) for engine, some in seconds.items()}, "best_torch": best,
-        "ratio_to_best_torch": {engine: statistics.median(some) for engine, some in ratios.items()},
-        "ratio_to_best_torch_spread": {engine: spread(some) for engine, some in ratios.items()},
-        "peak_mib": memory, "memory_ratio": {engine: memory[engine] / memory[best] for engine in OURS},
+        "steps": STEPS, "window": WINDOW, **figures,
     }, ("torch", "torchvision", "numba", "pillow"))
-    failures = []
-    if difference > max(2 * own, MUST_SHARE):
-        failures.append(f"the loss differs by {difference:.3%}, torchvision's own runs by {own:.3%}")
-    if statistics.median(ratios["numba"]) > MUST_TIME:
-        failures.append(f"a step takes {statistics.median(ratios['numba']):.2f} of torchvision's time, must be at most {MUST_TIME}")
-    if memory["numba"] > MUST_MEMORY * memory[best]:
-        failures.append(f"a step takes {memory['numba'] / memory[best]:.2f} of torchvision's memory, must be at most {MUST_MEMORY}")
-    if failures:
+    if failures := misses(figures):
         sys.exit("\n".join(failures))
 
 
+def times(seconds, memory):
+    """What the document holds of the engines' seconds and memory."""
+    best = min(TORCHS, key=lambda engine: statistics.median(seconds[engine]))
+    to_best = {engine: ratios(seconds[engine], seconds[best]) for engine in OURS}
+    return {
+        "seconds": {engine: statistics.median(values) for engine, values in seconds.items()},
+        "seconds_spread": {engine: quartiles(values) for engine, values in seconds.items()}, "best_torch": best,
+        "ratio_to_best_torch": {engine: statistics.median(values) for engine, values in to_best.items()},
+        "ratio_to_best_torch_spread": {engine: quartiles(values) for engine, values in to_best.items()},
+        "peak_mib": memory, "memory_ratio": {engine: memory[engine] / memory[best] for engine in OURS}}
+
+
+def misses(figures):
+    """A line for each figure above its limit."""
+    lines = []
+    if figures["difference"] > figures["at_most"]:
+        lines.append(f"the loss differs by {figures['difference']:.3%}, torchvision's own runs by "
+                     f"{figures['torchvisions_own_difference']:.3%}")
+    if (ratio := figures["ratio_to_best_torch"]["numba"]) > MUST_TIME:
+        lines.append(f"a step takes {ratio:.2f} of torchvision's time, must be at most {MUST_TIME}")
+    if (ratio := figures["memory_ratio"]["numba"]) > MUST_MEMORY:
+        lines.append(f"a step takes {ratio:.2f} of torchvision's memory, must be at most {MUST_MEMORY}")
+    return lines
+
+
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     rows = []
     for engine in (*OURS, document["best_torch"]):
-        ours_ = engine in OURS
-        ratio = with_quartiles(document["ratio_to_best_torch"][engine], document["ratio_to_best_torch_spread"][engine],
-                               "{:.2f}".format) if ours_ else "1"
-        rows.append((engine if ours_ else engine.replace("torch", "torchvision"), f"{document['seconds'][engine]:.2f} s", ratio,
+        is_ours = engine in OURS
+        ratio = text_with_quartiles(document["ratio_to_best_torch"][engine],
+                                    document["ratio_to_best_torch_spread"][engine]) if is_ours else "1"
+        rows.append((engine if is_ours else engine.replace("torch", "torchvision"), f"{document['seconds'][engine]:.2f} s", ratio,
                      f"{document['peak_mib'][engine]:,.0f} MiB"))
     headers = ("a training step, two photographs of 400 × 533", "median", "of torchvision's (quartiles)", "peak memory")
     return "\n".join([
