@@ -30,7 +30,9 @@ from record import record, table
 from spread import quartiles, ratios, text_with_quartiles
 from turns import CORES, ask_all, end_all, start, turn, use_all_cores
 
-from minicnn.fast import timing
+from minicnn.fast.timing import calibrate
+from minicnn.fast.timing.calibration import fit_rates
+from minicnn.fast.timing.cost_model import amounts
 from minicnn.functional import dispatch
 from minicnn.layers import Conv2d, ReLU, Sequential, tucker_chain
 
@@ -134,7 +136,7 @@ def contestant(engine, folder):
     The first two take the layer's index in ``LAYERS``.
     """
     with dispatch.use(engine if engine in OURS else None):
-        rates = {"rates": timing.calibrate(engine)} if engine in OURS else {}
+        rates = {"rates": calibrate(engine)} if engine in OURS else {}
         runs = [[MAKERS[engine](network, layer.input(), folder) for network in layer.networks()] for layer in LAYERS]
 
         def show(layer):
@@ -237,12 +239,12 @@ def row(engine, layer, rank, column, rounds, difference):
 
 def predicted(rows, rates):
     """The rows of one of our backends with predictions for each: from the other rows, and from the machine's rates."""
-    work = [timing.amounts(layer.network(share), layer.shape, rows[0]["engine"]) for layer in LAYERS for share in RANKS.values()]
-    for row, amounts in zip(rows, work):
+    work = [amounts(layer.network(share), layer.shape, rows[0]["engine"]) for layer in LAYERS for share in RANKS.values()]
+    for row, its_work in zip(rows, work):
         # neither from itself nor from the row that differs by ReLU alone
-        others = timing.fit([(other, its_row["steady_ms"]) for its_row, other in zip(rows, work) if other != amounts])
+        others = fit_rates([(other, its_row["steady_ms"]) for its_row, other in zip(rows, work) if other != its_work])
         for name, speeds in (("from_others", others), ("calibrated", rates)):
-            row[f"{name}_ms"] = sum(speeds[kind] * amount for kind, amount in amounts.items())
+            row[f"{name}_ms"] = sum(speeds[kind] * amount for kind, amount in its_work.items())
             row[f"{name}_error"] = row[f"{name}_ms"] / row["steady_ms"] - 1
     return rows
 

@@ -30,7 +30,6 @@ import numpy as np  # noqa: E402
 from record import RESULTS, ROOT, commit, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.cli.bench import REST, STAGES  # noqa: E402
 from minicnn.cli.detector_evaluation import look_at  # noqa: E402
 from minicnn.compression.channels import readers  # noqa: E402
 from minicnn.compression.cost_table import cost_table, matrices  # noqa: E402
@@ -43,7 +42,7 @@ from minicnn.compression.tucker import reconstruct, tucker2  # noqa: E402
 from minicnn.data import load_annotated  # noqa: E402
 from minicnn.data.images import as_image, as_input  # noqa: E402
 from minicnn.detection.evaluation.evaluate import evaluate  # noqa: E402
-from minicnn.fast.measure import measure  # noqa: E402
+from minicnn.fast.timing.profile import REST, STAGES, measure_steps  # noqa: E402
 from minicnn.functional.dispatch import use  # noqa: E402
 from minicnn.weight_files.convert import convert  # noqa: E402
 
@@ -151,7 +150,7 @@ def whole_command(folder):
 
 def stages(model, image):
     """Milliseconds of one detection: all, the convolutions' steps, the box head's, and what lies between."""
-    _, (total,), steps, between = measure(model, lambda: model([image]), 1, list(STAGES))
+    _, (total,), steps, between = measure_steps(model, lambda: model([image]), 1, list(STAGES))
     found = {"all": total, "convolutions": 0.0, "box head": 0.0}
     for step in steps:
         found["box head" if step["path"].startswith("roi_heads") else "convolutions"] += step["ms"]

@@ -21,7 +21,8 @@ from minicnn.compression.low_rank import Split
 from minicnn.compression.ranks import energy_rank, evbmf_rank
 from minicnn.compression.tucker import leading_vectors, unfold
 from minicnn.errors import InputError
-from minicnn.fast.timing import engine, machine_rates
+from minicnn.fast.timing import machine_rates
+from minicnn.fast.timing.cost_model import planning_backend
 from minicnn.progress import Progress
 
 TIME = 0.2              # in the price of a step: what a share of the milliseconds counts, a share of the parameters being 1
@@ -175,7 +176,7 @@ def decompose(model, rule, options, *, rng, seen=None, backend=None, rates=None)
     Raises:
         InputError: no layer can be split, ranks do not fit, a target is out of reach.
     """
-    backend = engine(backend)
+    backend = planning_backend(backend)
     rates = machine_rates(backend) if rates is None else rates
     before = cost_table(model, model.input_shape)
     full = milliseconds(model, before, backend, rates) if rule.kind == "time" else None

@@ -186,8 +186,8 @@ def rectified(model, through, x):
     for operation in operations:
         for one in operation.inputs:
             readers.setdefault(one, set()).add(operation.kind)
-    return {paths[id(one.settings["weight"])] for one, kinds in readers.items()
-            if kinds == {"relu"} and id(one.settings.get("weight")) in paths}
+    return {paths[id(one.attributes["weight"])] for one, kinds in readers.items()
+            if kinds == {"relu"} and id(one.attributes.get("weight")) in paths}
 
 
 def on_proposals(model, path):

@@ -23,11 +23,11 @@ class Operation:
         kind: its name in ``minicnn.functional``, or "input", "add", "multiply", "flatten", "view".
         inputs: the operations whose results it reads.
         shape: of its result, (N, C, H, W) or (N, F).
-        settings: everything else it needs, weights included.
+        attributes: its other arguments, weights included.
     """
 
-    def __init__(self, kind, inputs, shape, **settings):
-        self.kind, self.inputs, self.shape, self.settings = kind, list(inputs), tuple(shape), settings
+    def __init__(self, kind, inputs, shape, **attributes):
+        self.kind, self.inputs, self.shape, self.attributes = kind, list(inputs), tuple(shape), attributes
         self.activation = None
 
 
@@ -53,11 +53,11 @@ class Symbol:
     def __array__(self, *args, **kwargs):
         raise Untraceable("an array was asked for")
 
-    def record(self, kind, shape, *others, **settings):
+    def record(self, kind, shape, *others, **attributes):
         for other in others:
             if not isinstance(other, Symbol):
                 raise Untraceable(f"{kind} with {type(other).__name__}")
-        operation = Operation(kind, [self.operation, *(other.operation for other in others)], shape, **settings)
+        operation = Operation(kind, [self.operation, *(other.operation for other in others)], shape, **attributes)
         self.operations.append(operation)
         return Symbol(operation, self.operations)
 

@@ -30,7 +30,8 @@ from minicnn.data import is_annotated, load_annotated
 from minicnn.data.images import as_image, as_input, images_in, import_pillow
 from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
-from minicnn.fast.timing import break_even, engine, machine_rates
+from minicnn.fast.timing import break_even, machine_rates
+from minicnn.fast.timing.cost_model import planning_backend
 from minicnn.files import make_folder, source_file
 from minicnn.progress import Progress
 from minicnn.report.compression_page import write_report
@@ -59,7 +60,7 @@ def run(args, model):
     if repairs:
         rule = with_biases(rule, model)
     errors = "output" if images and args.errors != "weights" else "weights"
-    backend = engine(None)
+    backend = planning_backend()
     rates, clock = machine_rates(backend), Clock()
 
     def operate(model, rng, options, seen=None):

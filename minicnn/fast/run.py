@@ -1,9 +1,9 @@
-"""Running a finished network by its plan: the engine's twin of ``kernels.run``.
+"""Runs a finished network by its plan: the engine's kernel of ``dispatch.run``.
 
 A plan is made when a network meets a shape of input for the first time, and kept. It holds the weights in other forms, so the
-network's arrays become read-only meanwhile: to change one in place raises ValueError instead of being without effect. To assign a
-new array or setting to a layer, ``replace_layer``, ``load_arrays``, surgery and ``train()`` are all allowed; the next run then plans
-anew. Of a network that no plan can hold everything stays as it is.
+network's arrays become read-only meanwhile: changing one in place raises ValueError instead of having no effect. Assigning a new
+array or attribute to a layer, ``replace_layer``, ``load_arrays``, pruning and decomposition, and ``train()`` are all allowed; the next
+run then plans anew. A network that no plan can hold is left as it is, and its layers run.
 """
 
 import contextlib
@@ -15,36 +15,41 @@ from collections import OrderedDict
 
 import numpy as np
 
-from minicnn.fast.layouts import empty
-from minicnn.fast.plan import compile
+from minicnn.fast.layouts import empty, round_up
+from minicnn.fast.plan.build import compile
 from minicnn.functional import dispatch
 from minicnn.trace import Untraceable
 
-PLANS = 8               # shapes that are remembered for a network
-ROUND = 128             # more inputs than FEW in a batch (proposals, mostly) share the plan of the next multiple
-FEW = 16
+PLANS = 8               # shapes of input that are remembered for a network
+FEW, MULTIPLE = 16, 128         # a batch of more than FEW inputs (mostly proposals) uses the plan of the next multiple of MULTIPLE
 
-PASSING = {"training", "rng", "trainable", "backend", "record", "_gradients"}     # attributes of layers that no plan depends on
+UNPLANNED = {"training", "rng", "trainable", "backend", "record", "_gradients"}       # attributes of layers that no plan depends on
 
-_finished = weakref.WeakKeyDictionary()
+_finished = weakref.WeakKeyDictionary()             # network -> Finished
 _observer = contextvars.ContextVar("observer", default=None)
-lock = threading.RLock()            # Numba's workqueue is not made for two threads that start parallel work
+lock = threading.RLock()            # Numba's workqueue does not allow two threads to start parallel work
 
 
 class Finished:
-    """A network that stays as it is: its parts (which are so kept from being forgotten), weights in other forms, plans, and an arena."""
+    """A network that does not change: its parts, transformed weights, plans by shape, and the arena that they share.
+
+    Args:
+        network: a Layer; only weakly referenced.
+        parts: attributes of its layers; they are referenced, so that no new object can take the identity of one.
+    """
 
     def __init__(self, network, parts):
         self.network, self.parts = weakref.ref(network), parts
         self.arrays = [part for part in parts if isinstance(part, np.ndarray)]
         self.weights, self.plans, self.arena, self.frozen = {}, OrderedDict(), np.empty(0, np.float32), False
 
-    def holds(self, parts):
-        """Whether these are still the network's parts, and their numbers unchanged."""
+    def is_current(self, parts):
+        """Whether these are still the network's parts, and the arrays' numbers unchanged."""
         return len(parts) == len(self.parts) and all(map(operator.is_, parts, self.parts)) and \
             not (self.frozen and any(array.flags.writeable for array in self.arrays))
 
     def plan(self, shapes, backend):
+        """The plan for inputs of these shapes; None if there can be none."""
         key = (backend, shapes)
         if key not in self.plans:
             weights = dict(self.weights)
@@ -60,18 +65,19 @@ class Finished:
         return self.plans[key]
 
     def freeze(self):
-        """Make the arrays read-only; one that was not may be new to other networks, too, that share it."""
-        thawed = {id(array) for array in self.arrays if array.flags.writeable}
+        """Make the arrays read-only. Other networks that share a writeable one plan anew: its numbers may have changed."""
+        writeable = {id(array) for array in self.arrays if array.flags.writeable}
         for other in _finished.values():
-            if other is not self and other.frozen and not thawed.isdisjoint(map(id, other.arrays)):
+            if other is not self and other.frozen and not writeable.isdisjoint(map(id, other.arrays)):
                 other.parts = ()
         for array in self.arrays:
             array.flags.writeable = False
         self.frozen = True
 
     def run(self, plan, inputs):
+        """The network's outputs, by one of its plans."""
         if self.arena.size < plan.arena_size:
-            self.arena = None                                   # the old one first, so that both are never there
+            self.arena = None                                   # free the old one first, so that both never exist at once
             self.arena = empty(plan.arena_size)
         observer = _observer.get()
         if observer is None:
@@ -81,23 +87,23 @@ class Finished:
 
     @property
     def nbytes(self):
-        """Bytes of the weights in other forms, and of the arena."""
+        """Bytes of the transformed weights and of the arena."""
         arrays = [array for forms in self.weights.values() for array in forms]
         return self.arena.nbytes + sum(array.nbytes for array in arrays)
 
 
 def finished():
-    """Every ``Finished`` there is now."""
+    """All existing ``Finished`` networks."""
     return list(_finished.values())
 
 
 @contextlib.contextmanager
 def observed(observer):
-    """Within the block, in this thread, plans are watched while they run.
+    """Within the block, in this thread, observe plans while they run.
 
     Args:
-        observer: called with the network, its plan and the number of inputs; returns a context manager that stands round the run and
-            gives a function, which is called with each step after it ran.
+        observer: called with the network, its plan and the number of inputs; returns a context manager that is entered around the run,
+            and whose value is a function that is called with each step after it ran.
     """
     token = _observer.set(observer)
     try:
@@ -107,25 +113,32 @@ def observed(observer):
 
 
 def run(network, *inputs):
-    """``network.forward(*inputs)``, by a plan where there can be one: float32 arrays, as many inputs of each, and a network in evaluation
-    mode that can be traced."""
+    """``network.forward(*inputs)``, by a plan where that is possible.
+
+    A plan needs a traceable network in evaluation mode, with float32 weights, and inputs that ``can_be_planned``.
+    """
     layers = [layer for _, layer in network.named_layers()]
-    if any(layer.training or not layer.traceable for layer in layers) or not all(isinstance(x, np.ndarray) for x in inputs) or \
-            any(x.dtype != np.float32 or x.ndim not in (2, 4) or not x.size or len(x) != len(inputs[0]) for x in inputs):
+    if any(layer.training or not layer.traceable for layer in layers) or not can_be_planned(inputs):
         return network.forward(*inputs)
-    parts = [value for layer in layers for name, value in vars(layer).items() if name not in PASSING]
+    parts = [value for layer in layers for name, value in vars(layer).items() if name not in UNPLANNED]
     if any(part.dtype.kind == "f" and part.dtype != np.float32 for part in parts if isinstance(part, np.ndarray)):
         return network.forward(*inputs)
     with lock:
         finished = _finished.get(network)
-        if finished is None or not finished.holds(parts):
+        if finished is None or not finished.is_current(parts):
             finished = _finished[network] = Finished(network, parts)
-        plan = finished.plan(tuple((planned(x.shape[0]), *x.shape[1:]) for x in inputs), dispatch.backend())
+        plan = finished.plan(tuple((planned_batch(x.shape[0]), *x.shape[1:]) for x in inputs), dispatch.backend())
         if plan is None:
             return network.forward(*inputs)
         return finished.run(plan, inputs)
 
 
-def planned(n):
-    """For how many inputs a plan is made when n come."""
-    return n if n <= FEW else -(-n // ROUND) * ROUND
+def can_be_planned(inputs):
+    """Whether inputs are non-empty float32 arrays (N, C, H, W) or (N, F), all of the same N."""
+    return all(isinstance(x, np.ndarray) for x in inputs) and all(
+        x.dtype == np.float32 and x.ndim in (2, 4) and x.size and len(x) == len(inputs[0]) for x in inputs)
+
+
+def planned_batch(n):
+    """The batch size of the plan that runs n inputs."""
+    return n if n <= FEW else round_up(n, MULTIPLE)

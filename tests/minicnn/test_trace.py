@@ -83,7 +83,7 @@ def test_whole_backbones_are_traced(body, channels):
     backbone = BackboneWithFPN(body(BatchNorm2d), FeaturePyramidNetwork(channels, 256))
     operations, result = trace(backbone, [(1, 3, 65, 97)])
     layers = [layer for _, layer in backbone.named_layers() if hasattr(layer, "weight")]
-    assert len([one for one in operations if "weight" in one.settings]) == len(layers)
+    assert len([one for one in operations if "weight" in one.attributes]) == len(layers)
     assert [one.shape for one in result] == [x.shape for x in plain(backbone, np.zeros((1, 3, 65, 97), np.float32))]
 
 
@@ -92,9 +92,10 @@ def test_operations_know_what_they_read_and_the_layers_own_arrays():
     (x, y, normed, pooled), result = trace(network, [IMAGE])
     layer, after = network.get_layer("0"), network.get_layer("1")
     assert result is pooled and (pooled.inputs, normed.inputs, y.inputs, x.inputs) == ([normed], [y], [x], [])
-    assert y.settings == {"weight": layer.weight, "bias": layer.bias, "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
-    assert normed.settings["mean"] is after.running_mean and normed.settings["eps"] == after.eps
-    assert pooled.settings == {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
+    assert y.attributes == {"weight": layer.weight, "bias": layer.bias, "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1),
+                            "groups": 1}
+    assert normed.attributes["mean"] is after.running_mean and normed.attributes["eps"] == after.eps
+    assert pooled.attributes == {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
     assert [one.shape for one in (x, y, normed, pooled)] == [IMAGE, (2, 5, 5, 4), (2, 5, 5, 4), (2, 5, 3, 3)]
     assert all(isinstance(one, Operation) and one.activation is None for one in (x, y))
 

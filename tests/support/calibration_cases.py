@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.fast.timing import KINDS
+from minicnn.fast.timing.cost_model import KINDS
 
 MAPS = ["backbone.0", "backbone.3", "backbone.6", "rpn.head.conv.0.0", "rpn.head.cls_logits", "rpn.head.bbox_pred"]
 HEADS = ["roi_heads.box_head.fc6", "roi_heads.box_head.fc7", "roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"]

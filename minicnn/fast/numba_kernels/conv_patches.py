@@ -7,7 +7,7 @@ a product over all pixels: (C, pixels) @ (pixels, O).
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.layouts import up
+from minicnn.fast.layouts import round_up
 from minicnn.fast.numba_kernels.matmul import convolve, linear
 from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS, tile
 from minicnn.fast.numba_kernels.simd import floats, load, store
@@ -99,7 +99,7 @@ def weight_gradient(grad_y, x, kernel, stride, dilation):
 
 def part(count, size, multiple):
     """The length of equal parts of about that size."""
-    return up(-(-count // -(-count // size)), multiple)
+    return round_up(-(-count // -(-count // size)), multiple)
 
 
 def forward(x, weight, bias, y, stride, dilation):

@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from minicnn.fast import layouts
-from minicnn.fast.choose import PASSES, fits_winograd
+from minicnn.fast.choose import IMAGES, LARGE, UNPLANNED_TILES, fits, unplanned_convolution, unplanned_linear
 from minicnn.fast.conv_input_gradient import input_gradient as by_convolutions
-from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, empty, is_batch_innermost, is_channels_last, up
+from minicnn.fast.layouts import batch_first, batch_innermost, channels_first, empty, is_batch_innermost, is_channels_last, round_up
 from minicnn.fast.numba_kernels import conv_batch_innermost, conv_patches, conv_winograd_gradient, max_pool, sgd
 from minicnn.fast.numba_kernels import relu as relu_kernel
 from minicnn.fast.numba_kernels.conv_winograd import winograd, winograd_scratch
@@ -23,11 +23,7 @@ from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
-IMAGES = conv_batch_innermost.IMAGES
-MANY = 256              # from so many rows on, a linear layer is a product for BLAS
-LARGE = 2**14           # numbers from which on two threads are worth being woken
-TILES = 128             # of a strip of Winograd's algorithm
-FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
+TILES = UNPLANNED_TILES["numba"]
 CHANNELS_LAST, BATCH_INNERMOST = (0, 2, 3, 1), (1, 2, 3, 0)         # axes of (N, C, H, W) in order of memory
 BACK = {CHANNELS_LAST: (0, 3, 1, 2), BATCH_INNERMOST: (3, 0, 1, 2)}
 
@@ -37,7 +33,7 @@ channels_last = functools.partial(layouts.channels_last, pad=pad)
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """See ``minicnn.functional.conv2d``."""
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    algorithm = convolution(geometry, x, weight)
+    algorithm = unplanned_convolution(geometry, x, weight, "numba")
     if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
         return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
     n, o, ho, wo = geometry.y_shape
@@ -45,12 +41,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if algorithm == "winograd":
         return channels_first(convolve(channels_last(x, multiple=16), conv_winograd_gradient.filters(filled(weight, 16, 16)),
                                        filled(bias, 16), geometry.padding), o)
-    if algorithm == "small images":
+    if algorithm == "batch innermost":
         x = batch_innermost(x, IMAGES)
         y = empty(o, ho, wo, x.shape[3])
         conv_batch_innermost.forward(x, weight, bias, geometry.padding, y)
         return batch_first(y, n)
-    y = empty(n, ho, wo, up(o, 8))
+    y = empty(n, ho, wo, round_up(o, 8))
     conv_patches.forward(channels_last(x, padding=geometry.padding), weight, filled(bias, 8), y, geometry.stride, geometry.dilation)
     return channels_first(y, o)
 
@@ -58,11 +54,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
     """See ``minicnn.functional.conv2d_backward``."""
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    algorithm = convolution(geometry, x, weight)
+    algorithm = unplanned_convolution(geometry, x, weight, "numba")
     if algorithm is None or not fits(grad_y, geometry.y_shape):
         return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
     (n, c, h, w), o, grad_x = x.shape, len(weight), None
-    if algorithm == "small images":
+    if algorithm == "batch innermost":
         grad_y = batch_innermost(grad_y, IMAGES)
         grad_weight, grad_bias = conv_batch_innermost.weight_gradient(
             grad_y, batch_innermost(x, IMAGES, geometry.padding), geometry.kernel)
@@ -76,34 +72,14 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
         grad_weight = conv_winograd_gradient.weight_gradient(grad_y, channels_last(x, multiple=16), geometry.padding)
         if input_gradient:
             filters = conv_winograd_gradient.turned_filters(filled(weight, 16, 16))
-            grad_x = convolve(grad_y, filters, np.zeros(up(c, 16), np.float32), tuple(2 - p for p in geometry.padding))
+            grad_x = convolve(grad_y, filters, np.zeros(round_up(c, 16), np.float32), tuple(2 - p for p in geometry.padding))
     else:
         grad_weight = conv_patches.weight_gradient(grad_y, channels_last(x, padding=geometry.padding), geometry.kernel, geometry.stride,
                                               geometry.dilation)
         if input_gradient:
-            grad_x = by_convolutions(grad_y, filled(weight, 16), (n, h, w, up(c, 8)), geometry.stride, geometry.padding,
+            grad_x = by_convolutions(grad_y, filled(weight, 16), (n, h, w, round_up(c, 8)), geometry.stride, geometry.padding,
                                      geometry.dilation, conv_patches.backward)
     return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight[:o, :c]), grad_bias
-
-
-def convolution(geometry, x, weight):
-    """Which algorithm computes a convolution: "winograd", "small images" or "patches"; None: the readable function does."""
-    if not fits(x, x.shape) or not fits(weight, weight.shape) or geometry.groups > 1:
-        return None
-    (n, c, _, _), (_, o, ho, wo), one = x.shape, geometry.y_shape, (1, 1)
-    settings = {"weight": weight, "stride": geometry.stride, "dilation": geometry.dilation, "groups": 1}
-    if fits_winograd(settings) and min(c, o) >= 16 and max(geometry.padding) <= 2:
-        tiles = n * -(-ho // OUT) * -(-wo // OUT)
-        if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
-            return "winograd"
-    if geometry.stride == geometry.dilation == one and n >= IMAGES and (c < 8 or not is_channels_last(x)):
-        return "small images"
-    return "patches" if one in (geometry.stride, geometry.dilation) else None
-
-
-def fits(array, shape):
-    """Whether an array is what the kernels take: float32, not empty, of that shape."""
-    return array.dtype == np.float32 and array.size > 0 and array.shape == tuple(shape)
 
 
 def convolve(x, filters, bias, padding):
@@ -117,13 +93,13 @@ def convolve(x, filters, bias, padding):
 
 def filled(array, *multiples):
     """An array with zeros behind, so that its first sides are multiples of these."""
-    more = [(0, up(side, multiple) - side) for side, multiple in zip(array.shape, multiples)]
+    more = [(0, round_up(side, multiple) - side) for side, multiple in zip(array.shape, multiples)]
     return np.pad(array, more + [(0, 0)] * (array.ndim - len(more))) if any(map(any, more)) else np.ascontiguousarray(array)
 
 
 def linear(x, weight, bias=None):
     """See ``minicnn.functional.linear``."""
-    if not innermost(x, weight) or not (bias is None or fits(bias, weight.shape[:1])):
+    if not unplanned_linear(x, weight) or not (bias is None or fits(bias, weight.shape[:1])):
         return TABLE["linear"](x, weight, bias)
     n, o = len(x), len(weight)
     x = batch_innermost(x[:, :, None, None], IMAGES)
@@ -134,7 +110,7 @@ def linear(x, weight, bias=None):
 
 def linear_backward(grad_y, x, weight, input_gradient=True):
     """See ``minicnn.functional.linear_backward``."""
-    if not innermost(x, weight) or not fits(grad_y, (len(x), len(weight))):
+    if not unplanned_linear(x, weight) or not fits(grad_y, (len(x), len(weight))):
         return TABLE["linear_backward"](grad_y, x, weight, input_gradient)
     (n, o), i, grad_x = grad_y.shape, x.shape[1], None
     rows = filled(x, 1, IMAGES)                           # a convolution, too: of x's columns, by grad_y as weights
@@ -147,12 +123,6 @@ def linear_backward(grad_y, x, weight, input_gradient=True):
         conv_batch_innermost.input_gradient(g, weight[:, :, None, None], (0, 0), grad_x)
         grad_x = batch_first(grad_x, n)[:, :, 0, 0]
     return grad_x, np.ascontiguousarray(grad_weight[:, 0, 0, :i]), grad_y.sum(axis=0)
-
-
-def innermost(x, weight):
-    """Whether a linear layer comes after small images, the batch innermost, and is no small one."""
-    return (x.ndim == weight.ndim == 2 and IMAGES <= len(x) < MANY and weight.size >= LARGE and x.T.flags.c_contiguous and
-            not x.flags.c_contiguous and fits(x, (len(x), weight.shape[1])) and fits(weight, weight.shape))
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):

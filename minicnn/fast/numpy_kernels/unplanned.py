@@ -10,21 +10,17 @@ import functools
 import numpy as np
 
 from minicnn.fast import layouts
-from minicnn.fast.choose import PASSES, fits_winograd
+from minicnn.fast.choose import CHANNELS, UNPLANNED_TILES, fits, unplanned_convolution
 from minicnn.fast.conv_input_gradient import input_gradient as by_convolutions
 from minicnn.fast.layouts import channels_first, is_channels_last
 from minicnn.fast.numpy_kernels import conv_patches, conv_winograd_gradient
 from minicnn.fast.numpy_kernels.conv_winograd import winograd
 from minicnn.fast.numpy_kernels.max_pool import pad
-from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE
 from minicnn.functional.pool import Windows
 
-TILES = 256             # of a strip of Winograd's algorithm
-FILTERS = 100           # what transforming a filter costs, in tiles multiplied with it
-MANY = 16               # channels from which on a pixel's are enough to lie side by side
-IMAGES = 16           # and images, unless the channels do already
+TILES = UNPLANNED_TILES["numpy"]
 
 channels_last = functools.partial(layouts.channels_last, pad=pad)
 
@@ -32,7 +28,7 @@ channels_last = functools.partial(layouts.channels_last, pad=pad)
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """See ``minicnn.functional.conv2d``."""
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    algorithm = convolution(geometry, x, weight)
+    algorithm = unplanned_convolution(geometry, x, weight, "numpy")
     if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
         return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
     n, o, ho, wo = geometry.y_shape
@@ -47,7 +43,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
     """See ``minicnn.functional.conv2d_backward``."""
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    algorithm = convolution(geometry, x, weight)
+    algorithm = unplanned_convolution(geometry, x, weight, "numpy")
     if algorithm is None or not fits(grad_y, geometry.y_shape):
         return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
     (n, c, h, w), grad_x = x.shape, None
@@ -68,30 +64,10 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     return grad_x if grad_x is None else channels_first(grad_x, c), np.ascontiguousarray(grad_weight), grad_bias
 
 
-def convolution(geometry, x, weight):
-    """Which algorithm computes a convolution: "winograd" or "patches"; None: the readable function does."""
-    if not fits(x, x.shape) or not fits(weight, weight.shape) or geometry.groups > 1:
-        return None
-    (n, c, _, _), (_, o, ho, wo), one = x.shape, geometry.y_shape, (1, 1)
-    if c < MANY or one not in (geometry.stride, geometry.dilation):
-        return None
-    settings = {"weight": weight, "stride": geometry.stride, "dilation": geometry.dilation, "groups": 1}
-    if fits_winograd(settings) and o >= MANY and max(geometry.padding) <= 2:
-        tiles = n * -(-ho // OUT) * -(-wo // OUT)
-        if (36 + PASSES / c + PASSES / o) * tiles + 36 * FILTERS < 9 * n * ho * wo:
-            return "winograd"
-    return "patches" if n < IMAGES or is_channels_last(x) else None
-
-
-def fits(array, shape):
-    """Whether an array is what the kernels take: float32, not empty, of that shape."""
-    return array.dtype == np.float32 and array.size > 0 and array.shape == tuple(shape)
-
-
 def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
     """See ``minicnn.functional.max_pool2d_backward``: for channels last the same, without turning the memory round."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
-    if grad_y.ndim != 4 or not is_channels_last(grad_y) or x_shape[1] < MANY:
+    if grad_y.ndim != 4 or not is_channels_last(grad_y) or x_shape[1] < CHANNELS:
         return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
     (top, bottom), (left, right) = windows.borders()
     n, c, h, w = x_shape

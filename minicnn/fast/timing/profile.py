@@ -1,7 +1,6 @@
-"""How fast the steps of a network's plans are, and how fast the machine could be.
+"""Measures where a network's time goes, step by step, and how close each step comes to the machine's two speeds.
 
-The machine has two speeds, that of a large matrix product and that of memory, both measured with the backend's own code: a network
-computed by it is never much faster than these allow.
+The whole run of a detector is timed, from an array to boxes: the plans of its parts, and what lies between them.
 """
 
 import contextlib
@@ -11,96 +10,96 @@ from collections import Counter
 
 import numpy as np
 
-from minicnn.fast import choose, machine
-from minicnn.fast.plan import ALIGNED, backend_steps, compile, eights
+from minicnn.fast import machine
 from minicnn.fast.run import observed
+from minicnn.fast.timing.machine_speed import memory_speed, product_speed
+from minicnn.fast.timing.workload import workload
+from minicnn.functional import dispatch
 from minicnn.hooks import timed, watch
-from minicnn.layers import Conv2d, MaxPool2d, ReLU, Sequential
+from minicnn.layers import Layer
+from minicnn.progress import Progress
 
-SIDE = 1024             # of the matrices of the large product
-CACHES = 4              # times the largest cache: what an array has at least that shall not fit in it
-LEAST, MOST = 2**26, 2**28      # bytes of such an array, whatever the caches
-INPUT, OUTPUT = 12 * 20, 10 * 16        # FLOP of Winograd's transforms, for a tile and channel: calls of rows_of_b and rows_of_a
-
-
-# the machine
-
-def product_speed(backend):
-    """GFLOP/s of a large matrix product: NumPy's, or Numba's own."""
-    rng = np.random.default_rng(0)
-    x, weight = (rng.standard_normal((SIDE, SIDE), np.float32) for _ in range(2))
-    y = np.empty((SIDE, SIDE), np.float32)
-    if backend == "numba":
-        steps = backend_steps(backend)
-        packed, bias = steps.pack(weight), np.zeros(SIDE, np.float32)
-        seconds = least_seconds(lambda: steps.linear(x, packed, bias, y))
-    else:
-        seconds = least_seconds(lambda: np.matmul(x, weight, out=y))
-    return 2 * SIDE**3 / seconds / 1e9
+STAGES = {"transform": "transform", "rpn": "proposals", "roi_heads.box_roi_pool": "pooling", "roi_heads": "selection"}     # of a detector
+REST, GAP = "rest", "(medians do not add up)"
+INPUT_TRANSFORM, OUTPUT_TRANSFORM = 12 * 20, 10 * 16    # FLOP of Winograd's transforms per tile and channel (conv_winograd)
 
 
-def memory_speed(backend):
-    """GB/s between processor and memory: the better of a copy and of the backend's sum of two maps, larger than the caches."""
-    size = min(MOST, max(LEAST, CACHES * max(machine.caches().values(), default=0)))
-    x, z, y = (np.ones((1, 1, size // 256, 64), np.float32) for _ in range(3))
-    add = (lambda: np.add(x, z, out=y)) if backend == "reference" else (lambda: backend_steps(backend).add(x, z, y))
-    return max(3 * x.nbytes / least_seconds(add), 2 * x.nbytes / least_seconds(lambda: np.copyto(y, x))) / 1e9
+def profile(model: Layer, image: np.ndarray | None = None, size: tuple[int, int] | None = None, runs: int = 7) -> dict:
+    """Time a model on one image, step by step, on the backend in use.
+
+    Args:
+        model: a classifier or a detector.
+        image: (C, H, W) float32, RGB in 0..1; None: random pixels.
+        size: (height, width) that the network sees, pixels; None: the model's own.
+        runs: number of timed runs, after one that compiles and plans.
+
+    Returns:
+        dictionary with "architecture", "backend", "size", "machine", "celsius" (before and after), "roofs" (the machine's speeds,
+        GFLOP/s and GB/s), "first_ms", "total" (median, least and most milliseconds), "between" ({what: milliseconds} outside of the
+        steps) and "steps" (as in ``measure_steps``, with GFLOP/s and shares of the two speeds).
+
+    Raises:
+        InputError: the image has not the shape that a classifier takes.
+    """
+    backend, stages = dispatch.backend(), {**(STAGES if model.task == "detection" else {}), "": REST}
+    with workload(model, image, size) as (image, call), Progress(runs + 3, "bench", "runs") as bar:
+        before = machine.celsius()
+        first, totals, steps, between = measure_steps(model, call, runs, list(stages)[:-1], lambda: bar.update(1))
+        roofs = {"gflops": product_speed(backend)}
+        bar.update(1)
+        roofs["gbytes"] = memory_speed(backend)
+        bar.update(1)
+    for step in steps:
+        seconds = max(step["ms"], 1e-6) / 1e3                   # a clock may be too coarse for a small layer
+        step["gflops"] = step["flop"] / seconds / 1e9
+        step["product_share"] = step["arithmetic"] / seconds / 1e9 / roofs["gflops"]
+        step["memory_share"] = step["bytes"] / seconds / 1e9 / roofs["gbytes"]
+    total = statistics.median(totals)
+    between = {stages[path]: milliseconds for path, milliseconds in between.items()}
+    between[GAP] = total - sum(between.values()) - sum(step["ms"] for step in steps)
+    flop = sum(step["flop"] for step in steps)
+    return {"architecture": model.architecture, "backend": backend, "size": list(image.shape[1:]), "machine": machine.describe(backend),
+            "celsius": [before, machine.celsius()], "roofs": roofs, "first_ms": first,
+            "total": {"ms": total, "ms_least": min(totals), "ms_most": max(totals), "runs": len(totals), "flop": flop,
+                      "gflops": flop / total / 1e6}, "between": between, "steps": steps}
 
 
-def least_seconds(call, seconds=0.5, times=5):
-    """The shortest of several calls, the first not counted: at least ``times``, for at least ``seconds``."""
-    call()
-    found, begin = [], time.perf_counter()
-    while len(found) < times or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return min(found)
-
-
-# a network
-
-def measure(model, call, runs, stages=(), after=lambda: None):
-    """Where the time of a call goes.
+def measure_steps(model, call, runs, stages=(), after=lambda: None):
+    """Time every step of every plan that a call runs, and what happens between them.
 
     Args:
         model: a Layer; what ``call`` runs.
         call: function without arguments.
-        runs: how often it is timed, after one run that compiles and plans.
-        stages: paths of layers that are no network of their own; what they do between the plans is told too.
+        runs: number of timed runs, after one run that compiles and plans.
+        stages: paths of layers that no plan computes as a whole; the time that they spend outside of plans is measured too.
         after: called after each run.
 
     Returns:
-        first_ms: of the first run;
-        total_ms: of each run;
-        steps: a dictionary for each step of each plan, in the order of the network (of a layer, where no plan was made). "path": the
-            network's; "name": within the model; "algorithm"; "result": its sides, without the batch; "batch": how many; "flop":
-            counted directly, whatever the algorithm saves; "arithmetic": what it does; "bytes": of all it must read and write once;
-            "ms", "ms_least", "ms_most": the median of the runs, and the extremes;
-        between: {path: median ms} of what the stages do besides, and at last of the rest, whose path is "".
+        first_ms: of the first run.
+        total_ms: of each run.
+        steps: a dictionary for each step of each plan, in the order of the network (for each layer, where no plan was made). "path": the
+            planned network's; "name": within the model; "algorithm"; "result": shape without the batch; "batch"; "flop": of the direct
+            algorithm, whatever algorithm the step uses; "arithmetic": FLOP that the step computes; "bytes": of all that it must read
+            and write once; "ms", "ms_least", "ms_most": median and extremes of the runs.
+        between: {path: median ms} that each stage spends outside of plans and other stages; the path of the rest is "".
     """
     stages = [*stages, ""]
-    watch = Watch(model)
+    observer = StepTimes(model)
     start = time.perf_counter()
-    with observed(watch):
+    with observed(observer):
         call()
     first = 1000 * (time.perf_counter() - start)
     after()
-    leaves = unplanned(model, watch, stages)
-    facts = {**watch.facts(), **leaf_facts(model, leaves, call)}
+    leaves = unplanned_layers(model, observer, stages)
+    facts = {**observer.facts(), **leaf_facts(model, leaves, call)}
 
     totals, spent, own = [], {key: [] for key in facts}, {path: [] for path in stages}
-    inner_first = sorted([*stages[:-1], *leaves], key=lambda path: -path.count("."))
     for _ in range(runs):
-        watch.begin()
-        with observed(watch), timed(model, inner_first) as inclusive:
-            start = time.perf_counter()
-            call()
-            totals.append(1000 * (time.perf_counter() - start))
-        found = {**watch.spent, **{(path, 0, 0): inclusive[path] for path in leaves}}
+        total, found, run_own = one_run(model, call, observer, stages, leaves)
+        totals.append(total)
         for key in facts:
             spent[key].append(found[key])
-        for path, milliseconds in own_times({**inclusive, "": totals[-1]}, stages, found).items():
+        for path, milliseconds in run_own.items():
             own[path].append(milliseconds)
         after()
 
@@ -110,26 +109,38 @@ def measure(model, call, runs, stages=(), after=lambda: None):
     return first, totals, steps, {path: statistics.median(own[path]) for path in sorted(stages, key=order.get)}
 
 
-class Watch:
-    """For ``run.observed``: the milliseconds of every step of every plan of one run.
+def one_run(model, call, observer, stages, leaves):
+    """Milliseconds of one call, {key: milliseconds} of its steps and leaves, and {stage: milliseconds} of the stages alone."""
+    inner_first = sorted([*stages[:-1], *leaves], key=lambda path: -path.count("."))
+    observer.begin()
+    with observed(observer), timed(model, inner_first) as inclusive:
+        start = time.perf_counter()
+        call()
+        total = 1000 * (time.perf_counter() - start)
+    found = {**observer.spent, **{(path, 0, 0): inclusive[path] for path in leaves}}
+    return total, found, own_times({**inclusive, "": total}, stages, found)
 
-    Keys are (the network's path, how many of its plans ran before, number of the step). A plan's first step has the taking in of the
-    inputs with it.
+
+class StepTimes:
+    """Observer for ``minicnn.fast.run.observed``: milliseconds of every step of every plan in one run of a model.
+
+    Keys are (path of the planned network, number of its plans that ran before, number of the step). The time of a plan's first step
+    includes reading the inputs.
     """
 
     def __init__(self, model):
-        self.model = model
         self.paths = {id(layer): path for path, layer in reversed(list(model.named_layers()))}
         self.begin()
 
     def begin(self):
-        self.spent, self.plans, self.turns = {}, {}, Counter()
+        """Forget the times of the run before."""
+        self.spent, self.plans, self.calls = {}, {}, Counter()
 
     @contextlib.contextmanager
     def __call__(self, network, plan, n):
         path = self.paths[id(network)]
-        turn, number = self.turns[path], 0
-        self.turns[path] += 1
+        turn, number = self.calls[path], 0
+        self.calls[path] += 1
         self.plans[path, turn] = plan, n
         last = time.perf_counter()
 
@@ -141,32 +152,33 @@ class Watch:
         yield after
 
     def facts(self):
-        """{key: what is known of that step beforehand}."""
+        """{key: what is known of the step without timing it}."""
         return {(path, turn, number): {"path": path, "name": self.name(path, step, plan), **step_facts(plan, step, n)}
                 for (path, turn), (plan, n) in self.plans.items() for number, step in enumerate(plan.steps)}
 
     def name(self, path, step, plan):
-        """backbone and "0: border" -> "backbone.0: border"; with the result's sides, if the network ran on several maps."""
+        """backbone and "0: border" -> "backbone.0: border"; with the result's height and width, if the network ran on several maps."""
         layer = f"{path}.{step.name}".strip(".")
         known = layer.partition(":")[0] in self.paths.values()
         name = layer if known else f"{path}: {step.name}".removeprefix(": ")
         sides = plan.buffers[step.output].shape[1:-1]
-        return f"{name} {'x'.join(map(str, sides))}" if self.turns[path] > 1 and sides else name
+        return f"{name} {'x'.join(map(str, sides))}" if self.calls[path] > 1 and sides else name
 
 
-def unplanned(model, watch, stages):
-    """Paths of the layers without children that no plan has taken over."""
-    planned = {path for path, _ in watch.plans}
+def unplanned_layers(model, observer, stages):
+    """Paths of the layers without children that ran outside of any plan."""
+    planned = {path for path, _ in observer.plans}
     return [path for path, layer in model.named_layers()
-            if path and not layer.children() and path not in stages and not any(within(path, one) for one in planned)]
+            if path and not layer.children() and path not in stages and not any(within(path, network) for network in planned)]
 
 
-def within(path, folder):
-    return not folder or path == folder or path.startswith(f"{folder}.")
+def within(path, parent):
+    """Whether the layer at a path is the parent or inside it."""
+    return not parent or path == parent or path.startswith(f"{parent}.")
 
 
 def step_facts(plan, step, n):
-    """What a step computes and moves when n inputs come; see ``measure``."""
+    """What a step computes, reads and writes for n inputs; see ``measure_steps``."""
     share = n / plan.shapes[0][0]
     places = [place for place in (*step.inputs, step.extra, step.output) if place is not None]
     weights = sum(value.nbytes for value in step.arguments.values() if isinstance(value, np.ndarray))
@@ -176,16 +188,16 @@ def step_facts(plan, step, n):
 
 
 def arithmetic(plan, step):
-    """FLOP that a step does: Winograd's algorithm has fewer multiplications than are counted, and its transforms besides."""
+    """FLOP that a step computes: Winograd's algorithm has fewer multiplications than the direct one, and its transforms in addition."""
     if not step.algorithm.startswith("winograd"):
         return 2 * step.multiplications
     (n, h, w, c), o = plan.buffers[step.inputs[0]].shape, plan.buffers[step.output].shape[-1]
     down, across = (-(-(side + 2 * padding - 2) // 4) for side, padding in zip((h, w), step.arguments["padding"]))
-    return n * down * across * (2 * 36 * c * o + INPUT * c + OUTPUT * o)
+    return n * down * across * (2 * 36 * c * o + INPUT_TRANSFORM * c + OUTPUT_TRANSFORM * o)
 
 
 def leaf_facts(model, leaves, call):
-    """{key: facts} of layers that run as they are, found by one run; a layer may be used several times."""
+    """{key: facts} of layers that run outside of any plan, found by one run; a layer may run several times."""
     facts = {}
 
     def observer(path, layer):
@@ -206,7 +218,7 @@ def leaf_facts(model, leaves, call):
 
 
 def own_times(inclusive, stages, found):
-    """{stage: its milliseconds without those of the steps, leaves and other stages in it}."""
+    """{stage: its milliseconds without those of the steps, leaves and other stages inside it}."""
     own = {}
     for path in sorted(stages, key=lambda path: (not path, -path.count("."))):
         inner = sum(milliseconds for (where, _, _), milliseconds in found.items() if within(where, path))
@@ -215,65 +227,7 @@ def own_times(inclusive, stages, found):
 
 
 def children_first(layer, path=""):
-    """Paths of a layer and all below it, parents last."""
+    """Paths of a layer and of all layers inside it, parents last."""
     for name, child in layer.children():
         yield from children_first(child, f"{path}.{name}".strip("."))
     yield path
-
-
-# algorithms
-
-class Trial:
-    """One convolution, computed by each of several algorithms, on random numbers.
-
-    Args:
-        operation: traced, of a plan that was made: with its activation, and the pooling that went into it.
-        backend: "numpy" or "numba".
-        choices: the algorithms, each a ``choose.Choice``.
-
-    ``calls`` holds a function for each, which returns the result.
-    """
-
-    def __init__(self, operation, backend, choices):
-        s, rng = operation.settings, np.random.default_rng(0)
-        n, c, h, w = operation.inputs[0].shape
-        o, c = eights(len(s["weight"])), eights(c)                      # as wide as the plan's buffers
-        layers = [Conv2d(c, o, s["weight"].shape[2:], s["stride"], s["padding"], s["dilation"], rng=rng), ReLU()]
-        network = Sequential(layers + [MaxPool2d(2)] * bool(s.get("pool")))
-        x = rng.standard_normal((n, h, w, c), np.float32).transpose(0, 3, 1, 2)
-        weights, plans = {}, []
-        for choice in choices:
-            with choose.by(lambda *_: choice):
-                plans.append(into_arena(compile(network, x.shape, backend, weights)))
-        arena = np.empty(max(plan.arena_size for plan in plans), np.float32)
-        self.calls = [lambda plan=plan: plan.run([x], arena) for plan in plans]
-
-
-def into_arena(plan):
-    """The plan, with its result in the arena too: so no fresh memory is timed. Its result holds until the next run."""
-    buffer = plan.buffers[plan.result.place]
-    buffer.offset = -(-plan.arena_size // ALIGNED) * ALIGNED
-    plan.arena_size = buffer.offset + buffer.size
-    return plan
-
-
-def contest(calls, runs, after=lambda: None):
-    """Milliseconds of each of several calls, which take turns.
-
-    A machine is now faster, now slower, for seconds at a time. So each time is divided by the median of its turn; what is returned are
-    the medians of these ratios over the turns, times the median of the turns.
-
-    Args:
-        calls: functions without arguments, each of which has run before.
-        runs: turns.
-        after: called after each.
-    """
-    found = np.empty((runs, len(calls)))
-    for turn, row in enumerate(found):
-        for i in np.roll(np.arange(len(calls)), -turn):         # not always behind the same one
-            start = time.perf_counter()
-            calls[i]()
-            row[i] = 1000 * (time.perf_counter() - start)
-            after()
-    level = np.median(found, axis=1)
-    return (np.median(found / level[:, None], axis=0) * np.median(level)).tolist()

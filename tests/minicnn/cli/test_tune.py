@@ -182,7 +182,7 @@ def conv2(path):
     model = minicnn.load(path)
     with use("numpy"):
         found, = tune.convolutions(model, [(model, [(1, 1, 28, 28)])], "numpy").values()
-    assert found.layers == ["conv2"] and found.shape == (1, 16, 14, 14) and found.operation.settings["pool"]
+    assert found.layers == ["conv2"] and found.shape == (1, 16, 14, 14) and found.operation.attributes["pool"]
     return found
 
 

@@ -38,7 +38,7 @@ def measured(monkeypatch, tmp_path):
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path))
     tuned.read.cache_clear()
     yield lambda operation, backend, algorithm, **options: tuned.save(
-        backend, choose.key(operation), choose.pixels(operation), {"algorithm": algorithm, "options": options})
+        backend, choose.key(operation), choose.output_pixels(operation), {"algorithm": algorithm, "options": options})
     tuned.read.cache_clear()
 
 
@@ -50,7 +50,7 @@ def test_candidates_compute_the_same(engine):
     assert {one.algorithm for one in choices} == {"winograd", "direct"} and len(choices) > 4
     assert choices[0] == choose.by_rules(operation(padding=1), engine)
     for choice in choices:
-        with choose.by(lambda *_: choice):
+        with choose.choosing(lambda *_: choice):
             plan = compile(model, SIDES, engine)
         assert plan.steps[-1].algorithm == str(choice)
         y = plan.run([x], np.empty(plan.arena_size, np.float32))
@@ -78,7 +78,7 @@ def test_a_measured_choice_goes_before_the_rules(engine, measured):
     measured(operation(padding=1), engine, "direct")
     assert algorithm(engine, padding=1) == "direct"
     assert algorithm(engine, padding=1, outputs=32).startswith("winograd")              # another convolution
-    with choose.by(lambda *_: None):
+    with choose.choosing(lambda *_: None):
         assert algorithm(engine, padding=1).startswith("winograd")                      # the rules alone
 
 
@@ -103,7 +103,7 @@ def test_a_file_cannot_choose_what_does_not_fit(engine, measured, what):
     ({"tiles": 10**12, "together": True}, 7 * 8 * 2), ({"tiles": -5, "together": False}, 1), ({"tiles": 0}, 1), ({}, 1)], ids=str)
 def test_a_file_cannot_ask_for_strips_that_are_none(engine, measured, options, expected):
     measured(operation(padding=1), engine, "winograd", **options)
-    assert choose.convolution(operation(padding=1), engine) == Choice(
+    assert choose.planned_convolution(operation(padding=1), engine) == Choice(
         "winograd", {"tiles": expected, "together": options.get("together", False)})
     x = np.random.default_rng(1).standard_normal(SIDES, np.float32)
     plan, expected = compile(network(padding=1), SIDES, engine), network(padding=1)(x)
@@ -116,5 +116,5 @@ def test_keys_tell_apart_all_that_matters_but_pixels():
         {}, {"padding": 1}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"outputs": 32}, {"outputs": 16, "groups": 16})}
     assert len(keys) == 7
     assert choose.key(operation()) == choose.key(operation(shape=(1, 16, 99, 7)))
-    assert choose.pixels(operation()) == 2 * 28 * 23 and choose.pixels(operation(padding=1)) == 2 * 30 * 25
-    assert choose.tiles_of(operation()) == 2 * 7 * 6
+    assert choose.output_pixels(operation()) == 2 * 28 * 23 and choose.output_pixels(operation(padding=1)) == 2 * 30 * 25
+    assert choose.output_tiles(operation()) == 2 * 7 * 6

@@ -18,7 +18,7 @@ from minicnn import functional as F
 from minicnn.detection.boxes import nms
 from minicnn.detection.roi_align import roi_align
 from minicnn.detection.roi_pool import roi_pool
-from minicnn.fast.choose import Choice, by
+from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
 from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import TABLE, twins
@@ -51,7 +51,7 @@ def interpreted():
 
 def check(network, *inputs, choice=None):
     """A plan computes what the layers do."""
-    with by(None if choice is None else lambda *_: choice):
+    with choosing(None if choice is None else lambda *_: choice):
         plan = compile(network, [x.shape for x in inputs], "numba")
     results, expected = plan.run(list(inputs), np.empty(plan.arena_size, np.float32)), plain(network, *inputs)
     for one, other in zip(*(result if isinstance(result, list) else [result] for result in (results, expected)), strict=True):

@@ -27,7 +27,7 @@ def test_what_was_saved_holds_for_about_as_many_pixels():
     for pixels, expected in ((1000, ENTRY), (1400, ENTRY), (1430, other), (2990, other), (670, ENTRY), (3010, None), (660, None)):
         assert tuned.lookup("numpy", KEY, pixels) == expected, pixels
     assert tuned.lookup("numpy", "another convolution", 1000) is None
-    assert tuned.exactly("numpy", KEY, 1000) == ENTRY and tuned.exactly("numpy", KEY, 1001) is None
+    assert tuned.lookup_exact("numpy", KEY, 1000) == ENTRY and tuned.lookup_exact("numpy", KEY, 1001) is None
 
 
 @pytest.mark.parametrize("name, value", [("processor", "another"), ("cores", 99), ("threads", 99)])
@@ -70,7 +70,7 @@ def test_saving_keeps_what_another_process_saved_meanwhile(folder):
 
 
 def settings(entry, size="1000"):
-    return {"format": 1, "settings": {tuned.setting("numpy"): {KEY: {size: entry}}}}
+    return {"format": 1, "settings": {tuned.machine_key("numpy"): {KEY: {size: entry}}}}
 
 
 WRONG = {

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from small_networks import conv
 
-from minicnn.fast.choose import Choice, by
+from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed
 from minicnn.functional.dispatch import TABLE, run
@@ -60,7 +60,7 @@ def computed(algorithm, x, weight):
     """On the engine in use, in float32."""
     layer = conv(x.shape[1], FILTERS)
     layer.weight[...], layer.bias[...] = weight, 0
-    with by(lambda *_: algorithm):
+    with choosing(lambda *_: algorithm):
         plan = compile(layer, x.shape)
     assert plan.steps[-1].algorithm == str(algorithm)
     return plan.run([x], np.empty(plan.arena_size, np.float32))
