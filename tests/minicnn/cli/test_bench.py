@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.cli import bench
 from minicnn.cli.bench import brief, longest
 from minicnn.cli.tables import fitted, shortened
 from minicnn.data.images import write_image
-from minicnn.fast import measure
+from minicnn.fast.timing import profile
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_speeds():
     """The machine's two speeds take seconds to measure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "product_speed", lambda backend: 100.0)
-        patch.setattr(bench, "memory_speed", lambda backend: 10.0)
+        patch.setattr(profile, "product_speed", lambda backend: 100.0)
+        patch.setattr(profile, "memory_speed", lambda backend: 10.0)
         yield
 
 
@@ -136,7 +135,7 @@ def test_a_classifier_takes_images_of_its_own_size(refused, lenet, tmp_path):
 def test_medians(run, lenet, monkeypatch):
     """The figures of a step are those of its runs."""
     seen, median = [], statistics.median
-    monkeypatch.setattr(measure.statistics, "median", lambda values: seen.append(list(values)) or median(values))
+    monkeypatch.setattr(profile.statistics, "median", lambda values: seen.append(list(values)) or median(values))
     found = document(run, lenet, "--runs", "3", "--backend", "numpy")
     for step in found["steps"]:
         values = next(values for values in seen if median(values) == step["ms"])

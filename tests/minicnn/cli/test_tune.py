@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.cli import bench, tune
+from minicnn.cli import tune as tune_verb
 from minicnn.fast import tuned
+from minicnn.fast.timing import profile, tune
 from minicnn.functional.dispatch import use
 from minicnn.layers import Conv2d, Linear
 
@@ -27,8 +28,8 @@ def network(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_speeds(monkeypatch):
     """The machine's two speeds take seconds to measure."""
-    monkeypatch.setattr(bench, "product_speed", lambda backend: 100.0)
-    monkeypatch.setattr(bench, "memory_speed", lambda backend: 10.0)
+    monkeypatch.setattr(profile, "product_speed", lambda backend: 100.0)
+    monkeypatch.setattr(profile, "memory_speed", lambda backend: 10.0)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def wins(monkeypatch):
                 contests.append(self)
         contests = []
         monkeypatch.setattr(tune, "Trial", Fixed)
-        monkeypatch.setattr(tune, "contest", lambda calls, runs, *rest: [
+        monkeypatch.setattr(tune, "interleaved_milliseconds", lambda calls, runs, *rest: [
             contests[-1].speeds.get(id(call), 3.0) if contests else 3.0 for call in calls])
         return contests
     return wins
@@ -120,14 +121,14 @@ def test_after_ctrl_c_what_was_measured_is_there(run, tmp_path, cache, monkeypat
     model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", num_classes=3, box_head_width=16, min_size=64,
                           rng=np.random.default_rng(0))
     minicnn.save(tmp_path / "detector.npz", model)
-    best, turns = tune.best, []
+    measure, turns = tune.measure, []
 
     def interrupted(*args):
         turns.append(1)
         if len(turns) == 4:
             raise KeyboardInterrupt
-        return best(*args)
-    monkeypatch.setattr(tune, "best", interrupted)
+        return measure(*args)
+    monkeypatch.setattr(tune, "measure", interrupted)
     status, out, err = run("tune", tmp_path / "detector.npz", "--runs", "1", "--backend", "numpy")
     assert status == 130 and out == ""
     sizes, = json.loads(cache.read_text())["settings"].values()
@@ -154,8 +155,9 @@ def test_a_small_gain_is_no_reason_to_leave_the_rules(network, monkeypatch):
     choices = found.choices
 
     def entry(*milliseconds):
-        monkeypatch.setattr(tune, "contest", lambda calls, *rest: list(milliseconds) + [99.0] * (len(calls) - len(milliseconds)))
-        return tune.best(found.operation, "numpy", choices, 1, None)
+        monkeypatch.setattr(tune, "interleaved_milliseconds",
+                            lambda calls, *rest: list(milliseconds) + [99.0] * (len(calls) - len(milliseconds)))
+        return tune.measure(found.operation, "numpy", choices, 1, None)
     assert entry(10.0, 9.8)["algorithm"] == choices[0].algorithm                # 2 %
     assert entry(10.0, 9.6)["algorithm"] == choices[1].algorithm
     assert entry(0.10, 0.09)["algorithm"] == choices[0].algorithm               # a hundredth of a millisecond
@@ -172,8 +174,8 @@ def test_a_candidate_that_computes_something_else_is_left_out(network, monkeypat
             right = self.calls[-1]
             self.calls[-1] = lambda: right() * 1.001
     monkeypatch.setattr(tune, "Trial", Wrong)
-    monkeypatch.setattr(tune, "contest", lambda calls, *rest: [10.0 - i for i in range(len(calls))])
-    entry = tune.best(found.operation, "numpy", choices, 1, None)
+    monkeypatch.setattr(tune, "interleaved_milliseconds", lambda calls, *rest: [10.0 - i for i in range(len(calls))])
+    entry = tune.measure(found.operation, "numpy", choices, 1, None)
     assert list(entry["tried"]) == [str(one) for one in choices[:-1]] and entry["ms"] == 10.0 - (len(choices) - 2)
 
 
@@ -187,8 +189,8 @@ def conv2(path):
 
 
 def test_the_verdict():
-    assert tune.verdict(100.0, 90.0) == "10.0 ms won" and tune.verdict(100.0, 101.0) == "0.0 ms won"
-    assert "--again" in tune.verdict(100.0, 104.0)
+    assert tune_verb.verdict(100.0, 90.0) == "10.0 ms won" and tune_verb.verdict(100.0, 101.0) == "0.0 ms won"
+    assert "--again" in tune_verb.verdict(100.0, 104.0)
 
 
 @pytest.mark.parametrize("options, expected", [
@@ -202,5 +204,5 @@ def test_what_cannot_be_done_is_one_line(refused, network, cache, here, options,
 def test_a_cache_that_cannot_be_written_is_told_before_the_work(refused, network, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(tune, "planned", lambda call: pytest.fail("it began"))
+    monkeypatch.setattr(tune_verb, "planned_networks", lambda *args: pytest.fail("it began"))
     assert str(tmp_path / "file") in refused("tune", network)
