@@ -1,7 +1,7 @@
-"""Watch the whole method on generated digits, in under two minutes.
+"""Run the whole method on generated digits, in under two minutes.
 
-Trains LeNet-5, prunes it by filter statistics, fine-tunes it, and writes a page with images. It only runs other verbs, and shows
-their commands.
+Trains LeNet-5, prunes it by filter statistics, fine-tunes it, and writes a report with images. It runs other verbs, and prints their
+commands.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from minicnn.cli import compress, train
-from minicnn.cli.options import add_json, at_least
+from minicnn.cli.options import add_json, add_seed
 from minicnn.cli.parser import build_parser
 from minicnn.cli.provenance import check_outputs
 from minicnn.files import make_folder
@@ -19,8 +19,8 @@ EXAMPLE = "minicnn demo --out demo/"
 
 
 def add_arguments(verb):
-    verb.add_argument("--out", default="demo", metavar="FOLDER", help="where to write; the folder is made (default: demo)")
-    verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
+    verb.add_argument("--out", default="demo", metavar="FOLDER", help="the folder to write into, made if needed (default: demo)")
+    add_seed(verb)
     add_json(verb)
 
 

@@ -1,10 +1,10 @@
-"""Fetch torchvision's published weights and make a file of them, without torch.
+"""Download torchvision's published weights and convert them, without torch.
 
-What is fetched is kept in a cache folder (``MINICNN_CACHE`` names another), so that a download that was interrupted goes on where it
-was, and the next conversion needs no network.
+Downloads are kept in a cache folder (``MINICNN_CACHE`` names another), so that an interrupted one can be resumed by the same command,
+and the next conversion needs no network.
 """
 
-from minicnn.cli.convert import add_output, write
+from minicnn.cli.convert import add_output, convert_and_save
 from minicnn.cli.provenance import check_outputs
 from minicnn.weight_files.download import BASE, FILES, download
 
@@ -15,11 +15,11 @@ def add_arguments(verb):
     verb.add_argument("architecture", metavar="ARCH", choices=tuple(FILES),
                       help=f"one of {', '.join(FILES)}; without -o the file is ARCH.npz")
     add_output(verb)
-    verb.add_argument("--url", default=BASE, metavar="BASE", help="an address that holds files of the same names: https, or http on this "
-                                                                  "computer (default: %(default)s)")
+    verb.add_argument("--url", default=BASE, metavar="BASE", help="address of a server with files of the same names: https, or http on "
+                                                                  "this computer (default: %(default)s)")
 
 
 def run(args):
     out = f"{args.architecture}.npz" if args.out is None else args.out
     check_outputs(args, out)
-    write(args, download(args.architecture, base=args.url), out, args.architecture)
+    convert_and_save(args, download(args.architecture, base=args.url), out, args.architecture)

@@ -1,14 +1,13 @@
-"""Say what is in a network's file: layers, sizes, surgery, provenance."""
+"""Show a network's file: its layers, their sizes, how it was compressed and made."""
 
 import textwrap
 
 import minicnn
-from minicnn.archive import describe
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json
 from minicnn.cli.provenance import check_outputs, emit
-from minicnn.cli.tables import percent, shape, table
-from minicnn.compression.cost_table import cost_table
+from minicnn.cli.tables import WIDTH, percent, shape, table
+from minicnn.compression.info import info
 from minicnn.files import source_file
 
 EXAMPLE = "minicnn info small.npz --json -"
@@ -22,31 +21,33 @@ def add_arguments(verb):
 def run(args):
     check_outputs(args)
     model = minicnn.load(args.file)
-    description, repeats = describe(model), getattr(model, "repeats", {})
     with trying(args.file):
-        sizes = cost_table(model, model.input_shape)
-    document = {**source_file(args.file), **description, **sizes, "description": description["layers"],
-                "input_shape": list(model.input_shape), "repeats": repeats}
-    rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{row['macs']:,}") for row in sizes["layers"]]
-    rows.append(("total", "", f"{sizes['parameters']:,}", f"{sizes['macs']:,}"))
-    lines = [f"{args.file}: {model.architecture}, input {shape(model.input_shape)}",
-             *(f"MACs with {part} on {often} proposals" for part, often in repeats.items()),
-             table(("layer", "weight", "parameters", "MACs"), rows), f"{sizes['bytes']:,} bytes as float32"]
-    for number, step in enumerate(model.record["surgery"], start=1):
-        lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", 80, subsequent_indent="    ", break_on_hyphens=False)
+        document = {**source_file(args.file), **info(model)}
+    emit(args, document, terminal(args.file, document))
+
+
+def terminal(file, document):
+    """The lines for reading, at most ``WIDTH`` wide except for names of files."""
+    rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{row['macs']:,}") for row in document["layers"]]
+    rows.append(("total", "", f"{document['parameters']:,}", f"{document['macs']:,}"))
+    lines = [f"{file}: {document['architecture']}, input {shape(document['input_shape'])}",
+             *(f"MACs with {part} on {count} proposals" for part, count in document["repeats"].items()),
+             table(("layer", "weight", "parameters", "MACs"), rows), f"{document['bytes']:,} bytes as float32"]
+    for number, step in enumerate(document["surgery"], start=1):
+        lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} images of {figures['data']} right"
-              for name, figures in model.record["measured"].items()]
-    if "command" in model.record["provenance"]:
-        command = textwrap.wrap(f"made by: {model.record['provenance']['command']}", 78, subsequent_indent="    ",
+              for name, figures in document["measured"].items()]
+    if "command" in document["provenance"]:
+        command = textwrap.wrap(f"made by: {document['provenance']['command']}", WIDTH - 2, subsequent_indent="    ",
                                 break_long_words=False, break_on_hyphens=False)
-        lines.append(" \\\n".join(command))           # as a shell takes it
-    emit(args, document, "\n".join(lines))
+        lines.append(" \\\n".join(command))           # can be pasted into a shell
+    return "\n".join(lines)
 
 
 def history(step):
-    """What a step of surgery did, in words."""
+    """A step of compression in words: what was removed, what was decomposed, and the images for repair."""
     removed = ", ".join(f"{len(numbers)} of {path}" for path, numbers in step["removed"].items())
-    split = ", ".join(f"{path} at {' and '.join(map(str, ranks))}" for path, ranks in step.get("split", {}).items())
-    parts = [f" removed {removed}" if removed else "", f" split {split}" if split else "",
+    decomposed = ", ".join(f"{path} at {' and '.join(map(str, ranks))}" for path, ranks in step.get("split", {}).items())
+    parts = [f" removed {removed}" if removed else "", f" decomposed {decomposed}" if decomposed else "",
              f" repaired from {step['repaired_from']} images" if step.get("repaired_from") else ""]
     return ",".join(part for part in parts if part)

@@ -34,6 +34,11 @@ def add_json(verb):
     verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' is standard output, and nothing else goes there")
 
 
+def add_seed(verb):
+    """Add --seed."""
+    verb.add_argument("--seed", type=at_least(0, int), default=0, help="seed of every random choice (default: 0)")
+
+
 def add_hyperparameters(verb, *kinds, prefix="", **defaults):
     """Add an option for each hyperparameter.
 

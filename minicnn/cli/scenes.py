@@ -1,11 +1,11 @@
-"""Generate images with boxes, digits and shapes on textures, as a folder in PASCAL VOC's form.
+"""Generate a detection data set, digits and shapes on textures, in PASCAL VOC's layout.
 
-The built-in data set ``scenes`` is made by itself when it is first asked for; this verb makes others like it.
+The built-in data set ``scenes`` is generated when it is first used; this verb generates others like it.
 """
 
 import argparse
 
-from minicnn.cli.options import add_json, at_least
+from minicnn.cli.options import add_json, add_seed, at_least
 from minicnn.cli.provenance import check_outputs, emit
 from minicnn.data.scenes import CLASS_NAMES, COUNT, SIZE, write_scenes
 
@@ -13,11 +13,11 @@ EXAMPLE = "minicnn scenes scenes320/ --size 320x240 --count 500"
 
 
 def add_arguments(verb):
-    verb.add_argument("folder", metavar="FOLDER", help="to be made; it may exist if it is empty")
+    verb.add_argument("folder", metavar="FOLDER", help="the folder to write, new or empty")
     verb.add_argument("--size", type=size, default=SIZE, metavar="WxH", help="pixels of each image, width first (default: 160x120)")
     verb.add_argument("--count", type=at_least(9, int), default=COUNT, metavar="N",
-                      help="images: two thirds to train with, a ninth for validation, two ninths for tests (default: %(default)s)")
-    verb.add_argument("--seed", type=at_least(0, int), default=0, metavar="S", help="every random choice comes from it (default: 0)")
+                      help="number of images: two thirds for training, a ninth for validation, two ninths for tests (default: %(default)s)")
+    add_seed(verb)
     add_json(verb)
 
 

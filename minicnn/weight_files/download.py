@@ -14,10 +14,10 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import minicnn
 from minicnn.errors import InputError
 from minicnn.files import cache_folder, make_folder, sha256, unwritable
 from minicnn.progress import Progress
+from minicnn.version import __version__
 
 BASE = "https://download.pytorch.org/models/"       # as in torchvision 0.29.1
 FILES = {
@@ -108,7 +108,7 @@ def request(url, start):
     # a proxy for https only: http is for servers on this computer
     proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), CheckedRedirects)
-    headers = {"User-Agent": f"minicnn/{minicnn.__version__}", **({"Range": f"bytes={start}-"} if start else {})}
+    headers = {"User-Agent": f"minicnn/{__version__}", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except InputError:

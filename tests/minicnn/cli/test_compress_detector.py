@@ -74,7 +74,7 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
     assert document["repair"] and all(row["after"] <= row["before"] + 1e-6 for row in document["repair"])
     assert set(document["seconds"]) == {"looking at images", "surgery", "repair", "measuring"}
     told = " ".join(run("info", "small.npz")[1].split())
-    assert " split " in told and "repaired from 12 images" in told
+    assert " decomposed " in told and "repaired from 12 images" in told
 
 
 @pytest.mark.parametrize("method", [("--method", "hybrid", "--low", 8), ("--method", "statistics", "--minimum", 4)])

@@ -1,0 +1,36 @@
+"""What a network's file contains: the costs of its layers, their arguments, and the record of how the file was made."""
+
+from pathlib import Path
+from typing import Any
+
+from minicnn.archive import describe, load
+from minicnn.compression.cost_table import cost_table
+from minicnn.files import source_file
+from minicnn.layers import Layer
+
+
+def info(model: str | Path | Layer) -> dict[str, Any]:
+    """Describe a network.
+
+    Args:
+        model: a network, or the path of an ``.npz`` written by minicnn.
+
+    Returns:
+        document: "file" and "sha256" (of a path only); "architecture", its arguments and the record ("class_names", "surgery",
+            "provenance", "measured"); the ``cost_table``; "description", the kind and arguments of every layer; "input_shape" (C, H, W);
+            and "repeats", how often parts of the network run on one image.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    >>> import minicnn, numpy as np
+    >>> document = info(minicnn.build("lenet5", rng=np.random.default_rng(0)))
+    >>> document["parameters"], document["macs"], [row["path"] for row in document["layers"]]
+    (61706, 416520, ['conv1', 'conv2', 'fc1', 'fc2', 'fc3'])
+    """
+    source = {}
+    if isinstance(model, (str, Path)):
+        source, model = source_file(model), load(model)
+    description = describe(model)
+    return {**source, **description, **cost_table(model, model.input_shape), "description": description["layers"],
+            "input_shape": list(model.input_shape), "repeats": model.repeats}
