@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 LOG_MAX_SCALE = math.log(1000 / 16)     # an exponent's bound: a box grows by no more than 62.5 times
 HALF = np.float32(0.5)
@@ -99,7 +99,7 @@ def top(scores, k):
     return places[np.argsort(negated[places], kind="stable")[:k]]
 
 
-@kernel
+@operation
 def nms(boxes, scores, iou_threshold):
     """Non-maximum suppression: from the highest score down, keep a box and drop those that overlap it by *more than* a threshold.
 

@@ -15,13 +15,13 @@ import math
 import numpy as np
 
 from minicnn.detection.boxes import areas
-from minicnn.functional.dispatch import kernel, memory
+from minicnn.functional.dispatch import memory, operation
 from minicnn.layers import Layer
 
 CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 is read from level 4, the map of stride 16
 
 
-@kernel
+@operation
 def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     """Average the map in each bin of each box (torchvision's ``roi_align`` with aligned=False).
 
@@ -47,7 +47,7 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     return pooled.transpose(0, 3, 1, 2)
 
 
-@kernel
+@operation
 def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio):
     """Give every pixel what the bins took from it, grad_x[c] = sum over boxes of A_y^T grad_pooled[c] A_x.
 

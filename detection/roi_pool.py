@@ -6,10 +6,10 @@ Reference: Girshick, Fast R-CNN (2015), section 2.1.
 import numpy as np
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def roi_pool(x, boxes, output_size, spatial_scale):
     """Take the largest value in each bin of each box; an empty bin gives 0 (torchvision's ``roi_pool``).
 
@@ -34,7 +34,7 @@ def roi_pool(x, boxes, output_size, spatial_scale):
     return pooled.transpose(0, 3, 1, 2)
 
 
-@kernel
+@operation
 def roi_pool_backward(grad_pooled, x, boxes, spatial_scale):
     """Send each bin's gradient to its largest pixel, the first of equals: (R, C, P, P) -> grad_x (C, H, W), channels
     innermost in memory."""

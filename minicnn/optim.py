@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from minicnn.errors import InputError
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
     """One step of ``SGD`` for one parameter, which is changed in place, and so is buffer, of the same shape; None without momentum."""
     if weight_decay:

@@ -122,13 +122,11 @@ def trace(network, shapes):
     """
     operations = [Operation("input", (), shape) for shape in shapes]
     symbols = [Symbol(operation, operations) for operation in operations]
-    token = dispatch._chosen.set("trace")
     try:
-        result = network.forward(*symbols)
+        with dispatch.override("trace"):
+            result = network.forward(*symbols)
     except (TypeError, AttributeError, ValueError) as error:
         raise Untraceable(str(error)) from error
-    finally:
-        dispatch._chosen.reset(token)
     result = replaced(result)
     return needed(operations, result), result
 
@@ -213,8 +211,8 @@ def unknown(name):
     return refuse
 
 
-TWINS = {
-    **{name: unknown(name) for name in dispatch.TABLE},
+KERNELS = {
+    **{name: unknown(name) for name in dispatch.REFERENCE},
     **{name: elementwise(name) for name in ("relu", "hardswish", "hardsigmoid")},
     "conv2d": conv2d, "linear": linear, "linear_blocks": linear_blocks, "batch_norm": batch_norm, "max_pool2d": max_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d, "interpolate": interpolate, "run": lambda network, *inputs: network.forward(*inputs),

@@ -52,4 +52,4 @@ def memory(shape, dtype):
         return fitting[0].lend(shape, dtype)
 
 
-TWINS = {"memory": memory}
+KERNELS = {"memory": memory}

@@ -12,14 +12,14 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 # Columns held at once: few enough to stay in the processor's cache between being written and being multiplied, but as many as there
 # are weights, which are read again for each strip.
 COLUMN_BYTES = 2**20
 
 
-@kernel
+@operation
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Correlate each image with each filter: y[n, o] = bias[o] + sum over c, i, j of weight[o, c, i, j] * patch of x[n, c].
 
@@ -51,7 +51,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return y.transpose(3, 0, 1, 2)
 
 
-@kernel
+@operation
 def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
     """Gradients of ``conv2d``: with y = rows @ columns, they are (columns @ grad_y^T)^T and rows^T @ grad_y.
 

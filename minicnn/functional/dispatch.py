@@ -1,11 +1,11 @@
-"""The one place that says which code computes an operation.
+"""The one place that chooses the code by which an operation is computed.
 
-The readable NumPy code of ``minicnn.functional`` (and of detection's few operations) enters itself into ``TABLE``. A faster twin with
-the same name, arguments and result, forward or backward, goes before it where a faster backend is chosen. Layers and models do not
-notice.
+The readable NumPy functions of ``minicnn.functional`` (and of detection's few operations) are decorated with ``operation``, which enters
+them in ``REFERENCE``. A backend has kernels: faster functions with the name, arguments and result of the reference function, forward or
+backward. Where the backend in use has a kernel, it is called; otherwise the reference function. Layers and models do not know of it.
 
-Backends: "reference" (``TABLE`` alone), "numpy" and "numba" (the engine, ``minicnn.fast``). ``use`` chooses one for a block, the
-environment variable MINICNN_BACKEND for a process; otherwise it is numba where that is installed, else numpy.
+Backends: "reference" (no kernels), "numpy" and "numba" (``minicnn.fast``). ``use`` chooses one for a block, the environment variable
+MINICNN_BACKEND for a process; the default is "numba" where it is installed, otherwise "numpy".
 """
 
 import contextlib
@@ -14,64 +14,75 @@ import functools
 import importlib
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from minicnn.errors import InputError
 
-TABLE = {}              # name -> the readable function
-TWINS = {"reference": None, "numpy": "minicnn.fast.numpy_kernels", "numba": "minicnn.fast.numba_kernels",
-         "trace": "minicnn.trace"}         # backend -> the module whose TWINS go before the table; "trace" is the engine's own
+P, R = ParamSpec("P"), TypeVar("R")
+
+REFERENCE: dict[str, Callable] = {}         # {operation: readable function}
+# {backend: module whose KERNELS are {operation: function}}; "trace" serves ``minicnn.trace`` alone
+MODULES = {"reference": None, "numpy": "minicnn.fast.numpy_kernels", "numba": "minicnn.fast.numba_kernels", "trace": "minicnn.trace"}
 BACKENDS = ("reference", "numpy", "numba")
 
-_chosen = contextvars.ContextVar("backend", default=None)
+_chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
 
 
-def kernel(reference):
-    """Enter ``reference`` into the table under its own name; the result calls the backend's twin, or else what stands there."""
+def operation(reference: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: enter a function in ``REFERENCE``; calls go to the kernel of the backend in use, if it has one."""
     name = reference.__name__
-    TABLE[name] = reference
+    REFERENCE[name] = reference
 
     @functools.wraps(reference)
     def call(*args, **kwargs):
-        return (twins(backend()).get(name) or TABLE[name])(*args, **kwargs)
+        return (kernels(backend()).get(name) or REFERENCE[name])(*args, **kwargs)
 
     return call
 
 
-@kernel
+@operation
 def run(network, *inputs):
-    """A finished network, or a part of one, on its inputs; the engine's twin makes a plan of it and runs that."""
+    """Run a network, or a part of one, on its inputs. The kernels of "numpy" and "numba" make a plan of it and run that."""
     return network.forward(*inputs)
 
 
-@kernel
+@operation
 def memory(shape, dtype):
-    """A new array for a large result, its numbers not set."""
+    """A new array for a large result, its values not set."""
     return np.empty(shape, dtype)
 
 
-def backend():
+def backend() -> str:
     """The name of the backend in use."""
     return _chosen.get() or default_backend()
 
 
 @contextlib.contextmanager
-def use(name):
-    """Within the block, in this thread, operations are computed by that backend; None leaves things as they are.
+def use(name: str | None) -> Iterator[None]:
+    """Context manager: compute operations by a backend, in this thread; None changes nothing.
 
     Raises:
-        InputError: no such backend, or its packages are not installed.
+        InputError: there is no such backend, or its packages are not installed.
     """
-    token = _chosen.set(_chosen.get() if name is None else checked(name))
+    with override(_chosen.get() if name is None else checked(name)):
+        yield
+
+
+@contextlib.contextmanager
+def override(name: str | None) -> Iterator[None]:
+    """``use`` without a check, so that "trace" can be chosen, too; None: the default backend."""
+    token = _chosen.set(name)
     try:
         yield
     finally:
         _chosen.reset(token)
 
 
-def on_own_backend(method):
-    """A method of a layer that computes on the layer's own ``backend``, or the one in use if that is None."""
+def on_own_backend(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a layer's method: compute by the layer's own ``backend``, or by the one in use if that is None."""
     @functools.wraps(method)
     def call(layer, *args, **kwargs):
         with use(layer.backend):
@@ -81,15 +92,20 @@ def on_own_backend(method):
 
 
 @functools.cache
-def default_backend():
+def default_backend() -> str:
+    """The backend of MINICNN_BACKEND; without that variable "numba" where it is installed, otherwise "numpy"."""
     name = os.environ.get("MINICNN_BACKEND")
     if name:
         return checked(name)
     return "numba" if importlib.util.find_spec("numba") else "numpy"
 
 
-def checked(name):
-    """The name of a backend that can be used."""
+def checked(name: str) -> str:
+    """The name of a backend, if it can be used.
+
+    Raises:
+        InputError: there is no such backend, or its packages are not installed.
+    """
     if name not in BACKENDS:
         raise InputError(f"got the backend {name!r}, expected one of {', '.join(BACKENDS)}. Choose one of them, or none.")
     if name == "numba" and not importlib.util.find_spec("numba"):
@@ -98,6 +114,7 @@ def checked(name):
 
 
 @functools.cache
-def twins(name):
-    """{operation: function} of a backend."""
-    return importlib.import_module(TWINS[name]).TWINS if TWINS[name] else {}
+def kernels(name: str) -> dict[str, Callable]:
+    """{operation: kernel} of a backend."""
+    module = MODULES[name]
+    return importlib.import_module(module).KERNELS if module else {}

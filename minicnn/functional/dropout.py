@@ -3,10 +3,10 @@
 Reference: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting (2014), section 4.
 """
 
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def dropout(x, p, rng):
     """Set each element to 0 with probability p and divide the others by 1 - p, so that the mean stays ("inverted").
 

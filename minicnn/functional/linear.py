@@ -1,9 +1,9 @@
 """The fully connected layer: one matrix product; and the same one on each block of what is read."""
 
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def linear(x, weight, bias=None):
     """y = x weight^T + bias.
 
@@ -26,13 +26,13 @@ def linear(x, weight, bias=None):
     return y
 
 
-@kernel
+@operation
 def linear_backward(grad_y, x, weight, input_gradient=True):
     """Gradients of ``linear``: grad_y (N, O) -> grad_x (N, I) or None, grad_weight (O, I), grad_bias (O,)."""
     return grad_y @ weight if input_gradient else None, grad_y.T @ x, grad_y.sum(axis=0)
 
 
-@kernel
+@operation
 def linear_blocks(x, weight):
     """The same linear map of each block of I inputs: y = (weight x_1, ..., weight x_C), x_c the c-th block.
 
@@ -55,7 +55,7 @@ def linear_blocks(x, weight):
     return (x.reshape(-1, inputs) @ weight.T).reshape(len(x), x.shape[1] // inputs * outputs)
 
 
-@kernel
+@operation
 def linear_blocks_backward(grad_y, x, weight, input_gradient=True):
     """Gradients of ``linear_blocks``: grad_y (N, C O) -> grad_x (N, C I) or None, grad_weight (O, I)."""
     grad_y = grad_y.reshape(-1, len(weight))

@@ -3,17 +3,17 @@
 import numpy as np
 
 from minicnn.functional.activation import sigmoid
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def softmax(logits):
     """exp(logits) over its sum along the last axis; the row's maximum is taken off first, so that exp stays finite."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
-@kernel
+@operation
 def cross_entropy(logits, target, ignore_index=-100):
     """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target], or of -sum_k target_k log softmax(logits)_k.
 
@@ -41,7 +41,7 @@ def cross_entropy(logits, target, ignore_index=-100):
     return float(np.mean(log_sum - z[np.arange(rows.size), target[rows]]))
 
 
-@kernel
+@operation
 def cross_entropy_backward(logits, target, ignore_index=-100):
     """(softmax(logits) - one_hot(target)) / rows that count: -> grad_logits (N, K); for probabilities, (softmax(logits) - target) / N."""
     if target.ndim == 2:
@@ -64,7 +64,7 @@ def counted(logits, target, ignore_index):
     return rows
 
 
-@kernel
+@operation
 def smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
     """0.5 d^2 / beta where |d| < beta, else |d| - 0.5 beta, with d = x - target.
 
@@ -83,7 +83,7 @@ def smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
     return float(loss.mean() if reduction == "mean" else loss.sum())
 
 
-@kernel
+@operation
 def smooth_l1_loss_backward(x, target, beta=1.0, reduction="mean"):
     """d / beta where |d| < beta, else sign(d); over the number of elements for the mean: -> grad_x, as x."""
     d = x - target
@@ -91,7 +91,7 @@ def smooth_l1_loss_backward(x, target, beta=1.0, reduction="mean"):
     return grad / (d.size if reduction == "mean" else 1)
 
 
-@kernel
+@operation
 def binary_cross_entropy_with_logits(x, target):
     """The mean of -target log s(x) - (1 - target) log(1 - s(x)), s the sigmoid, written so that no exponential overflows.
 
@@ -109,7 +109,7 @@ def binary_cross_entropy_with_logits(x, target):
     return float(np.mean(np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))))
 
 
-@kernel
+@operation
 def binary_cross_entropy_with_logits_backward(x, target):
     """(s(x) - target) over the number of elements: -> grad_x, as x."""
     return (sigmoid(x) - target).astype(x.dtype) / max(x.size, 1)

@@ -8,13 +8,13 @@ Reference: Ioffe, Szegedy, Batch normalization (2015), algorithm 1 and section 3
 
 import numpy as np
 
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 CHANNEL = (slice(None), None, None)     # (C,) -> (C, 1, 1)
 OVER = (0, 2, 3)                        # a channel's statistics run over images and pixels
 
 
-@kernel
+@operation
 def batch_norm_training(x, weight, bias, eps=1e-5):
     """Normalise with the batch's own statistics.
 
@@ -37,7 +37,7 @@ def batch_norm_training(x, weight, bias, eps=1e-5):
     return batch_norm(x, mean, var, weight, bias, eps), mean.astype(x.dtype), var.astype(x.dtype)
 
 
-@kernel
+@operation
 def batch_norm_training_backward(grad_y, x, mean, var, weight, eps=1e-5):
     """Gradients of ``batch_norm_training``: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,).
 
@@ -52,7 +52,7 @@ def batch_norm_training_backward(grad_y, x, mean, var, weight, eps=1e-5):
     return grad_x * (weight * inverse)[CHANNEL], grad_weight, grad_bias
 
 
-@kernel
+@operation
 def batch_norm(x, mean, var, weight, bias, eps=1e-5):
     """Normalise with given statistics (evaluation and frozen form), in torchvision's order: x a + (bias - mean a).
 
@@ -71,7 +71,7 @@ def batch_norm(x, mean, var, weight, bias, eps=1e-5):
     return y
 
 
-@kernel
+@operation
 def batch_norm_backward(grad_y, x, mean, var, weight, eps=1e-5):
     """Gradients of ``batch_norm``, its statistics constant: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,)."""
     inverse = 1 / np.sqrt(var + var.dtype.type(eps))

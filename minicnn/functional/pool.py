@@ -7,10 +7,10 @@ image. So each pooling is a short loop over taps, and windows may overlap.
 import numpy as np
 
 from minicnn.functional.conv import pair
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
     """Take the largest value of each window.
 
@@ -46,7 +46,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
     return y, index
 
 
-@kernel
+@operation
 def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
     """Send each window's gradient to its winner: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
@@ -56,7 +56,7 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
     return grad_x
 
 
-@kernel
+@operation
 def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """Average each window.
 
@@ -72,7 +72,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     return sum(windows.taps(windows.pad(x, 0))) / windows.counts(count_include_pad).astype(x.dtype)
 
 
-@kernel
+@operation
 def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """Share each window's gradient among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
@@ -83,7 +83,7 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
     return grad_x
 
 
-@kernel
+@operation
 def adaptive_avg_pool2d(x, output_size):
     """Average into a grid of a given size: bin i of n pixels covers [floor(i n / o), ceil((i + 1) n / o)); bins may overlap.
 
@@ -100,7 +100,7 @@ def adaptive_avg_pool2d(x, output_size):
     return y
 
 
-@kernel
+@operation
 def adaptive_avg_pool2d_backward(grad_y, x_shape):
     """Share each bin's gradient among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     grad_x = np.zeros(x_shape, grad_y.dtype)

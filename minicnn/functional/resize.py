@@ -6,10 +6,10 @@ The source position of an output pixel is where the ports go wrong, so both rule
 import numpy as np
 
 from minicnn.functional.conv import pair
-from minicnn.functional.dispatch import kernel
+from minicnn.functional.dispatch import operation
 
 
-@kernel
+@operation
 def interpolate(x, size, mode="nearest"):
     """Resize images.
 
@@ -36,7 +36,7 @@ def interpolate(x, size, mode="nearest"):
     raise ValueError(f"interpolate: got mode={mode!r}, expected 'nearest' or 'bilinear'.")
 
 
-@kernel
+@operation
 def interpolate_backward(grad_y, x_shape, mode="nearest"):
     """Give each source pixel what it lent: y = A_h x A_w^T, so grad_x = A_h^T grad_y A_w; -> (N, C, H, W)."""
     down, across = (sources(n, out, mode).astype(grad_y.dtype) for n, out in zip(x_shape[2:], grad_y.shape[2:]))

@@ -12,7 +12,7 @@ from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head
 from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Batch
-from minicnn.functional.dispatch import TABLE, run, use
+from minicnn.functional.dispatch import REFERENCE, run, use
 from minicnn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d
 
 f32 = np.float32
@@ -119,7 +119,7 @@ def test_detections_equal_loops(proposals, classes, score_thresh, nms_thresh, co
 def select(monkeypatch, scores, boxes, size=SIZE, **settings):
     """The detections where the softmax says just these scores, and no box is moved."""
     scores, boxes = array(scores), array(boxes)
-    monkeypatch.setitem(TABLE, "softmax", lambda logits: scores)
+    monkeypatch.setitem(REFERENCE, "softmax", lambda logits: scores)
     with use("reference"):
         found = heads(**settings).select(scores, np.zeros((len(boxes), 4 * scores.shape[1]), f32), boxes, size)
     return [part.tolist() for part in found]

@@ -58,7 +58,7 @@ CASES = [
     conv("dilation", (1, 2, 9, 7), (2, 2, 3, 2), padding=(2, 1), dilation=(2, 3)),
     conv("groups", (3, 6, 4, 5), (4, 3, 3, 3), padding=1, groups=2),
     conv("depthwise", (3, 4, 6, 5), (4, 1, 3, 3), stride=2, padding=1, groups=4),
-    conv("kernel as large as image", (3, 2, 5, 4), (3, 2, 5, 4)),
+    conv("kernel as large as picture", (3, 2, 5, 4), (3, 2, 5, 4)),          # as the recorded file names it
     Case("linear", "linear", {"x": normal(3, 11), "weight": normal(5, 11), "bias": normal(5)}, {}),
     Case("linear without bias", "linear", {"x": normal(1, 11), "weight": normal(5, 11)}, {}),
     pool("2x2", "max_pool2d", normal(1, 2, 6, 8), kernel_size=2),

@@ -24,8 +24,8 @@ def alone(twin):
     return call
 
 
-TWINS = {"run": run, **scratch.TWINS, **{name: alone(twin) for name, twin in {**nms.TWINS, **resize.TWINS, **unplanned.TWINS}.items()}}
-TWINS = {name: announced(twin) for name, twin in TWINS.items()}
+KERNELS = {name: alone(kernel) for name, kernel in {**nms.KERNELS, **resize.KERNELS, **unplanned.KERNELS}.items()}
+KERNELS = {name: announced(kernel) for name, kernel in {"run": run, **scratch.KERNELS, **KERNELS}.items()}
 
-__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
+__all__ = ["KERNELS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
            "pack", "pad", "scale", "winograd", "winograd_scratch"]

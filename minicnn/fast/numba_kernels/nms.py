@@ -14,7 +14,7 @@ from numba import get_num_threads, njit, prange
 from minicnn.fast.numba_kernels.simd import floats
 from minicnn.fast.numpy_kernels.nms import below
 from minicnn.fast.scratch import memory
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 
 CHUNK = 64              # boxes compared before it is asked whether one of them overlaps
 FAR = 2**20             # pixels; boxes farther out are left to the reference, with what it says of NaN and infinity
@@ -23,7 +23,7 @@ FAR = 2**20             # pixels; boxes farther out are left to the reference, w
 def nms(boxes, scores, iou_threshold):
     """``detection.boxes.nms``, with every overlap equal to the last bit."""
     if boxes.dtype != np.float32:
-        return TABLE["nms"](boxes, scores, iou_threshold)
+        return REFERENCE["nms"](boxes, scores, iou_threshold)
     order = np.argsort(-scores, kind="stable")
     with np.errstate(invalid="ignore", divide="ignore"):           # 0 / 0 is told of where compiling is turned off
         return order[survivors(boxes[order].reshape(-1), below(iou_threshold))]
@@ -62,7 +62,7 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
     """``detection.roi_align.roi_align``."""
     scaled = boxes * np.float32(spatial_scale)
     if not can_pool(x, scaled):
-        return TABLE["roi_align"](x, boxes, output_size, spatial_scale, sampling_ratio)
+        return REFERENCE["roi_align"](x, boxes, output_size, spatial_scale, sampling_ratio)
     pooled = memory((len(boxes), output_size, output_size, len(x)), np.float32)
     align_boxes(*flat(x), scaled.reshape(-1), output_size, sampling_ratio, pooled.reshape(-1), get_num_threads())
     return pooled.transpose(0, 3, 1, 2)
@@ -73,7 +73,7 @@ def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_rati
     scaled = boxes * np.float32(spatial_scale)
     channels, height, width = x_shape
     if not can_pool(grad_pooled, scaled):
-        return TABLE["roi_align_backward"](grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio)
+        return REFERENCE["roi_align_backward"](grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio)
     grad = np.ascontiguousarray(grad_pooled.transpose(0, 2, 3, 1))
     if not grad.flags.writeable:                                                                # which would compile anew
         grad = grad.copy()
@@ -87,7 +87,7 @@ def roi_pool(x, boxes, output_size, spatial_scale):
     """``detection.roi_pool.roi_pool``."""
     scaled = boxes * np.float32(spatial_scale)
     if not can_pool(x, scaled):
-        return TABLE["roi_pool"](x, boxes, output_size, spatial_scale)
+        return REFERENCE["roi_pool"](x, boxes, output_size, spatial_scale)
     corners = (np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))).astype(np.intp)      # half away from zero, as C rounds
     pooled = memory((len(boxes), output_size, output_size, len(x)), np.float32)
     pool_boxes(*flat(x), corners.reshape(-1), output_size, pooled.reshape(-1), get_num_threads())
@@ -236,4 +236,4 @@ def pool(x, channels, row, pixel, rows, columns, bins, pooled, to):
             to += channels
 
 
-TWINS = {"nms": nms, "roi_align": roi_align, "roi_align_backward": roi_align_backward, "roi_pool": roi_pool}
+KERNELS = {"nms": nms, "roi_align": roi_align, "roi_align_backward": roi_align_backward, "roi_pool": roi_pool}

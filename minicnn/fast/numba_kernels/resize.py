@@ -4,14 +4,14 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from minicnn.functional.conv import pair
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 from minicnn.functional.resize import bilinear_index
 
 
 def interpolate(x, size, mode="nearest"):
     """``functional.interpolate``, to the last bit."""
     if mode != "bilinear" or x.dtype != np.float32:
-        return TABLE["interpolate"](x, size, mode)
+        return REFERENCE["interpolate"](x, size, mode)
     (n, c, h, w), (ho, wo) = x.shape, pair(size)
     y = np.empty((n, c, ho, wo), np.float32)
     x = np.require(x, requirements=("C", "W"))                     # what is not writeable would compile anew
@@ -34,4 +34,4 @@ def bilinear(x, y, planes, h, w, ho, wo, top, bottom, down, left, right, across,
                 y[out * wo + i] = line[left[i]] * (one - across[i]) + line[right[i]] * across[i]
 
 
-TWINS = {"interpolate": interpolate}
+KERNELS = {"interpolate": interpolate}

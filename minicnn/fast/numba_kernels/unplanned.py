@@ -20,7 +20,7 @@ from minicnn.fast.numba_kernels.conv_winograd import winograd, winograd_scratch
 from minicnn.fast.numba_kernels.elementwise import pad
 from minicnn.fast.winograd import OUT
 from minicnn.functional.conv import Geometry
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 from minicnn.functional.pool import Windows
 
 TILES = UNPLANNED_TILES["numba"]
@@ -35,7 +35,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     algorithm = unplanned_convolution(geometry, x, weight, "numba")
     if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
-        return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
+        return REFERENCE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
     n, o, ho, wo = geometry.y_shape
     bias = np.zeros(o, np.float32) if bias is None else bias
     if algorithm == "winograd":
@@ -56,7 +56,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     algorithm = unplanned_convolution(geometry, x, weight, "numba")
     if algorithm is None or not fits(grad_y, geometry.y_shape):
-        return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
+        return REFERENCE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
     (n, c, h, w), o, grad_x = x.shape, len(weight), None
     if algorithm == "batch innermost":
         grad_y = batch_innermost(grad_y, IMAGES)
@@ -100,7 +100,7 @@ def filled(array, *multiples):
 def linear(x, weight, bias=None):
     """See ``minicnn.functional.linear``."""
     if not unplanned_linear(x, weight) or not (bias is None or fits(bias, weight.shape[:1])):
-        return TABLE["linear"](x, weight, bias)
+        return REFERENCE["linear"](x, weight, bias)
     n, o = len(x), len(weight)
     x = batch_innermost(x[:, :, None, None], IMAGES)
     y = empty(o, 1, 1, x.shape[3])
@@ -111,7 +111,7 @@ def linear(x, weight, bias=None):
 def linear_backward(grad_y, x, weight, input_gradient=True):
     """See ``minicnn.functional.linear_backward``."""
     if not unplanned_linear(x, weight) or not fits(grad_y, (len(x), len(weight))):
-        return TABLE["linear_backward"](grad_y, x, weight, input_gradient)
+        return REFERENCE["linear_backward"](grad_y, x, weight, input_gradient)
     (n, o), i, grad_x = grad_y.shape, x.shape[1], None
     rows = filled(x, 1, IMAGES)                           # a convolution, too: of x's columns, by grad_y as weights
     grad_weight = empty(o, 1, 1, rows.shape[1])
@@ -130,7 +130,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     order = side_by_side(x)
     if x.dtype != np.float32 or order is None or math.prod(windows.kernel) > 255:
-        return TABLE["max_pool2d"](x, kernel_size, stride, padding, ceil_mode, return_indices)
+        return REFERENCE["max_pool2d"](x, kernel_size, stride, padding, ceil_mode, return_indices)
     x = x.transpose(order)
     shape = (len(x), *windows.out, x.shape[3])
     y, index = empty(*shape), np.empty(shape if return_indices else 0, np.uint8)
@@ -144,7 +144,7 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
     order, shape = side_by_side(index), (*x_shape[:2], *windows.out)
     if order is None or index.dtype != np.uint8 or index.shape != shape or not fits(grad_y, shape):
-        return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
+        return REFERENCE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
     grad_y, index = np.ascontiguousarray(grad_y.transpose(order)), index.transpose(order)
     a, h, w, b = (x_shape[axis] for axis in order)
     grad_x = empty(a, h, w, b)
@@ -163,7 +163,7 @@ def side_by_side(x):
 def relu(x):
     """See ``minicnn.functional.relu``."""
     if not dense(x):
-        return TABLE["relu"](x)
+        return REFERENCE["relu"](x)
     y = np.empty_like(x)
     relu_kernel.forward(flat(x), flat(y))
     return y
@@ -172,7 +172,7 @@ def relu(x):
 def relu_backward(grad_y, x):
     """See ``minicnn.functional.relu_backward``."""
     if not dense(x) or not fits(grad_y, x.shape):
-        return TABLE["relu_backward"](grad_y, x)
+        return REFERENCE["relu_backward"](grad_y, x)
     grad_x = np.empty_like(x)
     if grad_y.strides != x.strides:
         grad_y, other = np.empty_like(x), grad_y
@@ -196,10 +196,10 @@ def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov
     arrays = [parameter, gradient] if buffer is None else [parameter, gradient, buffer]
     if parameter.size < LARGE or not all(fits(a, parameter.shape) and a.flags.c_contiguous for a in arrays) or \
             not (parameter.flags.writeable and arrays[-1].flags.writeable):
-        TABLE["sgd_update"](parameter, gradient, buffer, lr, momentum, weight_decay, nesterov)
+        REFERENCE["sgd_update"](parameter, gradient, buffer, lr, momentum, weight_decay, nesterov)
         return
     sgd.sgd(*(a.reshape(-1) for a in (arrays + arrays)[:3]), *map(np.float32, (lr, momentum, weight_decay)), nesterov)
 
 
-TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, linear, linear_backward, max_pool2d, max_pool2d_backward, relu,
+KERNELS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, linear, linear_backward, max_pool2d, max_pool2d_backward, relu,
                                           relu_backward, sgd_update)}

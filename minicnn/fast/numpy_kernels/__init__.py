@@ -9,7 +9,7 @@ from minicnn.fast.numpy_kernels.matmul import convolve, linear, mix, pack
 from minicnn.fast.numpy_kernels.max_pool import max_pool, mean, pad
 from minicnn.fast.run import run
 
-TWINS = {"run": run, **scratch.TWINS, **nms.TWINS, **unplanned.TWINS}
+KERNELS = {"run": run, **scratch.KERNELS, **nms.KERNELS, **unplanned.KERNELS}
 
-__all__ = ["TWINS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
+__all__ = ["KERNELS", "activate", "add", "add_nearest", "affine", "convolve", "depthwise", "filters", "linear", "max_pool", "mean", "mix",
            "pack", "pad", "scale", "winograd", "winograd_scratch"]

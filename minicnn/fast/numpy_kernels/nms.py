@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 
 BLOCK = 64              # boxes that are settled at a time
 COLUMNS = 1024          # later boxes compared with them at a time: the arrays of 64 times so many stay in the cache
@@ -15,7 +15,7 @@ def nms(boxes, scores, iou_threshold):
     that it overlaps. What stands then fells all others at once.
     """
     if boxes.dtype != np.float32:
-        return TABLE["nms"](boxes, scores, iou_threshold)
+        return REFERENCE["nms"](boxes, scores, iou_threshold)
     threshold = below(iou_threshold)
     left = np.argsort(-scores, kind="stable")
     x1, y1, x2, y2 = boxes[left].T
@@ -60,4 +60,4 @@ def below(value):
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 
 
-TWINS = {"nms": nms}
+KERNELS = {"nms": nms}

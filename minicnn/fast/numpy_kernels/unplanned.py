@@ -17,7 +17,7 @@ from minicnn.fast.numpy_kernels import conv_patches, conv_winograd_gradient
 from minicnn.fast.numpy_kernels.conv_winograd import winograd
 from minicnn.fast.numpy_kernels.max_pool import pad
 from minicnn.functional.conv import Geometry
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 from minicnn.functional.pool import Windows
 
 TILES = UNPLANNED_TILES["numpy"]
@@ -30,7 +30,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     algorithm = unplanned_convolution(geometry, x, weight, "numpy")
     if algorithm is None or not (bias is None or fits(bias, weight.shape[:1])):
-        return TABLE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
+        return REFERENCE["conv2d"](x, weight, bias, stride, padding, dilation, groups)
     n, o, ho, wo = geometry.y_shape
     bias, y = np.zeros(o, np.float32) if bias is None else bias, np.empty((n, ho, wo, o), np.float32)
     if algorithm == "winograd":
@@ -45,7 +45,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     algorithm = unplanned_convolution(geometry, x, weight, "numpy")
     if algorithm is None or not fits(grad_y, geometry.y_shape):
-        return TABLE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
+        return REFERENCE["conv2d_backward"](grad_y, x, weight, stride, padding, dilation, groups, input_gradient)
     (n, c, h, w), grad_x = x.shape, None
     grad_y = channels_last(grad_y)
     grad_bias = grad_y.sum(axis=2).sum(axis=(0, 1))                                 # by rows first: float32 is precise enough then
@@ -68,7 +68,7 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
     """See ``minicnn.functional.max_pool2d_backward``: for channels last the same, without turning the memory round."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
     if grad_y.ndim != 4 or not is_channels_last(grad_y) or x_shape[1] < CHANNELS:
-        return TABLE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
+        return REFERENCE["max_pool2d_backward"](grad_y, index, x_shape, kernel_size, stride, padding, ceil_mode)
     (top, bottom), (left, right) = windows.borders()
     n, c, h, w = x_shape
     padded = np.zeros((n, top + h + bottom, left + w + right, c), grad_y.dtype).transpose(0, 3, 1, 2)
@@ -77,4 +77,4 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
     return padded[:, :, top:top + h, left:left + w]
 
 
-TWINS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, max_pool2d_backward)}
+KERNELS = {twin.__name__: twin for twin in (conv2d, conv2d_backward, max_pool2d_backward)}

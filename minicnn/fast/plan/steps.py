@@ -185,4 +185,4 @@ def map_outputs(result, function):
 
 def backend_kernels(backend):
     """The package with a backend's kernels."""
-    return importlib.import_module(dispatch.TWINS[backend])
+    return importlib.import_module(dispatch.MODULES[backend])

@@ -21,7 +21,7 @@ from minicnn.detection.roi_pool import roi_pool
 from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
 from minicnn.functional.conv import Geometry
-from minicnn.functional.dispatch import TABLE, twins
+from minicnn.functional.dispatch import REFERENCE, kernels
 from minicnn.layers import AdaptiveAvgPool2d, Flatten, Hardsigmoid, Hardswish, Linear, MaxPool2d, ReLU, Sequential
 
 numba = pytest.importorskip("numba")
@@ -33,7 +33,7 @@ TOLERANCE = 1e-5
 @pytest.fixture(scope="module")
 def interpreted():
     """The package, imported anew with compiling turned off; plans find it in the place of the other."""
-    twins("numba")                                                                              # the dispatch has found the other
+    kernels("numba")                                                                              # the dispatch has found the other
     compiled = {name: module for name, module in sys.modules.items()
                 if name.startswith(PACKAGE) and not name.endswith("compiling")}                # which would count twice
     parent = importlib.import_module("minicnn.fast")
@@ -106,7 +106,7 @@ def test_suppression(interpreted):
     boxes = np.concatenate([corner, corner + rng.integers(0, 20, (90, 2))], axis=1).astype(np.float32)
     scores = rng.integers(0, 50, 90).astype(np.float32)
     for threshold in (0.1, 0.5):
-        assert_array_equal(interpreted.TWINS["nms"](boxes, scores, threshold), TABLE[nms.__name__](boxes, scores, threshold))
+        assert_array_equal(interpreted.KERNELS["nms"](boxes, scores, threshold), REFERENCE[nms.__name__](boxes, scores, threshold))
 
 
 @pytest.mark.parametrize("channels", [3, 13])
@@ -114,16 +114,16 @@ def test_suppression(interpreted):
 def test_regions(interpreted, channels, pool, arguments):
     boxes = np.float32([[0, 0, 40, 28], [4, 8, 30.5, 21.25], [-30, -3, 5, 5], [30, 20, 60, 50], [12, 12, 12, 12], [20, 20, 8, 10]])
     x, name = draw(channels, 7, 10), pool.__name__
-    pooled = TABLE[name](x, boxes, 3, 0.25, *arguments)
-    assert_close(interpreted.TWINS[name](x, boxes, 3, 0.25, *arguments), pooled, TOLERANCE)
+    pooled = REFERENCE[name](x, boxes, 3, 0.25, *arguments)
+    assert_close(interpreted.KERNELS[name](x, boxes, 3, 0.25, *arguments), pooled, TOLERANCE)
     if pool is roi_align:
-        expected = TABLE["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments)
-        assert_close(interpreted.TWINS["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments), expected, TOLERANCE)
+        expected = REFERENCE["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments)
+        assert_close(interpreted.KERNELS["roi_align_backward"](pooled, x.shape, boxes, 0.25, *arguments), expected, TOLERANCE)
 
 
 def test_resizing(interpreted):
     x = draw(2, 3, 5, 7)
-    assert_array_equal(interpreted.TWINS["interpolate"](x, (9, 4), "bilinear"), TABLE["interpolate"](x, (9, 4), "bilinear"))
+    assert_array_equal(interpreted.KERNELS["interpolate"](x, (9, 4), "bilinear"), REFERENCE["interpolate"](x, (9, 4), "bilinear"))
 
 
 @pytest.mark.parametrize("images, c, o, kernel, padding", [
@@ -131,13 +131,13 @@ def test_resizing(interpreted):
 def test_batches_of_small_images(interpreted, images, c, o, kernel, padding):
     small = importlib.import_module(f"{PACKAGE}.small_images")
     x, weight, bias = draw(images, c, 5, 4), draw(o, c, *kernel, seed=1), draw(o, seed=2)
-    y = TABLE["conv2d"](x, weight, bias, 1, padding)
+    y = REFERENCE["conv2d"](x, weight, bias, 1, padding)
     grad_y = draw(*y.shape, seed=3)
     inside, back = (lambda a: np.ascontiguousarray(a.transpose(1, 2, 3, 0))), (lambda a: a.transpose(3, 0, 1, 2))
     out = np.empty((*y.shape[1:], images), np.float32)
     small.forward(inside(x), weight, bias, padding, out)
     assert_close(back(out), y, TOLERANCE)
-    expected = TABLE["conv2d_backward"](grad_y, x, weight, 1, padding)
+    expected = REFERENCE["conv2d_backward"](grad_y, x, weight, 1, padding)
     grad_x = np.empty((*x.shape[1:], images), np.float32)
     small.input_gradient(inside(grad_y), weight, padding, grad_x)
     assert_close(back(grad_x), expected[0], TOLERANCE)
@@ -153,10 +153,10 @@ def test_batches_of_small_images(interpreted, images, c, o, kernel, padding):
 def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, padding):
     monkeypatch.setattr(interpreted.training, "FILTERS", -1000)             # Winograd's algorithm, where it is possible
     x, weight = draw(*x), draw(*weight, seed=1)
-    y = TABLE["conv2d"](x, weight, None, 1, padding)
+    y = REFERENCE["conv2d"](x, weight, None, 1, padding)
     assert interpreted.training.convolution(Geometry(x.shape, weight.shape, 1, padding, 1, 1), x, weight) == algorithm
-    assert_close(interpreted.TWINS["conv2d"](x, weight, None, 1, padding), y, TOLERANCE)
-    gradients = (functions["conv2d_backward"](y, x, weight, 1, padding) for functions in (interpreted.TWINS, TABLE))
+    assert_close(interpreted.KERNELS["conv2d"](x, weight, None, 1, padding), y, TOLERANCE)
+    gradients = (functions["conv2d_backward"](y, x, weight, 1, padding) for functions in (interpreted.KERNELS, REFERENCE))
     for got, expected in zip(*gradients, strict=True):
         assert_close(got, expected, TOLERANCE)
 
@@ -164,23 +164,23 @@ def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, p
 def test_training_on_small_images(interpreted, monkeypatch):
     monkeypatch.setattr(interpreted.training, "LARGE", 1)
     x, weight = np.asfortranarray(draw(16, 7)), draw(3, 7)
-    y = TABLE["linear"](x, weight)
-    assert_close(interpreted.TWINS["linear"](x, weight), y, TOLERANCE)
-    gradients = (functions["linear_backward"](y, x, weight) for functions in (interpreted.TWINS, TABLE))
+    y = REFERENCE["linear"](x, weight)
+    assert_close(interpreted.KERNELS["linear"](x, weight), y, TOLERANCE)
+    gradients = (functions["linear_backward"](y, x, weight) for functions in (interpreted.KERNELS, REFERENCE))
     for got, expected in zip(*gradients, strict=True):
         assert_close(got, expected, TOLERANCE)
     x = draw(1, 4, 4, 8).transpose(0, 3, 1, 2)
     for windows in ((3, 2, 1), (2, 2, 0)):
-        y, index = interpreted.TWINS["max_pool2d"](x, *windows)
-        for got, expected in zip((y, index), TABLE["max_pool2d"](x, *windows), strict=True):
+        y, index = interpreted.KERNELS["max_pool2d"](x, *windows)
+        for got, expected in zip((y, index), REFERENCE["max_pool2d"](x, *windows), strict=True):
             assert_array_equal(got, expected)
-        assert_array_equal(interpreted.TWINS["max_pool2d"](x, *windows, return_indices=False)[0], y)
-        assert_close(interpreted.TWINS["max_pool2d_backward"](y, index, x.shape, *windows),
-                     TABLE["max_pool2d_backward"](y, index, x.shape, *windows), TOLERANCE)
-    assert_array_equal(interpreted.TWINS["relu"](x), TABLE["relu"](x))
-    assert_array_equal(interpreted.TWINS["relu_backward"](y, y), TABLE["relu_backward"](y, y))
+        assert_array_equal(interpreted.KERNELS["max_pool2d"](x, *windows, return_indices=False)[0], y)
+        assert_close(interpreted.KERNELS["max_pool2d_backward"](y, index, x.shape, *windows),
+                     REFERENCE["max_pool2d_backward"](y, index, x.shape, *windows), TOLERANCE)
+    assert_array_equal(interpreted.KERNELS["relu"](x), REFERENCE["relu"](x))
+    assert_array_equal(interpreted.KERNELS["relu_backward"](y, y), REFERENCE["relu_backward"](y, y))
     moved = [x.copy() for _ in range(3)], [x.copy() for _ in range(3)]
-    for functions, arrays in zip((interpreted.TWINS, TABLE), moved):
+    for functions, arrays in zip((interpreted.KERNELS, REFERENCE), moved):
         functions["sgd_update"](*arrays, 0.1, 0.9, 0.01, True)
     assert_array_equal(*moved)
 

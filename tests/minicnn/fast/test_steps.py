@@ -39,17 +39,17 @@ def garbage(*shape):
 
 
 def activated(x, name):
-    return x if name is None else dispatch.TABLE[name](x)
+    return x if name is None else dispatch.REFERENCE[name](x)
 
 
 def convolved(x, weight, bias, name=None, extra=0, **options):
     """The definition in float64, on x (N, H, W, C)."""
-    y = dispatch.TABLE["conv2d"](*(a.astype(np.float64) for a in (x.transpose(0, 3, 1, 2), weight, bias)), **options)
+    y = dispatch.REFERENCE["conv2d"](*(a.astype(np.float64) for a in (x.transpose(0, 3, 1, 2), weight, bias)), **options)
     return activated(y.transpose(0, 2, 3, 1) + extra, name)
 
 
 def pooled(x, *options):
-    return dispatch.TABLE["max_pool2d"](x.transpose(0, 3, 1, 2), *options)[0].transpose(0, 2, 3, 1)
+    return dispatch.REFERENCE["max_pool2d"](x.transpose(0, 3, 1, 2), *options)[0].transpose(0, 2, 3, 1)
 
 
 def bordered(x, ph, pw):
@@ -239,5 +239,5 @@ def test_scale_multiplies_each_channel_of_each_image(steps, shape):
 def test_add_nearest_resizes_as_interpolate_does(steps, n, sides, small):
     x, z, y = draw(n, *sides, 8), draw(n, *small, 8, seed=1), garbage(n, *sides, 8)
     steps.add_nearest(x, z, y)
-    resized = dispatch.TABLE["interpolate"](z.transpose(0, 3, 1, 2), sides).transpose(0, 2, 3, 1)
+    resized = dispatch.REFERENCE["interpolate"](z.transpose(0, 3, 1, 2), sides).transpose(0, 2, 3, 1)
     assert_array_equal(y, x + resized)

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn.functional import dispatch
 from minicnn.functional.conv import Geometry
-from minicnn.functional.dispatch import TABLE
+from minicnn.functional.dispatch import REFERENCE
 from minicnn.optim import SGD
 from minicnn.train_classifier import train_step
 
@@ -77,7 +77,7 @@ def orders(x):
 def reference(x, weight, bias, grad_y, options, name="conv2d"):
     """y and the three gradients, computed in float64."""
     x, weight, bias, grad_y = (a.astype(np.float64) for a in (x, weight, bias, grad_y))
-    return TABLE[name](x, weight, bias, *options), *TABLE[f"{name}_backward"](grad_y, x, weight, *options)
+    return REFERENCE[name](x, weight, bias, *options), *REFERENCE[f"{name}_backward"](grad_y, x, weight, *options)
 
 
 @pytest.mark.parametrize("algorithm, case", CASES)
@@ -136,7 +136,7 @@ def test_any_convolution_equals_the_readable_one(training, case, always, order):
 
 @pytest.mark.parametrize("n, i, o", [(64, 800, 500), (64, 500, 10), (23, 37, 11), (16, 2, 1), (300, 20, 30), (5, 20, 30)])
 def test_linear_layers_and_their_gradients_equal_the_readable_ones(training, monkeypatch, n, i, o):
-    twins = {**TABLE, **training.TWINS}
+    twins = {**REFERENCE, **training.KERNELS}
     monkeypatch.setattr(training, "LARGE", 1, raising=False)                # small ones the same way, too
     x, weight, bias, grad_y = draw((n, i), (o, i), o, (n, o))
     expected = reference(x, weight, bias, grad_y, (), "linear")
@@ -159,12 +159,12 @@ POOLINGS = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {
 @pytest.mark.parametrize("options", POOLINGS, ids=str)
 @pytest.mark.parametrize("shape", [(64, 3, 8, 9), (2, 20, 11, 9), (1, 1, 5, 5)])
 def test_max_pooling_equals_the_readable_one(training, shape, options):
-    twins = {**TABLE, **training.TWINS}
+    twins = {**REFERENCE, **training.KERNELS}
     x = np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)                      # many equals
     x[0, 0, 1:3, 1:4] = np.nan
     x[-1, -1, 2:] = -np.inf
     for laid_out in orders(x):
-        (y, index), (expected, expected_index) = (f(laid_out, **options) for f in (twins["max_pool2d"], TABLE["max_pool2d"]))
+        (y, index), (expected, expected_index) = (f(laid_out, **options) for f in (twins["max_pool2d"], REFERENCE["max_pool2d"]))
         assert_array_equal(y, expected)
         assert_array_equal(index, expected_index)
         assert (y.dtype, index.dtype) == (np.float32, expected_index.dtype)
@@ -176,17 +176,17 @@ def test_max_pooling_equals_the_readable_one(training, shape, options):
             before = grad_laid_out.copy()
             grad_x = twins["max_pool2d_backward"](grad_laid_out, index, shape, **options)
             assert grad_x.dtype == np.float32
-            assert_close(grad_x, TABLE["max_pool2d_backward"](grad_y, expected_index, shape, **options), 1e-6)
+            assert_close(grad_x, REFERENCE["max_pool2d_backward"](grad_y, expected_index, shape, **options), 1e-6)
             assert_array_equal(grad_laid_out, before)
 
 
 def test_relu_equals_the_readable_one(training):
-    twins = {**TABLE, **training.TWINS}
+    twins = {**REFERENCE, **training.KERNELS}
     x, grad_y = draw((3, 32, 30, 31), (3, 32, 30, 31))
     x[0, :, 0, :9] = np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1, -1
     for laid_out, grad_laid_out in itertools.product(orders(x), orders(grad_y)):
         assert_array_equal(twins["relu"](laid_out), np.maximum(x, 0))
-        assert_array_equal(twins["relu_backward"](grad_laid_out, laid_out), TABLE["relu_backward"](grad_y, x))
+        assert_array_equal(twins["relu_backward"](grad_laid_out, laid_out), REFERENCE["relu_backward"](grad_y, x))
 
 
 @pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
@@ -195,7 +195,7 @@ def test_relu_equals_the_readable_one(training):
                                           ((300, 70), np.float64)])
 def test_sgd_equals_the_readable_one_to_the_last_bit(training, shape, dtype, momentum, nesterov, weight_decay):
     results = []
-    for update in (TABLE["sgd_update"], {**TABLE, **training.TWINS}["sgd_update"]):
+    for update in (REFERENCE["sgd_update"], {**REFERENCE, **training.KERNELS}["sgd_update"]):
         parameter, gradient, buffer = (array.astype(dtype) for array in draw(shape, shape, shape))
         before = gradient.copy()
         for _ in range(3):
@@ -222,7 +222,7 @@ def test_gradients_are_those_of_the_forward_pass(training, algorithm, case):
 
 
 def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
-    twins = {**TABLE, **training.TWINS}
+    twins = {**REFERENCE, **training.KERNELS}
     x, weight, bias, grad_y = draw((2, 32, 30, 31), (32, 32, 3, 3), 32, (2, 32, 28, 29))
     double = [a.astype(np.float64) for a in (x, weight, bias, grad_y)]
     calls = {"conv2d": [double[:3], (x[:, :, :4, :4], weight[:, :8], bias, 1, 1, 1, 4), (x, weight, double[2]), (x[:0], weight)],
@@ -233,14 +233,14 @@ def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
              "max_pool2d": [(channels_last(double[0]), 2)], "relu": [double[:1]], "relu_backward": [(double[0], double[0])]}
     for name, several in calls.items():
         for arguments in several:
-            got, expected = twins[name](*arguments), TABLE[name](*arguments)
+            got, expected = twins[name](*arguments), REFERENCE[name](*arguments)
             for one, other in zip(got, expected) if isinstance(got, tuple) else [(got, expected)]:
                 assert one.dtype == other.dtype
                 assert_array_equal(one, other)
 
 
 def test_what_does_not_fit_raises_as_the_readable_code_does(training):
-    twins = {**TABLE, **training.TWINS}
+    twins = {**REFERENCE, **training.KERNELS}
     x, weight, grad_y = channels_last(draw((16, 16, 12, 12))[0]), *draw((16, 16, 3, 3), (16, 16, 9, 9))
     flat = np.asfortranarray(x[:, :, 0, 0])
     for name, *arguments in (("conv2d", x[0], weight), ("conv2d", x[:, 1:], weight), ("conv2d", x[:, :, :2], weight),
@@ -248,7 +248,7 @@ def test_what_does_not_fit_raises_as_the_readable_code_does(training):
                              ("max_pool2d", x, 13), ("max_pool2d", x[0], 2), ("linear", flat, weight[:, 1:, 0, 0]), ("linear", x, weight),
                              ("linear_backward", flat[:15], flat, weight[:, :, 0, 0])):
         with pytest.raises(ValueError) as expected:
-            TABLE[name](*arguments)
+            REFERENCE[name](*arguments)
         with pytest.raises(ValueError) as got:
             twins[name](*arguments)
         assert str(got.value) == str(expected.value)
@@ -284,9 +284,9 @@ def test_lenet_learns_the_same_on_every_backend(training):
     def losses(twins):
         model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(1)).train()
         optimizer = SGD(model, 0.05, 0.9, 5e-4)
-        with mock.patch.object(dispatch, "twins", lambda name: twins):
+        with mock.patch.object(dispatch, "kernels", lambda name: twins):
             return [train_step(model, images[i:i + 64], labels[i:i + 64], optimizer) for i in range(0, len(labels), 64)]
 
-    got, expected = losses(dict(training.TWINS)), losses({})
+    got, expected = losses(dict(training.KERNELS)), losses({})
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert got[-1] < got[0] - 0.2

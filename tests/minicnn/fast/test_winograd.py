@@ -10,7 +10,7 @@ from small_networks import conv
 from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed
-from minicnn.functional.dispatch import TABLE, run
+from minicnn.functional.dispatch import REFERENCE, run
 
 
 def test_the_bilinear_form_is_the_correlation():
@@ -95,7 +95,7 @@ def test_the_error_is_bounded_on_adversarial_inputs(engine, channels, name):
     pixel, a result that does not see it loses digits that a direct convolution keeps.
     """
     x, weight = images_and_filters(channels)[name]
-    exact = TABLE["conv2d"](x.astype(np.float64), weight.astype(np.float64))
+    exact = REFERENCE["conv2d"](x.astype(np.float64), weight.astype(np.float64))
     direct = np.abs(one_by_one(x, weight) - exact)
     error = np.abs(computed(Choice("winograd", {"tiles": 24, "together": False}), x, weight) - exact)
     assert (error <= (4 + channels / 16) * EPS * largest_sums(x.astype(np.float64), weight)).all()

@@ -1,4 +1,4 @@
-"""The table of kernels: each operation is in it, and what stands there, or a backend's twin, is what runs."""
+"""Each operation is in the table of reference functions; the kernel of the backend in use runs in its place."""
 
 import importlib
 import inspect
@@ -14,12 +14,12 @@ from minicnn import functional as F
 from minicnn import layers
 from minicnn.errors import InputError
 from minicnn.functional import dispatch
-from minicnn.functional.dispatch import BACKENDS, TABLE, TWINS, backend, kernel, run, use
+from minicnn.functional.dispatch import BACKENDS, MODULES, REFERENCE, backend, operation, run, use
 
 
 @pytest.mark.parametrize("name", F.__all__)
 def test_each_operation_is_in_the_table_and_keeps_its_documentation(name):
-    function, reference = getattr(F, name), TABLE[name]
+    function, reference = getattr(F, name), REFERENCE[name]
     assert (function.__name__, function.__doc__) == (name, reference.__doc__)
     assert inspect.signature(function) == inspect.signature(reference)
     assert len(function.__doc__) > 3
@@ -27,23 +27,23 @@ def test_each_operation_is_in_the_table_and_keeps_its_documentation(name):
 
 def test_the_table_holds_nothing_else_but_what_detection_and_the_optimizer_add():
     detection = {"nms", "roi_align", "roi_align_backward", "roi_pool", "roi_pool_backward"}
-    assert set(TABLE) - {"run", "memory", "sgd_update"} - detection == set(F.__all__)
+    assert set(REFERENCE) - {"run", "memory", "sgd_update"} - detection == set(F.__all__)
 
 
 @pytest.fixture
 def reference():
-    """The table's own functions compute."""
+    """The reference functions run."""
     with use("reference"):
         yield
 
 
 @pytest.mark.usefixtures("reference")
-def test_a_twin_takes_the_place_everywhere_and_gives_it_back(monkeypatch):
+def test_another_function_runs_everywhere_until_the_end(monkeypatch):
     x = np.array([[-1.0, 2]])
     layer = layers.ReLU()
     with monkeypatch.context() as patch:
-        patch.setitem(TABLE, "relu", lambda x: x + 100)
-        patch.setitem(TABLE, "relu_backward", lambda grad_y, x: grad_y + 1000)
+        patch.setitem(REFERENCE, "relu", lambda x: x + 100)
+        patch.setitem(REFERENCE, "relu_backward", lambda grad_y, x: grad_y + 1000)
         assert F.relu(x).tolist() == layer(x).tolist() == [[99, 102]]
         y, pullback = layer.vjp(x)
         assert y.tolist() == [[99, 102]] and pullback(x).tolist() == [[999, 1002]]
@@ -52,14 +52,14 @@ def test_a_twin_takes_the_place_everywhere_and_gives_it_back(monkeypatch):
 
 @pytest.mark.usefixtures("reference")
 def test_operations_call_one_another_through_the_table(monkeypatch):
-    monkeypatch.setitem(TABLE, "batch_norm", lambda *arguments: "twin")
-    assert F.batch_norm_training(np.zeros((2, 1, 1, 1)), np.ones(1), np.zeros(1))[0] == "twin"
+    monkeypatch.setitem(REFERENCE, "batch_norm", lambda *arguments: "another")
+    assert F.batch_norm_training(np.zeros((2, 1, 1, 1)), np.ones(1), np.zeros(1))[0] == "another"
 
 
 def test_arguments_pass_through(monkeypatch):
-    monkeypatch.setattr("minicnn.functional.dispatch.TABLE", {})
+    monkeypatch.setattr("minicnn.functional.dispatch.REFERENCE", {})
 
-    @kernel
+    @operation
     def example(x, *, scale=1):
         """Documented."""
         return x * scale
@@ -71,19 +71,19 @@ def test_arguments_pass_through(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "reference"])
-def test_twins_stand_for_operations_of_the_table_and_take_their_arguments(name):
+def test_kernels_are_of_operations_and_take_their_arguments(name):
     """Each can be called as the reference is: the same names in the same places."""
     for entering in ("minicnn.detection.faster_rcnn", "minicnn.optim"):         # operations of their own
         importlib.import_module(entering)
-    module = pytest.importorskip(TWINS[name])
-    assert set(module.TWINS) <= set(TABLE) and "run" in module.TWINS
-    for operation, twin in module.TWINS.items():
-        arguments, expected = (list(inspect.signature(function).parameters.values()) for function in (twin, TABLE[operation]))
+    module = pytest.importorskip(MODULES[name])
+    assert set(module.KERNELS) <= set(REFERENCE) and "run" in module.KERNELS
+    for name, kernel in module.KERNELS.items():
+        arguments, expected = (list(inspect.signature(function).parameters.values()) for function in (kernel, REFERENCE[name]))
         assert [(one.name, one.kind, one.default) for one in arguments] == [(one.name, one.kind, one.default) for one in expected]
 
 
 def test_within_the_block_a_backend_is_in_use_and_afterwards_the_one_before(monkeypatch):
-    monkeypatch.setattr(dispatch, "twins", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
+    monkeypatch.setattr(dispatch, "kernels", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
     outside = backend()
     with use("numpy"):
         assert (backend(), F.relu(1)) == ("numpy", "fast")
@@ -109,7 +109,7 @@ def test_an_unknown_backend_is_refused():
     with pytest.raises(InputError, match="^got the backend 'torch', expected one of reference, numpy, numba. Choose one of them, or none."):
         with use("torch"):
             pass
-    with pytest.raises(InputError, match="'trace'"):                # the engine's own
+    with pytest.raises(InputError, match="'trace'"):                # for minicnn.trace alone
         with use("trace"):
             pass
 
@@ -129,7 +129,7 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
 
 
 def process(code, name):
-    """What a process prints, and what it says of an error, with MINICNN_BACKEND set to ``name``."""
+    """Standard output and standard error of a process with MINICNN_BACKEND set to ``name``."""
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINICNN_BACKEND": name}, capture_output=True, text=True)
     return done.stdout.strip(), done.stderr
 
@@ -140,7 +140,7 @@ def test_the_environment_chooses_for_a_process(name):
     assert process(code, name) == (f"{name}\nreference", "")
 
 
-def test_a_wrong_name_in_the_environment_is_told_in_one_line():
+def test_a_wrong_name_in_the_environment_is_reported_in_one_line():
     code = "import minicnn, numpy; minicnn.build('lenet5')(numpy.zeros((1, 1, 28, 28), 'f4'))"
     assert "InputError: got the backend 'fast', expected one of reference, numpy, numba" in process(code, "fast")[1].splitlines()[-1]
 

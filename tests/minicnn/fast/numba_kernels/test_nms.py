@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn.detection.roi_align
 import minicnn.detection.roi_pool  # noqa: F401  (they enter themselves into the table)
-from minicnn.functional.dispatch import TABLE, twins
+from minicnn.functional.dispatch import REFERENCE, kernels
 
 f32 = np.float32
 THRESHOLDS = [0.5, 0, 0.1, 0.3, 0.6, 0.7, 1, -0.5, 1e-50]
@@ -72,7 +72,7 @@ def test_nms_keeps_the_same_boxes_in_the_same_order(suppress, seed, draw, count,
     with np.errstate(all="ignore"):
         boxes, scores = draw(rng, count).astype(f32), (rng.integers(0, scores, count) / scores).astype(f32)      # many ties
         scores[rng.random(count) < 0.02] = np.nan
-        expected = TABLE["nms"](boxes, scores, threshold)
+        expected = REFERENCE["nms"](boxes, scores, threshold)
         boxes.flags.writeable = scores.flags.writeable = False
         got = suppress(boxes, scores, threshold)
     assert got.dtype == expected.dtype == np.intp
@@ -82,7 +82,7 @@ def test_nms_keeps_the_same_boxes_in_the_same_order(suppress, seed, draw, count,
 def test_nms_of_thousands_keeps_the_same(suppress):
     rng = np.random.default_rng(0)
     boxes, scores = anywhere(rng, 3000).astype(f32), rng.random(3000).astype(f32)
-    expected = TABLE["nms"](boxes, scores, 0.2)
+    expected = REFERENCE["nms"](boxes, scores, 0.2)
     assert 64 < len(expected) < 2500                                              # several blocks
     assert_array_equal(suppress(boxes, scores, 0.2), expected)
 
@@ -120,7 +120,7 @@ POOLS = {"roi_align, g = 2": ("roi_align", 2), "roi_align, g = 3": ("roi_align",
 def check_pool(compiled, kind, x, boxes, size, scale):
     """Compare with the reference; channels lie innermost."""
     name, *ratio = POOLS[kind]
-    got, expected = getattr(compiled, name)(x, boxes, size, scale, *ratio), TABLE[name](x, boxes, size, scale, *ratio)
+    got, expected = getattr(compiled, name)(x, boxes, size, scale, *ratio), REFERENCE[name](x, boxes, size, scale, *ratio)
     assert got.dtype == expected.dtype and got.transpose(0, 2, 3, 1).flags.c_contiguous
     if name == "roi_pool":
         assert_array_equal(got, expected)                                         # copies of values
@@ -129,7 +129,8 @@ def check_pool(compiled, kind, x, boxes, size, scale):
     grad = np.random.default_rng(1).standard_normal(got.shape).astype(got.dtype)
     grad.flags.writeable = False
     for laid_out in (grad, np.ascontiguousarray(grad.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
-        got, expected = (one(laid_out, x.shape, boxes, scale, *ratio) for one in (compiled.roi_align_backward, TABLE["roi_align_backward"]))
+        functions = compiled.roi_align_backward, REFERENCE["roi_align_backward"]
+        got, expected = (function(laid_out, x.shape, boxes, scale, *ratio) for function in functions)
         assert got.dtype == expected.dtype
         assert_close(got, expected, FORWARD)
 
@@ -191,17 +192,17 @@ def test_bilinear_resizing_equals_the_reference_to_the_last_bit(n, c, h, w, ho, 
     x = np.random.default_rng(0).standard_normal((n, c, h, w)).astype(f32)
     for laid_out in (x, np.asfortranarray(x), np.repeat(x, 2, axis=3)[..., ::2]):
         laid_out.flags.writeable = False
-        assert_array_equal(interpolate(laid_out, (ho, wo), "bilinear"), TABLE["interpolate"](x, (ho, wo), "bilinear"))
+        assert_array_equal(interpolate(laid_out, (ho, wo), "bilinear"), REFERENCE["interpolate"](x, (ho, wo), "bilinear"))
 
 
 def test_other_resizing_is_the_reference():
     interpolate = pytest.importorskip("minicnn.fast.numba_kernels.resize").interpolate
     x = np.random.default_rng(0).standard_normal((1, 2, 5, 7)).astype(f32)
-    assert_array_equal(interpolate(x, (9, 3)), TABLE["interpolate"](x, (9, 3)))
-    assert_array_equal(interpolate(x, 9, "bilinear"), TABLE["interpolate"](x, 9, "bilinear"))
+    assert_array_equal(interpolate(x, (9, 3)), REFERENCE["interpolate"](x, (9, 3)))
+    assert_array_equal(interpolate(x, 9, "bilinear"), REFERENCE["interpolate"](x, 9, "bilinear"))
     exact = interpolate(x.astype(np.float64), (9, 3), "bilinear")
     assert exact.dtype == np.float64
-    assert_array_equal(exact, TABLE["interpolate"](x.astype(np.float64), (9, 3), "bilinear"))
+    assert_array_equal(exact, REFERENCE["interpolate"](x.astype(np.float64), (9, 3), "bilinear"))
     with pytest.raises(ValueError, match="cubic"):
         interpolate(x, (9, 3), "cubic")
 
@@ -211,4 +212,4 @@ def test_other_resizing_is_the_reference():
 def test_the_backend_uses_them(backend, names):
     if backend == "numba":
         pytest.importorskip("numba")
-    assert set(names) <= set(twins(backend))
+    assert set(names) <= set(kernels(backend))
