@@ -1,65 +1,13 @@
-"""Layers: paths, loading, modes, gradients that add, and descriptions that build the layer again."""
+"""What all layers share: paths, loading, modes, gradients that add, and removed channels."""
 
 import numpy as np
 import pytest
+from layer_cases import BUFFERS, PARAMETERS, copies, each_kind, generator, image, make, network, same
 from numeric_checks import check_gradients
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn import functional as F
 from minicnn.errors import InputError
-from minicnn.layers import (
-    KINDS,
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    BlockLinear,
-    Conv2d,
-    Dropout,
-    Flatten,
-    FrozenBatchNorm2d,
-    Hardsigmoid,
-    Hardswish,
-    Layer,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    make_layer,
-)
-
-
-def generator():
-    return np.random.default_rng(0)
-
-
-def network():
-    """(N, 2, 8, 7) -> (N, 5)."""
-    rng = generator()
-    return Sequential({
-        "features": Sequential([Conv2d(2, 4, 3, stride=2, padding=1, bias=False, rng=rng), BatchNorm2d(4), ReLU(), MaxPool2d(2)]),
-        "flatten": Flatten(),
-        "classifier": Linear(16, 5, rng=rng)})
-
-
-PARAMETERS = ["features.0.weight", "features.1.weight", "features.1.bias", "classifier.weight", "classifier.bias"]
-BUFFERS = ["features.1.running_mean", "features.1.running_var"]
-
-
-def image(*shape, dtype=np.float32):
-    return generator().standard_normal(shape or (3, 2, 8, 7)).astype(dtype)
-
-
-def same(got, expected):
-    """Two mappings of arrays are equal, names in order, byte for byte."""
-    assert list(got) == list(expected)
-    for path in expected:
-        assert_array_equal(got[path], expected[path])
-
-
-def copies(model):
-    return {path: array.copy() for path, array in model.named_arrays()}
-
+from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, ReLU, Sequential, make_layer
 
 # the tree
 
@@ -236,54 +184,6 @@ def test_a_missing_bias_gets_no_gradient():
         assert list(layer.gradients) == ["weight"]
 
 
-# Every kind: (its positional arguments, the input's shape).
-EACH = {
-    Conv2d: ((2, 4, (3, 1), 2, (1, 0), 1, 2), (3, 2, 8, 7)), Linear: ((6, 4), (3, 6)),
-    BlockLinear: ((3, 4), (3, 6)),
-    BatchNorm2d: ((2, 1e-3, 0.2), (3, 2, 4, 5)), FrozenBatchNorm2d: ((2, 0.0), (3, 2, 4, 5)),
-    MaxPool2d: ((3, 2, 1, True), (3, 2, 8, 7)), AvgPool2d: (((2, 3), None, (1, 0), True, False), (3, 2, 8, 7)),
-    AdaptiveAvgPool2d: (((2, 3),), (3, 2, 8, 7)), Flatten: ((), (3, 2, 4, 5)), Dropout: ((0.25,), (3, 2, 4, 5)),
-    ReLU: ((), (3, 4)), Sigmoid: ((), (3, 4)), Hardsigmoid: ((), (3, 4)), Hardswish: ((), (3, 4)),
-}
-each_kind = pytest.mark.parametrize("cls", EACH, ids=lambda cls: cls.__name__)
-
-
-def make(cls):
-    """A layer of the kind, its arrays drawn, and an input."""
-    arguments, shape = EACH[cls]
-    layer = cls(*arguments, rng=generator())
-    for _, array in layer.named_arrays():
-        array += generator().uniform(0.5, 1, array.shape).astype(np.float32)        # variances stay positive
-    return layer, 2 * image(*shape)
-
-
-def test_every_kind_is_listed():
-    assert list(EACH) == list(KINDS.values()) and [cls.__name__ for cls in EACH] == list(KINDS)
-
-
-def test_each_kind_computes_its_function():
-    """The arguments arrive in their places."""
-    def expect(cls, function):
-        layer, x = make(cls)
-        assert_array_equal(layer(x), function(x, layer))
-        assert_array_equal(layer.vjp(x)[0], layer(x))
-
-    expect(Conv2d, lambda x, own: F.conv2d(x, own.weight, own.bias, stride=2, padding=(1, 0), groups=2))
-    expect(Linear, lambda x, own: F.linear(x, own.weight, own.bias))
-    expect(BlockLinear, lambda x, own: F.linear_blocks(x, own.weight))
-    expect(BatchNorm2d, lambda x, own: F.batch_norm(x, own.running_mean, own.running_var, own.weight, own.bias, 1e-3))
-    expect(FrozenBatchNorm2d, lambda x, own: F.batch_norm(x, own.running_mean, own.running_var, own.weight, own.bias, 0.0))
-    expect(MaxPool2d, lambda x, own: F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)[0])
-    expect(AvgPool2d, lambda x, own: F.avg_pool2d(x, (2, 3), padding=(1, 0), ceil_mode=True, count_include_pad=False))
-    expect(AdaptiveAvgPool2d, lambda x, own: F.adaptive_avg_pool2d(x, (2, 3)))
-    expect(Flatten, lambda x, own: x.reshape(3, 40))
-    expect(Dropout, lambda x, own: x)
-    expect(ReLU, lambda x, own: F.relu(x))
-    expect(Sigmoid, lambda x, own: F.sigmoid(x))
-    expect(Hardsigmoid, lambda x, own: F.hardsigmoid(x))
-    expect(Hardswish, lambda x, own: F.hardswish(x))
-
-
 @each_kind
 def test_the_pullback_is_the_transpose_of_the_derivative(cls):
     layer, x = make(cls)
@@ -326,59 +226,6 @@ def test_without_input_gradient_the_pullback_returns_none_and_parameters_get_the
     same(layer.gradients, expected)
 
 
-# frozen layers
-
-def spy(layer, calls):
-    """Note each vjp of the layer."""
-    run = layer.vjp
-    layer.vjp = lambda *arguments: (calls.append(layer), run(*arguments))[1]
-
-
-@pytest.mark.parametrize("frozen, expected", [((), PARAMETERS), (("features.0",), PARAMETERS[1:]),
-                                              (("features.0", "features.1"), PARAMETERS[3:])])
-def test_a_frozen_prefix_runs_as_inference(frozen, expected):
-    model, x, calls = network(), image(), []
-    for path in frozen:
-        model.get_layer(path).trainable = False
-    for _, layer in list(model.named_layers())[1:]:
-        spy(layer, calls)
-    y, pullback = model.vjp(x, input_gradient=False)
-    assert_array_equal(y, model(x))
-    assert pullback(y) is None
-    assert [path for path, _ in model.named_gradients()] == expected
-    leaves = [layer for _, layer in model.named_layers() if not layer.children()]
-    first = model.get_layer(expected[0].rpartition(".")[0])
-    run = [layer for layer in calls if not layer.children()]
-    assert run == leaves[leaves.index(first):]
-
-
-def test_gradients_do_not_depend_on_what_is_frozen_before():
-    model, x = network(), image()
-    y, pullback = model.vjp(x)
-    pullback(y)
-    whole = dict(model.named_gradients())
-    model.zero_grad()
-    model.get_layer("features.0").trainable = False
-    model.vjp(x, input_gradient=False)[1](y)
-    same(dict(model.named_gradients()), {path: whole[path] for path in PARAMETERS[1:]})
-
-
-def test_a_frozen_layer_behind_a_trained_one_passes_the_gradient_on_and_gets_none():
-    model, x = network(), image()
-    model.get_layer("classifier").trainable = False
-    y, pullback = model.vjp(x, input_gradient=False)
-    pullback(y)
-    assert [path for path, _ in model.named_gradients()] == PARAMETERS[:3]
-
-
-def test_a_network_frozen_altogether_has_nothing_to_pull_back():
-    model = Sequential([Conv2d(2, 3, 3, rng=generator()), ReLU()])
-    model.get_layer("0").trainable = False
-    y, pullback = model.vjp(image(), input_gradient=False)
-    assert pullback(y) is None and not list(model.named_gradients())
-    assert model.vjp(image())[1](y).shape == image().shape
-
-
 # modes
 
 def test_train_and_eval_reach_every_layer():
@@ -388,64 +235,7 @@ def test_train_and_eval_reach_every_layer():
     assert model.eval() is model and not any(layer.training for _, layer in model.named_layers())
 
 
-def test_batch_norm_moves_its_running_statistics_in_training_only():
-    """1, 2, 3, 4: mean 2.5, unbiased variance 5/3; momentum 0.1 from 0 and 1."""
-    layer, x = BatchNorm2d(1), np.array([1, 2, 3, 4], np.float32).reshape(4, 1, 1, 1)
-    running = layer.running_mean, layer.running_var
-    assert_allclose(layer(x), x, rtol=1e-4)
-    assert_array_equal(running, [[0], [1]])
-    for y in layer.train()(x), layer.vjp(x)[0]:
-        assert_allclose(y.ravel(), np.array([-1.5, -0.5, 0.5, 1.5]) / np.sqrt(1.25 + 1e-5), rtol=1e-6)
-    mean, var = 0.25 + 0.1 * (2.5 - 0.25), 1.0666666 + 0.1 * (5 / 3 - 1.0666666)           # twice by now
-    assert_allclose((layer.running_mean, layer.running_var), [[mean], [var]], rtol=1e-6)
-    assert layer.running_mean is running[0] and layer.running_var is running[1]
-    assert_allclose(layer.eval()(x).ravel(), (x.ravel() - mean) / np.sqrt(var + 1e-5), rtol=1e-6)
-
-
-def test_batch_norm_once_by_hand():
-    layer = BatchNorm2d(1).train()
-    layer(np.array([1, 2, 3, 4], np.float32).reshape(1, 1, 2, 2))
-    assert_allclose((layer.running_mean, layer.running_var), [[0.25], [1.0666666]], rtol=1e-6)
-
-
-def test_batch_norm_pullback_keeps_the_statistics_of_its_forward():
-    """In evaluation mode too: another layer's use in training mode may move the running ones before the pullback runs."""
-    layer, x = make(BatchNorm2d)
-    y, pullback = layer.vjp(x)
-    expected = pullback(y)
-    layer.train()(x + 5)
-    assert_array_equal(pullback(y), expected)
-
-
-def test_frozen_batch_norm_is_the_same_in_both_modes():
-    layer, x = make(FrozenBatchNorm2d)
-    expected, before = layer(x), copies(layer)
-    assert_array_equal(layer.train()(x), expected)
-    same(copies(layer), before)
-    assert not layer.gradients
-
-
-def test_dropout_zeroes_in_training_only_and_its_generator_decides():
-    layer, x = Dropout(0.5), np.ones((4, 50), np.float32)
-    assert layer(x) is x and layer.vjp(x)[1](x) is x
-    first = layer.train(generator())(x)
-    assert set(np.unique(first)) == {0, 2}
-    assert (layer(x) != first).any()                                # the generator has moved on
-    assert_array_equal(layer.train(generator())(x), first)
-    y, pullback = layer.train(generator()).vjp(x)
-    assert_array_equal(y, first)
-    assert_array_equal(pullback(3 * x), 3 * first)                  # the same elements, the same factor
-    assert layer.eval()(x) is x
-
-
-# surgery
-
-def test_flatten_of_an_empty_batch():
-    """An image without proposals reaches the box head so."""
-    x = np.zeros((0, 3, 2, 5), np.float32)
-    y, pullback = Flatten().vjp(x)
-    assert y.shape == Flatten()(x).shape == (0, 30) and pullback(y).shape == x.shape
-
+# removed channels
 
 def test_a_network_with_channels_cut_out_equals_one_with_them_at_zero():
     """A convolution's filters, what follows them (norm, depthwise), and the columns that read them."""
@@ -470,13 +260,6 @@ def test_a_network_with_channels_cut_out_equals_one_with_them_at_zero():
     assert_array_equal(again(x), model(x))
 
 
-def test_of_layers_in_a_row_the_first_reads_and_the_last_gives():
-    pair = Sequential([Conv2d(6, 3, 1), Conv2d(3, 8, 1)])
-    pair.keep_inputs(np.array([0, 2, 5]))
-    pair.keep_outputs(np.array([1, 7]))
-    assert [layer.weight.shape[:2] for _, layer in pair.children()] == [(3, 3), (2, 3)]
-
-
 def test_channels_are_cut_only_where_a_layer_has_its_own():
     index = np.array([0])
     for refused in ReLU().keep_outputs, Flatten().keep_inputs, Linear(3, 2).keep_channels, BatchNorm2d(3).keep_outputs:
@@ -488,41 +271,3 @@ def test_channels_are_cut_only_where_a_layer_has_its_own():
             refused(index)
     with pytest.raises(ValueError, match="expected a depthwise convolution"):
         grouped.keep_channels(index)
-
-
-# description
-
-@each_kind
-def test_a_description_builds_the_layer_again(cls):
-    layer, x = make(cls)
-    again = make_layer(layer.kind, layer.arguments())
-    assert type(again) is cls and again.arguments() == layer.arguments() and repr(again) == repr(layer)
-    assert not any(array.any() for path, array in again.named_parameters() if cls is not BatchNorm2d)
-    again.load_arrays(dict(layer.named_arrays()))
-    assert_array_equal(again(x), layer(x))
-
-
-@pytest.mark.parametrize("layer", [Conv2d(2, 4, 3, bias=False), Linear(3, 2, bias=False)], ids=repr)
-def test_a_description_knows_of_a_missing_bias(layer):
-    assert layer.arguments()["bias"] is False
-    assert make_layer(layer.kind, layer.arguments()).bias is None
-
-
-def test_a_description_tells_of_arrays_cut_smaller():
-    layer = Conv2d(4, 6, 3)
-    layer.weight, layer.bias = layer.weight[:5, 1:], layer.bias[:5]
-    assert repr(make_layer("Conv2d", layer.arguments())).startswith("Conv2d(in_channels=3, out_channels=5, kernel_size=(3, 3),")
-
-
-@pytest.mark.parametrize("kind, arguments, message", [
-    ("Conv9d", {}, "got a layer of kind 'Conv9d', expected one of Conv2d, Linear, .*newer minicnn"),
-    ("Sequential", {}, "got a layer of kind 'Sequential'"),
-    ("Linear", {"in_features": 3}, r"got Linear with arguments {'in_features': 3}: .*out_features.*The file is damaged"),
-    ("ReLU", {"slope": 1}, "slope"),
-    ("Linear", {"in_features": -3, "out_features": 2}, "The file is damaged"),
-    ("Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 3, "groups": 2},
-     "got in_channels=3, out_channels=4, groups=2; expected both channel counts divisible by groups"),
-])
-def test_a_bad_description_is_named(kind, arguments, message):
-    with pytest.raises(InputError, match=message):
-        make_layer(kind, arguments)
