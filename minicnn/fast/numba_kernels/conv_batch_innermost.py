@@ -17,8 +17,7 @@ register blocking, there with channels where here the batch is.
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.numba_kernels.lanes import pointer, total
-from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, splat, store
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, pointer, splat, store, total
 from minicnn.fast.numba_kernels.threads import workers
 
 IMAGES = 16           # of a tile: two vectors

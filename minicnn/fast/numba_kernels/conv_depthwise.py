@@ -2,7 +2,7 @@
 
 from numba import njit, prange
 
-from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, activate
+from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, activated
 from minicnn.fast.numba_kernels.simd import floats, fma, load, store
 
 
@@ -21,7 +21,7 @@ def depthwise_rows(x, weight, bias, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, p
                     at = ((i * h + top + a * dh) * w + left) * c + k
                     for b in range(begin, end):
                         total = fma(load(floats(x), at + b * dw * c), load(floats(weight), (a * kw + b) * c + k), total)
-                store(floats(y), (row * wo + s) * c + k, activate(total, activation))
+                store(floats(y), (row * wo + s) * c + k, activated(total, activation))
 
 
 def depthwise(x, weight, bias, y, stride, padding, dilation, activation=None):

@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit, prange
 
 from minicnn.fast.layouts import round_up
-from minicnn.fast.numba_kernels.matmul import convolve, linear
+from minicnn.fast.numba_kernels.conv_direct import convolve
+from minicnn.fast.numba_kernels.matmul import linear
 from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS, tile
 from minicnn.fast.numba_kernels.simd import floats, load, store
 

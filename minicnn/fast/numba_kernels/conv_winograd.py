@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit, prange
 
 from minicnn.fast.layouts import empty
-from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, NONE, activate, multiply, pack
+from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, NONE, activated
+from minicnn.fast.numba_kernels.matmul import multiply, pack
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
 from minicnn.fast.numba_kernels.threads import workers
 from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed
@@ -123,11 +124,11 @@ def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo,
                         k = 96 * i + 16 * j
                         most = maximum(maximum(load(temporary, k), load(temporary, k + 8)),
                                        maximum(load(temporary, k + 48), load(temporary, k + 56)))
-                        store(y, ((n * rows + top // 2 + i) * columns + left // 2 + j) * o + c, activate(most, activation))
+                        store(y, ((n * rows + top // 2 + i) * columns + left // 2 + j) * o + c, activated(most, activation))
             else:
                 for i in range(min(OUT, ho - top)):
                     for j in range(min(OUT, wo - left)):
-                        store(y, ((n * ho + top + i) * wo + left + j) * o + c, activate(load(temporary, 48 * i + 8 * j), activation))
+                        store(y, ((n * ho + top + i) * wo + left + j) * o + c, activated(load(temporary, 48 * i + 8 * j), activation))
 
 
 @njit(cache=True, parallel=True)

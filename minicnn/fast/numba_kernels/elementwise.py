@@ -1,20 +1,34 @@
-"""Steps that touch each number once: borders, pooling, means, sums, activations. Memory, not arithmetic, sets their time."""
+"""Steps that read or write each number once: padding, means, sums, norms, activations. Memory, not arithmetic, bounds their time."""
 
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.numba_kernels.matmul import ACTIVATIONS, activate
-from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
+from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, minimum, store
 from minicnn.functional.resize import nearest_index
+
+NONE, RELU, HARDSWISH, HARDSIGMOID = range(4)
+ACTIVATIONS = {None: NONE, "relu": RELU, "hardswish": HARDSWISH, "hardsigmoid": HARDSIGMOID}
+
+
+@njit(cache=True)
+def activated(v, activation):
+    """A vector after an activation, one of the numbers in ``ACTIVATIONS``."""
+    if activation == RELU:
+        v = maximum(v, constant(0.0))
+    elif activation >= HARDSWISH:
+        gate = minimum(maximum(v + constant(3.0), constant(0.0)), constant(6.0)) * constant(1 / 6)
+        v = v * gate if activation == HARDSWISH else gate
+    return v
 
 
 def pad(x, y, padding):
-    """y (N, H + 2 ph, W + 2 pw, C') = x (N, H, W, C), of any strides, in a border of zeros; channels beyond C are zeros too."""
+    """y (N, H + 2 ph, W + 2 pw, C') = x (N, H, W, C), of any strides, padded with zeros; channels beyond C are zeros too."""
     pad_rows(x, y, *padding)
 
 
 @njit(cache=True, parallel=True)
 def pad_rows(x, y, ph, pw):
+    """``pad``, row by row of the result."""
     n, h, w, c = x.shape
     rows, across, channels = y.shape[1:]
     for row in prange(n * rows):
@@ -33,26 +47,8 @@ def pad_rows(x, y, ph, pw):
 
 
 @njit(cache=True, parallel=True)
-def max_pool_rows(x, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, pw):
-    for row in prange(n * ho):
-        i, top = row // ho, row % ho * sh - ph
-        for s in range(wo):
-            left = s * sw - pw
-            for k in range(0, c, 8):
-                most = constant(-np.inf)
-                for a in range(max(0, top), min(h, top + kh)):
-                    for b in range(max(0, left), min(w, left + kw)):
-                        most = maximum(load(floats(x), ((i * h + a) * w + b) * c + k), most)
-                store(floats(y), (row * wo + s) * c + k, most)
-
-
-def max_pool(x, y, kernel, stride, padding):
-    """y (N, Ho, Wo, C) = the largest under each window of x (N, H, W, C); windows end at the image's border."""
-    max_pool_rows(x.reshape(-1), y.reshape(-1), *x.shape, *y.shape[1:3], *kernel, *stride, *padding)
-
-
-@njit(cache=True, parallel=True)
 def mean_pixels(x, y, n, pixels, c):
+    """y (N, C) = means over the pixels of x (N, pixels, C)."""
     for job in prange(n * (c // 8)):
         i, k = job // (c // 8), job % (c // 8) * 8
         total = constant(0.0)
@@ -62,21 +58,24 @@ def mean_pixels(x, y, n, pixels, c):
 
 
 def mean(x, y):
-    """y (N, 1, 1, C) = means over the pixels of x (N, H, W, C)."""
+    """y (N, 1, 1, C) = the mean over the pixels of each channel of x (N, H, W, C)."""
     n, h, w, c = x.shape
     mean_pixels(x.reshape(-1), y.reshape(-1), n, h * w, c)
 
 
 @njit(cache=True, parallel=True)
 def combine(x, factor, shift, y, rows, c, per_factor, per_shift, activation):
-    """y[r, c] = activation(x[r, c] factor + shift): ``per_...`` rows share a row of that operand, 0: all rows share one."""
+    """y (rows, C) = activation(x * factor + shift).
+
+    per_factor, per_shift: number of rows of x that share a row of factor or of shift; 0: it has only one row.
+    """
     for block in prange((rows + 63) // 64):
         for r in range(64 * block, min(rows, 64 * block + 64)):
             f = r // per_factor * c if per_factor else 0
             s = r // per_shift * c if per_shift else 0
             for k in range(0, c, 8):
                 v = fma(load(floats(x), r * c + k), load(floats(factor), f + k), load(floats(shift), s + k))
-                store(floats(y), r * c + k, activate(v, activation))
+                store(floats(y), r * c + k, activated(v, activation))
 
 
 def scale(x, gate, y):
@@ -86,25 +85,26 @@ def scale(x, gate, y):
 
 
 def add(x, z, y, activation=None):
-    """y = activation(x + z), of one shape."""
+    """y = activation(x + z), all of one shape."""
     c = x.shape[-1]
     combine(x.reshape(-1), np.ones(c, np.float32), z.reshape(-1), y.reshape(-1), x.size // c, c, 0, 1, ACTIVATIONS[activation])
 
 
 def affine(x, scale, shift, y, activation=None):
-    """y = activation(x * scale (C,) + shift (C,)): a norm that no convolution took in."""
+    """y = activation(x * scale (C,) + shift (C,)): a norm that is not fused into a convolution."""
     c = x.shape[-1]
     combine(x.reshape(-1), scale, shift, y.reshape(-1), x.size // c, c, 0, 0, ACTIVATIONS[activation])
 
 
-def activate_numbers(x, y, activation):
-    """y = activation(x)."""
+def activate(x, y, activation):
+    """y = activation(x), all of one shape."""
     c = x.shape[-1]
     affine(x, np.ones(c, np.float32), np.zeros(c, np.float32), y, activation)
 
 
 @njit(cache=True, parallel=True)
 def add_nearest_rows(x, z, y, n, h, w, c, zh, zw, rows, columns):
+    """``add_nearest``, row by row; rows, columns: indices of the nearest pixels of z."""
     for row in prange(n * h):
         i, from_row = row // h, rows[row % h]
         for s in range(w):
@@ -114,6 +114,6 @@ def add_nearest_rows(x, z, y, n, h, w, c, zh, zw, rows, columns):
 
 
 def add_nearest(x, z, y):
-    """y = x (N, H, W, C) + z (N, H', W', C) resized to it, each pixel taking the nearest."""
+    """y = x (N, H, W, C) + z (N, H', W', C) resized to H x W by nearest neighbour."""
     rows, columns = (nearest_index(size, out) for size, out in zip(z.shape[1:3], x.shape[1:3]))
     add_nearest_rows(x.reshape(-1), z.reshape(-1), y.reshape(-1), *x.shape, *z.shape[1:3], rows, columns)

@@ -1,11 +1,11 @@
-"""The one product everything heavy runs through: six rows of x times a panel of sixteen columns.
+"""Matrix products: linear layers, 1 x 1 convolutions, and the micro-kernel that the other convolutions use.
 
-A row of x is a pixel's channels (or a tile's, or a proposal's features); a panel holds sixteen output channels' weights, one
-input after the other, so that they stream through the registers. Six rows times sixteen columns are twelve vectors of sums, which
-stay in registers while the common side runs by: two loads and six broadcasts feed twelve multiply-adds.
+The micro-kernel multiplies six rows of x by a panel of sixteen columns. A row of x is a pixel's channels (or a tile's, or a proposal's
+features); a panel holds the weights of sixteen output channels, input after input, so that they are read once, in order. Six rows times
+sixteen columns are twelve vectors of sums, which stay in registers over the whole common dimension: each of its elements takes two
+loads, six broadcasts and twelve multiply-adds.
 
-Where a row's numbers do not stand in one piece (a k x k convolution reads k pieces of k pixels), ``pieces`` says at which offsets
-they begin.
+A row of x may consist of several pieces: a k x k convolution reads k pieces of k pixels.
 
 Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication (2008), section 4; Dukhan, The indirect convolution
 algorithm (2019), for the pieces.
@@ -15,22 +15,24 @@ import numpy as np
 from numba import njit, prange
 
 from minicnn.fast.layouts import empty
-from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, minimum, splat, store
+from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, NONE, activated
+from minicnn.fast.numba_kernels.simd import floats, fma, load, splat, store
 from minicnn.fast.numba_kernels.threads import workers
 
-ROWS = 6                # rows of x at a time
-PANEL = 16              # columns at a time: two vectors
-BLOCK = 96              # rows that one thread takes through all panels: with 512 inputs they fill half a second-level cache
-DEPTH = 1024            # inputs multiplied before the next rows are taken, where there are many more
-
-NONE, RELU, HARDSWISH, HARDSIGMOID = range(4)
-ACTIVATIONS = {None: NONE, "relu": RELU, "hardswish": HARDSWISH, "hardsigmoid": HARDSIGMOID}
+ROWS = 6                # of x in a tile
+PANEL = 16              # columns in a tile: two vectors
+BLOCK = 96              # rows that one thread multiplies with all panels: with 512 inputs they fill half a second-level cache
+DEPTH = 1024            # inputs of a part, where there are more than twice as many
 
 
 def pack(weight):
-    """Weights (inputs, outputs) -> panels, one after the other: (outputs / 16, inputs, 16), the last one 8 wide if they are odd eights.
+    """Reorder weights into panels.
 
-    outputs must be a multiple of 8. Returns a one-dimensional float32 array.
+    Args:
+        weight: (inputs, outputs), outputs a multiple of 8.
+
+    Returns:
+        panels: float32, the flattened (outputs / 16, inputs, 16); the last panel is 8 wide if outputs is no multiple of 16.
     """
     inputs, outputs = weight.shape
     full = outputs // PANEL * PANEL
@@ -39,24 +41,14 @@ def pack(weight):
 
 
 @njit(cache=True)
-def activate(v, activation):
-    if activation == RELU:
-        v = maximum(v, constant(0.0))
-    elif activation >= HARDSWISH:
-        gate = minimum(maximum(v + constant(3.0), constant(0.0)), constant(6.0)) * constant(1 / 6)
-        v = v * gate if activation == HARDSWISH else gate
-    return v
-
-
-@njit(cache=True)
 def finish(y, iy, ldy, rows, width, extra, add, activation):
-    """What follows a product, on a tile that is still in the first cache: y = activation(y + extra), ``width`` columns of each row."""
+    """y = activation(y + extra), ``width`` columns of each row, on a tile that is still in the first-level cache."""
     for r in range(rows):
         for i in range(iy + r * ldy, iy + r * ldy + width, 8):
             v = load(y, i)
             if add:
                 v = v + load(extra, i)
-            store(y, i, activate(v, activation))
+            store(y, i, activated(v, activation))
 
 
 @njit(cache=True)
@@ -64,9 +56,12 @@ def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift,
     """y[6 rows, 16] = start + x[6 rows] @ panel, of which the first ``rows`` rows are stored.
 
     Args:
-        iy, ldy: where the first row begins, numbers from row to row.
-        x0 to x5: where the six rows of x begin; pieces: offsets of a row's pieces; length: numbers in each.
-        begin: sums start from bias[ib:ib + 16]; otherwise from what stands in y.
+        iy, ldy: index of the first number of y; distance between rows.
+        x0 to x5: indices of the first numbers of the six rows of x.
+        high, step, wide, shift, length: a row of x has high * wide pieces of ``length`` numbers; they begin ``shift`` apart within one
+            of the ``high`` lines, which begin ``step`` apart.
+        ip: index of the panel's first number.
+        begin: the sums start from bias[ib:ib + 16]; otherwise from the contents of y.
     """
     r1, r2, r3 = iy + min(1, rows - 1) * ldy, iy + min(2, rows - 1) * ldy, iy + min(3, rows - 1) * ldy
     r4, r5 = iy + min(4, rows - 1) * ldy, iy + min(5, rows - 1) * ldy
@@ -115,7 +110,7 @@ def tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift,
 
 @njit(cache=True)
 def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin):
-    """``tile16`` for a last panel that is eight wide."""
+    """``tile16`` for a last panel that is eight columns wide."""
     r1, r2, r3 = iy + min(1, rows - 1) * ldy, iy + min(2, rows - 1) * ldy, iy + min(3, rows - 1) * ldy
     r4, r5 = iy + min(4, rows - 1) * ldy, iy + min(5, rows - 1) * ldy
     if begin:
@@ -145,7 +140,7 @@ def tile8(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, 
 @njit(cache=True)
 def tile(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, width, bias, ib, begin, extra, add,
          activation):
-    """``tile16`` or ``tile8``, by the width of the panel, and what follows."""
+    """``tile16`` or ``tile8``, by the width of the panel, then ``finish`` where it is needed."""
     if width == PANEL:
         tile16(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, length, panels, ip, bias, ib, begin)
     else:
@@ -156,7 +151,7 @@ def tile(y, iy, ldy, rows, x, x0, x1, x2, x3, x4, x5, high, step, wide, shift, l
 
 @njit(cache=True)
 def multiply(y, iy, ldy, x, ix, ldx, rows, inputs, panels, ip, outputs, bias, begin, extra, add, activation):
-    """Consecutive rows through all panels: y (rows, outputs) from x (rows, inputs); ldy, ldx: numbers from row to row."""
+    """Multiply consecutive rows with all panels: y (rows, outputs) from x (rows, inputs); ldy, ldx: distances between rows."""
     for column in range(0, outputs, PANEL):
         for r in range(0, rows, ROWS):
             left = min(ROWS, rows - r)
@@ -169,11 +164,12 @@ def multiply(y, iy, ldy, x, ix, ldx, rows, inputs, panels, ip, outputs, bias, be
 
 @njit(cache=True, parallel=True)
 def linear_rows(x, panels, bias, y, rows, inputs, outputs, extra, add, activation, block, depth):
+    """y (rows, outputs) from x (rows, inputs): each thread takes blocks of rows; see ``linear``."""
     blocks = (rows + block - 1) // block
     for b in prange(blocks):
         first = b * block
         count = min(block, rows - first)
-        # a deep product goes by parts of ``depth`` inputs, whose panel stays in the first cache; sums wait in y meanwhile
+        # many inputs are taken in parts of ``depth``, whose panel stays in the first-level cache; the sums are kept in y meanwhile
         for start in range(0, inputs, depth):
             part = min(depth, inputs - start)
             last = start + part == inputs
@@ -192,54 +188,23 @@ def linear(x, packed, bias, y, extra=None, activation=None):
     """y = activation(x @ weight + bias + extra) along the last axis: linear layers, and 1 x 1 convolutions of stride 1.
 
     Args:
-        x: (..., K); packed: ``pack(weight)`` of the weight (K, O); bias: (O,); y: (..., O), written; extra: as y, or None.
-        activation: None or a key of ``ACTIVATIONS``.
+        x: (..., K).
+        packed: from ``pack`` of the weights (K, O).
+        bias: (O,).
+        y: (..., O), written.
+        extra: as y, or None.
+        activation: None, "relu", "hardswish" or "hardsigmoid".
     """
     inputs, outputs = x.shape[-1], y.shape[-1]
     rows = y.size // outputs
     depth = inputs if inputs <= 2 * DEPTH else DEPTH
     linear_rows(x.reshape(-1), packed, bias, y.reshape(-1), rows, inputs, outputs, (y if extra is None else extra).reshape(-1),
-                extra is not None, ACTIVATIONS[activation], share(rows), depth)
+                extra is not None, ACTIVATIONS[activation], block_rows(rows), depth)
 
 
-def share(rows):
-    """Rows a block: ``BLOCK``, or fewer where there would be too few blocks for the threads."""
+def block_rows(rows):
+    """Rows of a block: ``BLOCK``, or fewer where there would be too few blocks for the threads."""
     threads = workers()
     blocks = max(1, -(-rows // BLOCK))
     blocks = -(-blocks // threads) * threads
     return max(ROWS, -(-rows // blocks // ROWS) * ROWS)
-
-
-@njit(cache=True, parallel=True)
-def convolve_rows(x, panels, bias, y, n, hp, wp, c, ho, wo, o, kh, kw, sh, sw, dh, dw, extra, add, activation, block):
-    rows = n * ho * wo
-    high, step, wide, shift, length = kh, dh * wp * c, kw, dw * c, c
-    if dw == 1:                                     # a kernel's row reads numbers that stand in one piece
-        wide, shift, length = 1, 0, kw * c
-    inputs = kh * kw * c
-    for b in prange((rows + block - 1) // block):
-        first = b * block
-        count = min(block, rows - first)
-        offsets = np.empty(block + ROWS, np.int64)
-        for r in range(count):
-            i, rest = (first + r) // (ho * wo), (first + r) % (ho * wo)
-            offsets[r] = ((i * hp + rest // wo * sh) * wp + rest % wo * sw) * c
-        for r in range(count, count + ROWS):
-            offsets[r] = offsets[count - 1]
-        for column in range(0, o, PANEL):
-            for r in range(0, count, ROWS):
-                tile(floats(y), (first + r) * o + column, o, min(ROWS, count - r), floats(x), offsets[r], offsets[r + 1], offsets[r + 2],
-                     offsets[r + 3], offsets[r + 4], offsets[r + 5], high, step, wide, shift, length, floats(panels), column * inputs,
-                     min(PANEL, o - column), floats(bias), column, True, floats(extra), add, activation)
-
-
-def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activation=None):
-    """Any convolution without groups, as the product of each pixel's patch with the filters; no patch is ever copied.
-
-    Args:
-        x: (N, Hp, Wp, C), its border included; packed: ``pack`` of the weight (KH KW C, O); y: (N, Ho, Wo, O), written.
-        kernel, stride, dilation: (vertical, horizontal); extra, activation: as for ``linear``.
-    """
-    n, ho, wo, o = y.shape
-    convolve_rows(x.reshape(-1), packed, bias, y.reshape(-1), n, *x.shape[1:], ho, wo, o, *kernel, *stride, *dilation,
-                  (y if extra is None else extra).reshape(-1), extra is not None, ACTIVATIONS[activation], share(n * ho * wo))

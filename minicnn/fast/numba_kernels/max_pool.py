@@ -1,19 +1,44 @@
-"""Max pooling for training: the largest of each window and its place, and back. Numbers side by side are pooled side by side.
+"""Max pooling: in plans, and for training with the indices of the maxima and the gradient.
 
-Arrays are (A, H, W, B): channels last, A is the batch and B the channels; with the batch innermost, A is the channels and B the batch.
+The training kernels take arrays (A, H, W, B), vectorised along B: with channels last, A is the batch and B the channels; with the batch
+innermost, A is the channels and B the batch.
 """
 
 import numpy as np
 from numba import njit, prange
 
-from minicnn.fast.numba_kernels.lanes import pointer
+from minicnn.fast.numba_kernels.simd import constant, floats, load, maximum, pointer, store
+
+# in plans
+
+@njit(cache=True, parallel=True)
+def max_pool_rows(x, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, pw):
+    """``max_pool``, row by row of the result."""
+    for row in prange(n * ho):
+        i, top = row // ho, row % ho * sh - ph
+        for s in range(wo):
+            left = s * sw - pw
+            for k in range(0, c, 8):
+                most = constant(-np.inf)
+                for a in range(max(0, top), min(h, top + kh)):
+                    for b in range(max(0, left), min(w, left + kw)):
+                        most = maximum(load(floats(x), ((i * h + a) * w + b) * c + k), most)
+                store(floats(y), (row * wo + s) * c + k, most)
+
+
+def max_pool(x, y, kernel, stride, padding):
+    """y (N, Ho, Wo, C) = the maximum of each window of x (N, H, W, C); windows are clipped at the image's border."""
+    max_pool_rows(x.reshape(-1), y.reshape(-1), *x.shape, *y.shape[1:3], *kernel, *stride, *padding)
+
+
+# for training
 
 
 @njit(cache=True)
 def compare(x, at, y, to, index, tap, b):
-    """Where x is larger than y, or NaN: y = x, and index = tap; b numbers."""
+    """For b numbers: where x is larger than y, or NaN, y = x and index = tap."""
     for k in range(b):
-        v, most, place = x[at + k], y[to + k], index[to + k]           # read first: a read behind a condition keeps vectors away
+        v, most, place = x[at + k], y[to + k], index[to + k]           # read unconditionally: conditional reads prevent vectorisation
         better = (v > most) | (v != v)
         y[to + k] = v if better else most
         index[to + k] = tap if better else place
@@ -21,7 +46,7 @@ def compare(x, at, y, to, index, tap, b):
 
 @njit(cache=True)
 def raise_to(x, at, y, to, b):
-    """``compare`` without the places."""
+    """``compare`` without the indices."""
     for k in range(b):
         v, most = x[at + k], y[to + k]
         y[to + k] = v if (v > most) | (v != v) else most
@@ -29,7 +54,7 @@ def raise_to(x, at, y, to, b):
 
 @njit(cache=True)
 def largest_of_four(x, upper, lower, y, to, index, b, places):
-    """All of a window of 2 x 2 at once, which is the usual one: its rows begin at ``upper`` and ``lower``."""
+    """``compare`` for all taps of a 2 x 2 window, the usual one, at once; its rows begin at ``upper`` and ``lower``."""
     for k in range(b):
         most, second, third, fourth = x[upper + k], x[upper + b + k], x[lower + k], x[lower + b + k]
         place = np.uint8(0)
@@ -45,7 +70,7 @@ def largest_of_four(x, upper, lower, y, to, index, b, places):
 
 @njit(cache=True, parallel=True)
 def largest(x, y, index, a, h, w, b, ho, wo, kh, kw, sh, sw, ph, pw, places):
-    """y (A, Ho, Wo, B) = the largest under each window, NaN above all; index its place in the window, the first of equals."""
+    """y (A, Ho, Wo, B) = the maximum of each window, NaN counting as largest; index = its tap, the first of equal ones, if ``places``."""
     for row in prange(a * ho):
         i, top = row // ho, row % ho * sh - ph
         for s in range(wo):
@@ -68,7 +93,7 @@ def largest(x, y, index, a, h, w, b, ho, wo, kh, kw, sh, sw, ph, pw, places):
 
 @njit(cache=True)
 def add_where(g, at, index, tap, x, to, b):
-    """x += g where the place is ``tap``; b numbers."""
+    """For b numbers: x += g where the index is ``tap``."""
     for k in range(b):
         v = g[at + k]
         x[to + k] += v if index[at + k] == tap else np.float32(0)
@@ -76,7 +101,7 @@ def add_where(g, at, index, tap, x, to, b):
 
 @njit(cache=True, parallel=True)
 def scatter(g, index, x, a, h, w, b, ho, wo, kh, kw, sh, sw, ph, pw):
-    """x (A, H, W, B) = each pixel's share of g (A, Ho, Wo, B): that of the windows it won. A row of x is one thread's alone."""
+    """x (A, H, W, B) = for each pixel the sum of g (A, Ho, Wo, B) over the windows whose maximum it is; a thread writes whole rows of x."""
     for row in prange(a * h):
         i, r = row // h, row % h + ph
         line = row * w * b

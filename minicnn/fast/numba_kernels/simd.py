@@ -1,9 +1,9 @@
-"""Eight float32 numbers at a time, for compiled functions: a vector type with ``load``, ``store``, ``splat``, ``fma``, ``maximum``,
-``minimum``, and the operators + - *.
+"""Vectors of eight float32 numbers for compiled functions: ``load``, ``store``, ``splat``, ``constant``, ``fma``, ``maximum``, ``minimum``,
+``total``, and the operators + - *.
 
-LLVM turns a vector of eight into whatever the processor has: one AVX register, two of NEON or SSE. Loops over pixels and channels
-written with it come out as fast as hand-written machine code, which Numba's own vectorisation of scalar loops does not promise.
-Each function also has a body in NumPy, the definition, which runs where compiling is turned off (NUMBA_DISABLE_JIT=1).
+LLVM maps a vector of eight to what the processor has: one AVX register, or two of NEON or SSE. Loops over pixels and channels that
+are written with it are as fast as hand-written machine code, which Numba's own vectorisation of scalar loops does not guarantee.
+The body of each function is its definition in NumPy, which runs where compilation is turned off (NUMBA_DISABLE_JIT=1).
 """
 
 import operator
@@ -18,45 +18,59 @@ WIDTH = 8
 
 
 def floats(x):
-    """A contiguous float32 array as ``load`` and its like take it: its numbers in a row. Compiled, a bare pointer, so keep the array."""
+    """A contiguous float32 array as ``load`` and ``store`` take it: flat; compiled, a bare pointer, so the array must stay referenced."""
     return x.reshape(-1)
 
 
 def load(x, i):
-    """x[i:i + 8]; nothing is checked."""
+    """The vector x[i:i + 8]; the bounds are not checked."""
     return x[i:i + WIDTH].copy()
 
 
 def store(x, i, v):
-    """x[i:i + 8] = v."""
+    """x[i:i + 8] = v; the bounds are not checked."""
     x[i:i + WIDTH] = v
 
 
 def splat(x, i):
-    """Eight times the number x[i]."""
+    """The vector with x[i] in all eight places."""
     return np.full(WIDTH, x[i], np.float32)
 
 
 def constant(value):
-    """Eight times a number."""
+    """The vector with a number in all eight places."""
     return np.full(WIDTH, value, np.float32)
 
 
 def fma(a, b, c):
-    """a * b + c, in one instruction where the processor has it."""
+    """a * b + c, as one fused instruction where the processor has it."""
     return a * b + c
 
 
 def maximum(a, b):
+    """The elementwise maximum."""
     return np.maximum(a, b)
 
 
 def minimum(a, b):
+    """The elementwise minimum."""
     return np.minimum(a, b)
 
 
+def total(v):
+    """The sum of a vector's eight numbers, added by halves."""
+    for size in (4, 2, 1):
+        v = v[:size] + v[size:]
+    return v[0]
+
+
+def pointer(x):
+    """``floats`` for a contiguous array of any type."""
+    return x.reshape(-1)
+
+
 class VectorType(types.Type):
-    """The type of eight float32 in a register."""
+    """Numba's type of a vector of eight float32."""
 
     def __init__(self):
         super().__init__(name="float32x8")
@@ -85,6 +99,7 @@ def _floats(typing, x):
 
 
 def repeated(builder, scalar):
+    """LLVM code for a vector with a number in all eight places."""
     undefined = ir.Constant(LLVM_VECTOR, ir.Undefined)
     lane = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
@@ -122,7 +137,7 @@ def _constant(typing, value):
 
 
 def called(name, count):
-    """An intrinsic that calls LLVM's own function of that name on ``count`` vectors."""
+    """Signature and code of an intrinsic that calls LLVM's function of that name on ``count`` vectors."""
     def code(context, builder, signature, args):
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(LLVM_VECTOR, [LLVM_VECTOR] * count), f"llvm.{name}.v{WIDTH}f32")
@@ -146,6 +161,7 @@ def _minimum(typing, a, b):
 
 
 def arithmetic(instruction):
+    """Signature and code of an intrinsic that is one LLVM instruction on two vectors."""
     def code(context, builder, signature, args):
         return getattr(builder, instruction)(*args)
     return VECTOR(VECTOR, VECTOR), code
@@ -164,6 +180,25 @@ def _sub(typing, a, b):
 @intrinsic
 def _mul(typing, a, b):
     return arithmetic("fmul")
+
+
+@intrinsic
+def _total(typing, v):
+    def code(context, builder, signature, args):
+        v = args[0]
+        for size in (4, 2, 1):
+            half = [ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(first, first + size))) for first in (0, size)]
+            v = builder.fadd(*(builder.shuffle_vector(v, v, lanes) for lanes in half))
+        return builder.extract_element(v, ir.Constant(ir.IntType(32), 0))
+    return types.float32(VECTOR), code
+
+
+@intrinsic
+def _pointer(typing, x):
+    def code(context, builder, signature, args):
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+    if isinstance(x, types.Array) and x.layout == "C":
+        return types.CPointer(x.dtype)(x), code
 
 
 if not config.DISABLE_JIT:
@@ -219,3 +254,12 @@ if not config.DISABLE_JIT:
     def mul_compiled(a, b):
         if a == b == VECTOR:
             return lambda a, b: _mul(a, b)
+
+    @overload(total)
+    def total_compiled(v):
+        if v == VECTOR:
+            return lambda v: _total(v)
+
+    @overload(pointer)
+    def pointer_compiled(x):
+        return lambda x: _pointer(x)
