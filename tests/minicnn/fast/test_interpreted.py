@@ -18,6 +18,7 @@ from minicnn import functional as F
 from minicnn.detection.boxes import nms
 from minicnn.detection.roi_align import roi_align
 from minicnn.detection.roi_pool import roi_pool
+from minicnn.fast import choose
 from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
 from minicnn.functional.conv import Geometry
@@ -32,20 +33,20 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """The package, imported anew with compiling turned off; plans find it in the place of the other."""
-    kernels("numba")                                                                              # the dispatch has found the other
+    """The package, imported anew with compilation turned off; plans find it in place of the compiled one."""
+    kernels("numba")                                                                          # dispatch keeps the compiled one
     compiled = {name: module for name, module in sys.modules.items()
-                if name.startswith(PACKAGE) and not name.endswith("compiling")}                # which would count twice
+                if name.startswith(PACKAGE) and not name.endswith("compile_notice")}                # which would count twice
     parent = importlib.import_module("minicnn.fast")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", True)
         for name in compiled:
             patch.delitem(sys.modules, name)
-        patch.setattr(parent, "compiled", None, raising=False)
+        patch.setattr(parent, "numba_kernels", None, raising=False)
         package = importlib.import_module(PACKAGE)
         assert type(package.winograd.__globals__["multiply"]) is type(plain)                    # a plain function
         yield package
-        for name in [name for name in sys.modules if name.startswith(PACKAGE) and not name.endswith("compiling")]:
+        for name in [name for name in sys.modules if name.startswith(PACKAGE) and not name.endswith("compile_notice")]:
             del sys.modules[name]
 
 
@@ -129,7 +130,7 @@ def test_resizing(interpreted):
 @pytest.mark.parametrize("images, c, o, kernel, padding", [
     (16, 2, 7, (3, 3), (1, 1)), (32, 3, 5, (2, 3), (0, 0)), (16, 10, 9, (1, 1), (0, 0))])
 def test_batches_of_small_images(interpreted, images, c, o, kernel, padding):
-    small = importlib.import_module(f"{PACKAGE}.small_images")
+    small = importlib.import_module(f"{PACKAGE}.conv_batch_innermost")
     x, weight, bias = draw(images, c, 5, 4), draw(o, c, *kernel, seed=1), draw(o, seed=2)
     y = REFERENCE["conv2d"](x, weight, bias, 1, padding)
     grad_y = draw(*y.shape, seed=3)
@@ -149,12 +150,13 @@ def test_batches_of_small_images(interpreted, images, c, o, kernel, padding):
 
 @pytest.mark.parametrize("algorithm, x, weight, padding", [
     ("winograd", (1, 16, 5, 6), (16, 16, 3, 3), (1, 1)), ("patches", (2, 5, 4, 5), (7, 5, 3, 2), (2, 1)),
-    ("patches", (1, 3, 3, 4), (2, 3, 1, 1), (1, 0)), ("small images", (16, 2, 4, 3), (5, 2, 3, 3), (1, 1))])
+    ("patches", (1, 3, 3, 4), (2, 3, 1, 1), (1, 0)), ("batch innermost", (16, 2, 4, 3), (5, 2, 3, 3), (1, 1))])
 def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, padding):
-    monkeypatch.setattr(interpreted.training, "FILTERS", -1000)             # Winograd's algorithm, where it is possible
+    monkeypatch.setattr(choose, "FILTER_TRANSFORM", -1000)             # Winograd's algorithm, where it is possible
     x, weight = draw(*x), draw(*weight, seed=1)
     y = REFERENCE["conv2d"](x, weight, None, 1, padding)
-    assert interpreted.training.convolution(Geometry(x.shape, weight.shape, 1, padding, 1, 1), x, weight) == algorithm
+    geometry = Geometry(x.shape, weight.shape, 1, padding, 1, 1)
+    assert choose.unplanned_convolution(geometry, x, weight, "numba") == algorithm
     assert_close(interpreted.KERNELS["conv2d"](x, weight, None, 1, padding), y, TOLERANCE)
     gradients = (functions["conv2d_backward"](y, x, weight, 1, padding) for functions in (interpreted.KERNELS, REFERENCE))
     for got, expected in zip(*gradients, strict=True):
@@ -162,7 +164,8 @@ def test_training_convolutions(interpreted, monkeypatch, algorithm, x, weight, p
 
 
 def test_training_on_small_images(interpreted, monkeypatch):
-    monkeypatch.setattr(interpreted.training, "LARGE", 1)
+    monkeypatch.setattr(choose, "LARGE", 1)
+    monkeypatch.setattr(interpreted.unplanned, "LARGE", 1)
     x, weight = np.asfortranarray(draw(16, 7)), draw(3, 7)
     y = REFERENCE["linear"](x, weight)
     assert_close(interpreted.KERNELS["linear"](x, weight), y, TOLERANCE)

@@ -15,18 +15,18 @@ TOLERANCE = 2e-6        # sums of at most some hundred products
 WINOGRAD = 1e-5
 ACTIVATIONS = [None, "relu", "hardswish", "hardsigmoid"]
 SIDES = [1, 2, 5, 7, 13]
-BACKENDS = {"arrays": ("arrays", 1), "arrays on 2 threads": ("arrays", 2), "compiled": ("compiled", 2)}
+BACKENDS = {"numpy": ("numpy", 1), "numpy on 2 threads": ("numpy", 2), "numba": ("numba", 2)}
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def steps(request):
     """A backend's module of steps."""
     name, threads = BACKENDS[request.param]
-    if name == "compiled":
+    if name == "numba":
         pytest.importorskip("numba")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINICNN_NUM_THREADS", str(threads))
-        yield importlib.import_module(f"minicnn.fast.{name}")
+        yield importlib.import_module(f"minicnn.fast.{name}_kernels")
 
 
 def draw(*shape, seed=0):

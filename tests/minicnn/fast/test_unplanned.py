@@ -1,4 +1,4 @@
-"""The twins of training's operations against the readable functions they stand before."""
+"""Each backend's operations outside of a plan, forward and backward, against the reference functions."""
 
 import importlib
 import itertools
@@ -12,6 +12,7 @@ from numeric_checks import assert_close, memory_orders
 from numpy.testing import assert_array_equal
 
 import minicnn
+from minicnn.fast import choose
 from minicnn.functional import dispatch
 from minicnn.functional.conv import Geometry
 from minicnn.functional.dispatch import REFERENCE
@@ -23,10 +24,10 @@ CLOSE = 2e-5            # of the largest value: float32, Winograd's algorithm am
 
 @pytest.fixture(params=["numpy", "numba"], scope="module")
 def training(request):
-    """The module of each engine's twins."""
+    """Each backend's module of kernels outside of a plan."""
     if request.param == "numba":
         pytest.importorskip("numba")
-    return importlib.import_module(f"minicnn.fast.{'compiled' if request.param == 'numba' else 'arrays'}.training")
+    return importlib.import_module(f"minicnn.fast.{request.param}_kernels.unplanned")
 
 
 #                        x                weight          stride  padding dilation
@@ -55,7 +56,7 @@ IMAGES = {
     "whole image":    ((17, 7, 4, 5), (9, 7, 4, 5), (1, 1), (0, 0), (1, 1)),
 }
 CASES = [pytest.param(algorithm, case, id=f"{algorithm}, {name}")
-         for algorithm, cases in (("winograd", WINOGRAD), ("patches", PATCHES), ("small images", IMAGES))
+         for algorithm, cases in (("winograd", WINOGRAD), ("patches", PATCHES), ("batch innermost", IMAGES))
          for name, case in cases.items()]
 
 
@@ -85,9 +86,10 @@ def test_convolutions_and_their_gradients_equal_the_readable_ones(training, algo
     x_shape, weight_shape, *options = case
     geometry = Geometry(x_shape, weight_shape, *options, 1)
     x, weight, bias, grad_y = draw(x_shape, weight_shape, weight_shape[0], geometry.y_shape)
-    if algorithm != "small images" or "compiled" in training.__name__:
-        laid_out = x if algorithm == "small images" else channels_last(x)
-        assert training.convolution(geometry, laid_out, weight) == algorithm
+    if algorithm != "batch innermost" or "numba" in training.__name__:
+        laid_out = x if algorithm == "batch innermost" else channels_last(x)
+        backend = "numba" if "numba" in training.__name__ else "numpy"
+        assert choose.unplanned_convolution(geometry, laid_out, weight, backend) == algorithm
     expected = reference(x, weight, bias, grad_y, options)
     for laid_out, grad_laid_out in zip(orders(x), orders(grad_y)):
         before = [a.copy() for a in (laid_out, weight, bias, grad_laid_out)]
@@ -125,7 +127,7 @@ def test_any_convolution_equals_the_readable_one(training, case, always, order):
     y_shape = Geometry(x_shape, weight_shape, *options, 1).y_shape
     x, weight, bias, grad_y = draw(x_shape, weight_shape, weight_shape[0], y_shape)
     laid_out, grad_laid_out = (next(itertools.islice(orders(a), order, None)) for a in (x, grad_y))
-    with mock.patch.object(training, "FILTERS", -10**9 if always else 100):         # always Winograd, where it is possible
+    with mock.patch.object(choose, "FILTER_TRANSFORM", -10**9 if always else 100):         # always Winograd, where it is possible
         got = training.conv2d(laid_out, weight, bias, *options), *training.conv2d_backward(grad_laid_out, laid_out, weight, *options)
     expected = reference(x, weight, bias, grad_y, options)
     bounds = reference(*map(np.abs, (x, weight, bias, grad_y)), options)            # a sum of few terms may come to nearly nothing
@@ -136,20 +138,21 @@ def test_any_convolution_equals_the_readable_one(training, case, always, order):
 
 @pytest.mark.parametrize("n, i, o", [(64, 800, 500), (64, 500, 10), (23, 37, 11), (16, 2, 1), (300, 20, 30), (5, 20, 30)])
 def test_linear_layers_and_their_gradients_equal_the_readable_ones(training, monkeypatch, n, i, o):
-    twins = {**REFERENCE, **training.KERNELS}
-    monkeypatch.setattr(training, "LARGE", 1, raising=False)                # small ones the same way, too
+    functions = {**REFERENCE, **training.KERNELS}
+    for module in (choose, training):
+        monkeypatch.setattr(module, "LARGE", 1, raising=False)              # small ones the same way, too
     x, weight, bias, grad_y = draw((n, i), (o, i), o, (n, o))
     expected = reference(x, weight, bias, grad_y, (), "linear")
     for laid_out, grad_laid_out in itertools.product(orders(x), orders(grad_y)):
         before = [a.copy() for a in (laid_out, grad_laid_out)]
-        got = twins["linear"](laid_out, weight, bias), *twins["linear_backward"](grad_laid_out, laid_out, weight)
+        got = functions["linear"](laid_out, weight, bias), *functions["linear_backward"](grad_laid_out, laid_out, weight)
         for name, one, other in zip(("y", "grad_x", "grad_weight", "grad_bias"), got, expected):
             assert one.dtype == np.float32
             assert_close(one, other, CLOSE, name)
         assert_array_equal(laid_out, before[0])
         assert_array_equal(grad_laid_out, before[1])
-        assert twins["linear_backward"](grad_laid_out, laid_out, weight, input_gradient=False)[0] is None
-        assert_close(twins["linear"](laid_out, weight), expected[0] - bias, CLOSE)
+        assert functions["linear_backward"](grad_laid_out, laid_out, weight, input_gradient=False)[0] is None
+        assert_close(functions["linear"](laid_out, weight), expected[0] - bias, CLOSE)
 
 
 POOLINGS = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (2, 3), "stride": 1},
@@ -159,34 +162,34 @@ POOLINGS = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {
 @pytest.mark.parametrize("options", POOLINGS, ids=str)
 @pytest.mark.parametrize("shape", [(64, 3, 8, 9), (2, 20, 11, 9), (1, 1, 5, 5)])
 def test_max_pooling_equals_the_readable_one(training, shape, options):
-    twins = {**REFERENCE, **training.KERNELS}
+    functions = {**REFERENCE, **training.KERNELS}
     x = np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)                      # many equals
     x[0, 0, 1:3, 1:4] = np.nan
     x[-1, -1, 2:] = -np.inf
     for laid_out in orders(x):
-        (y, index), (expected, expected_index) = (f(laid_out, **options) for f in (twins["max_pool2d"], REFERENCE["max_pool2d"]))
+        (y, index), (expected, expected_index) = (f(laid_out, **options) for f in (functions["max_pool2d"], REFERENCE["max_pool2d"]))
         assert_array_equal(y, expected)
         assert_array_equal(index, expected_index)
         assert (y.dtype, index.dtype) == (np.float32, expected_index.dtype)
-        again, nothing = twins["max_pool2d"](laid_out, **options, return_indices=False)
+        again, nothing = functions["max_pool2d"](laid_out, **options, return_indices=False)
         assert_array_equal(again, expected)
         assert nothing is None
         grad_y = draw(y.shape)[0]
         for grad_laid_out in orders(grad_y):
             before = grad_laid_out.copy()
-            grad_x = twins["max_pool2d_backward"](grad_laid_out, index, shape, **options)
+            grad_x = functions["max_pool2d_backward"](grad_laid_out, index, shape, **options)
             assert grad_x.dtype == np.float32
             assert_close(grad_x, REFERENCE["max_pool2d_backward"](grad_y, expected_index, shape, **options), 1e-6)
             assert_array_equal(grad_laid_out, before)
 
 
 def test_relu_equals_the_readable_one(training):
-    twins = {**REFERENCE, **training.KERNELS}
+    functions = {**REFERENCE, **training.KERNELS}
     x, grad_y = draw((3, 32, 30, 31), (3, 32, 30, 31))
     x[0, :, 0, :9] = np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1, -1
     for laid_out, grad_laid_out in itertools.product(orders(x), orders(grad_y)):
-        assert_array_equal(twins["relu"](laid_out), np.maximum(x, 0))
-        assert_array_equal(twins["relu_backward"](grad_laid_out, laid_out), REFERENCE["relu_backward"](grad_y, x))
+        assert_array_equal(functions["relu"](laid_out), np.maximum(x, 0))
+        assert_array_equal(functions["relu_backward"](grad_laid_out, laid_out), REFERENCE["relu_backward"](grad_y, x))
 
 
 @pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
@@ -222,7 +225,7 @@ def test_gradients_are_those_of_the_forward_pass(training, algorithm, case):
 
 
 def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
-    twins = {**REFERENCE, **training.KERNELS}
+    functions = {**REFERENCE, **training.KERNELS}
     x, weight, bias, grad_y = draw((2, 32, 30, 31), (32, 32, 3, 3), 32, (2, 32, 28, 29))
     double = [a.astype(np.float64) for a in (x, weight, bias, grad_y)]
     calls = {"conv2d": [double[:3], (x[:, :, :4, :4], weight[:, :8], bias, 1, 1, 1, 4), (x, weight, double[2]), (x[:0], weight)],
@@ -233,14 +236,14 @@ def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
              "max_pool2d": [(channels_last(double[0]), 2)], "relu": [double[:1]], "relu_backward": [(double[0], double[0])]}
     for name, several in calls.items():
         for arguments in several:
-            got, expected = twins[name](*arguments), REFERENCE[name](*arguments)
+            got, expected = functions[name](*arguments), REFERENCE[name](*arguments)
             for one, other in zip(got, expected) if isinstance(got, tuple) else [(got, expected)]:
                 assert one.dtype == other.dtype
                 assert_array_equal(one, other)
 
 
 def test_what_does_not_fit_raises_as_the_readable_code_does(training):
-    twins = {**REFERENCE, **training.KERNELS}
+    functions = {**REFERENCE, **training.KERNELS}
     x, weight, grad_y = channels_last(draw((16, 16, 12, 12))[0]), *draw((16, 16, 3, 3), (16, 16, 9, 9))
     flat = np.asfortranarray(x[:, :, 0, 0])
     for name, *arguments in (("conv2d", x[0], weight), ("conv2d", x[:, 1:], weight), ("conv2d", x[:, :, :2], weight),
@@ -250,7 +253,7 @@ def test_what_does_not_fit_raises_as_the_readable_code_does(training):
         with pytest.raises(ValueError) as expected:
             REFERENCE[name](*arguments)
         with pytest.raises(ValueError) as got:
-            twins[name](*arguments)
+            functions[name](*arguments)
         assert str(got.value) == str(expected.value)
 
 
@@ -263,7 +266,7 @@ def test_twice_the_same_is_the_same_to_the_last_bit(training, algorithm, case):
         return training.conv2d(x, weight, None, *options), *training.conv2d_backward(grad_y, x, weight, *options)
 
     first, again = results(), results()
-    if "compiled" in training.__name__:                                             # there whatever the number of threads
+    if "numba" in training.__name__:                                             # there whatever the number of threads
         import numba
         threads = numba.get_num_threads()
         numba.set_num_threads(1)
@@ -281,10 +284,10 @@ def test_lenet_learns_the_same_on_every_backend(training):
     images = rng.standard_normal((10, 1, 28, 28))[labels] + rng.standard_normal((len(labels), 1, 28, 28))
     images = images.astype(np.float32)
 
-    def losses(twins):
+    def losses(functions):
         model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(1)).train()
         optimizer = SGD(model, 0.05, 0.9, 5e-4)
-        with mock.patch.object(dispatch, "kernels", lambda name: twins):
+        with mock.patch.object(dispatch, "kernels", lambda name: functions):
             return [train_step(model, images[i:i + 64], labels[i:i + 64], optimizer) for i in range(0, len(labels), 64)]
 
     got, expected = losses(dict(training.KERNELS)), losses({})
