@@ -1,26 +1,27 @@
-"""What bench/arm64.sh runs: the same work on this machine and in an emulated 64-bit Arm Python with NumPy and Pillow alone.
+"""The steps of bench/arm64.sh: the same work on this machine and in an emulated 64-bit Arm Python with NumPy and Pillow alone.
 
 LeNet's forward pass, the conversion of a torch checkpoint and a detection with each of two detectors: MobileNetV3 320 with random
 weights tuned to an image, and the trained VGG16 one at a short side of 160 pixels. Converted arrays must be equal to the bit, logits
-to 1e-5 of the largest, detections in number and label, in place to 0.05 pixels and in score to 1e-3. Times are not compared: those of
-an emulator say nothing.
+to 1e-5 of the largest, detections in number and label, boxes to 0.05 pixels and scores to 1e-3. Times are not compared: an emulator's
+mean nothing.
 
-With Numba, the engine's heaviest steps are compiled for Arm and held against the same steps in NumPy, to 1e-5 of the largest number.
+With Numba, the engine's heaviest steps are compiled for Arm and compared with the same steps in NumPy, to 1e-5 of the largest number.
 """
 
 import argparse
 import importlib.metadata
 import json
 import platform
+import runpy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 
 import minicnn
-from minicnn.cli.main import main as command
 
 ROOT = Path(__file__).resolve().parents[1]
 LENETS = "lenet5", "lenet5_caffe"
@@ -29,12 +30,12 @@ VOC = "fasterrcnn_vgg16_voc"
 CONVERT = {MOBILENET: ("--arch", MOBILENET), VOC: ("--config", f"{VOC}.json")}      # options, files in the folder of the inputs
 DETECT = {MOBILENET: (), VOC: ("--min-size", "160")}
 LOGITS, PIXELS, SCORE = 1e-5, 0.05, 1e-3        # tolerances: of the largest logit, and those of the parity tests
-STEP = 1e-5                                     # of the largest number that a step makes
-ENOUGH = 10                                     # detections; fewer would show little
+STEP = 1e-5                                     # of the largest number in a step's output
+ENOUGH = 10                                     # detections that a comparison needs
 
 
 def prepare(folder, args):
-    """Make the inputs, and with them what is expected, on this machine."""
+    """Write the inputs, and compute the expected results on this machine."""
     inputs = empty(folder / "inputs")
     (folder / "differences.json").unlink(missing_ok=True)
     for seed, name in enumerate(LENETS):
@@ -49,7 +50,7 @@ def prepare(folder, args):
 
 
 def write_mobilenet(path, image):
-    """A checkpoint as torch writes it, of a detector that finds dozens of things in the image."""
+    """Write a checkpoint with torch, of a detector that finds dozens of objects in the image."""
     import torch
     from sane import sane_detector
 
@@ -60,7 +61,7 @@ def write_mobilenet(path, image):
 
 
 def check(folder, args):
-    """The same from the inputs, in the emulated Python; hold it against what is expected."""
+    """Compute the same from the inputs in the emulated Python, and compare it with what is expected."""
     installed = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
     if platform.machine() != "aarch64" or installed != {"numpy", "pillow"}:
         sys.exit(f"expected an aarch64 Python with NumPy and Pillow alone, got {platform.machine()} with {', '.join(sorted(installed))}")
@@ -80,7 +81,7 @@ def check(folder, args):
 
 
 def compiled(folder, args):
-    """The engine's steps by Numba against those by NumPy, in the emulated Python."""
+    """Compare the engine's steps by Numba with those by NumPy, in the emulated Python."""
     import numba
 
     from minicnn.fast import numba_kernels as kernels
@@ -147,18 +148,26 @@ def compute(inputs, out):
 
 
 def detectors(inputs):
-    """Those whose checkpoints are there."""
+    """The detectors whose checkpoints are there."""
     return [name for name in CONVERT if (inputs / f"{name}.pth").exists()]
 
 
 def run(*argv):
+    """``python -m minicnn`` with these arguments, in this process: user-mode emulation cannot start another one."""
     print("minicnn", *argv, flush=True)
-    if status := command([str(argument) for argument in argv]):
-        sys.exit(status)
+    before = sys.argv
+    sys.argv = ["minicnn", *map(str, argv)]
+    try:
+        runpy.run_module("minicnn", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        sys.argv = before
 
 
 def compare_logits(expected, found):
-    """The largest difference, of the largest logit."""
+    """The largest difference, relative to the largest logit."""
     expected, found = np.load(expected), np.load(found)
     difference = np.abs(found - expected).max() / np.abs(expected).max()
     require(difference <= LOGITS, f"the logits differ by {difference:.1e} of the largest")
@@ -166,7 +175,7 @@ def compare_logits(expected, found):
 
 
 def compare_archives(expected, found):
-    """The number of arrays, which must be equal to the bit."""
+    """The number of arrays; they must be equal to the bit."""
     with np.load(expected) as expected, np.load(found) as found:
         names = [name for name in expected.files if name != "minicnn.json"]
         require(expected.files == found.files, "the archives hold other arrays")
@@ -176,34 +185,36 @@ def compare_archives(expected, found):
 
 
 def compare_detections(expected, found):
-    """The number of detections and their largest differences; those of a label are matched by place."""
+    """The number of detections and their largest differences; those of one label are matched by position."""
     [expected], [found] = (json.loads(path.read_text()) for path in (expected, found))
     expected, found = expected["detections"], found["detections"]
     require(len(expected) >= ENOUGH, f"only {len(expected)} detections are expected")
     require(len(found) == len(expected), f"{len(found)} detections, expected {len(expected)}")
     pixels, scores, left = 0, 0, list(found)
-    for one in expected:
-        same = [other for other in left if other["label"] == one["label"]]
-        require(same, f"one detection too few of {one['name']}")
-        best = min(same, key=lambda other: distance(other["box"], one["box"]))
+    for detection in expected:
+        same = [other for other in left if other["label"] == detection["label"]]
+        require(same, f"one detection too few of {detection['name']}")
+        best = min(same, key=partial(distance, detection))
         left.remove(best)
-        pixels, scores = max(pixels, distance(best["box"], one["box"])), max(scores, abs(best["score"] - one["score"]))
+        pixels, scores = max(pixels, distance(detection, best)), max(scores, abs(best["score"] - detection["score"]))
     require(pixels <= PIXELS, f"a box differs by {pixels:.3f} pixels")
     require(scores <= SCORE, f"a score differs by {scores:.1e}")
     return {"detections": len(expected), "pixels": pixels, "score": scores}
 
 
-def distance(box, other):
-    return max(abs(a - b) for a, b in zip(box, other))
+def distance(detection, other):
+    """The largest difference of the boxes' coordinates."""
+    return max(abs(a - b) for a, b in zip(detection["box"], other["box"]))
 
 
 def require(condition, message):
+    """End with a message unless a condition holds."""
     if not condition:
-        sys.exit(f"not the same as on the machine that emulates: {message}")
+        sys.exit(f"differs from the machine that emulates: {message}")
 
 
 def empty(folder):
-    """A folder without what an earlier run left in it."""
+    """Make a folder empty."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

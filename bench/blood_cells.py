@@ -1,9 +1,9 @@
-"""How well, and how fast, does ``minicnn train`` learn to find blood cells?
+"""How well, and how fast, does ``minicnn train`` learn to detect blood cells?
 
 The 364 microscope images of BCCD in ``../shared`` show red and white cells and platelets. A detector with the backbone of the one in
-``../shared/weights`` and new heads learns from the 292 of trainval, by the README's command, and is measured on the 72 of test, which
-were looked at for nothing else: with ``--choose`` it learns from train and is measured on val, by which the options below were chosen.
-The training is kept in a folder, so that an interrupted bench goes on; its time counts from the first start.
+``../shared/weights`` and new heads is trained on the 292 of trainval, by the README's command, and measured on the 72 of test, which
+were used for nothing else: with ``--choose`` it is trained on train and measured on val, by which the options below were chosen. The
+training is kept in a folder, so that an interrupted bench goes on; its time counts from the first start.
 
     python bench/blood_cells.py --runs ../runs/blood_cells
 """
@@ -18,12 +18,11 @@ from pathlib import Path
 
 import harness  # noqa: F401  puts bench/harness on the path
 from record import ROOT, commit, record, table
-
-from minicnn.cli.detector_evaluation import TITLES
+from voc import METRICS
 
 SHARED = ROOT.parent / "shared"
 WEIGHTS, DATA = SHARED / "weights" / "fasterrcnn_vgg16_voc.pth", SHARED / "data" / "bccd"
-CONFIG = {"box_batch_size_per_image": 128}      # proposals of an image that the box head learns from; 512 take it four times as long
+CONFIG = {"box_batch_size_per_image": 128}      # proposals of an image that the box head is trained on; 512 take four times as long
 OPTIONS = ("--config", "cells.json", "--epochs", "8", "--lr", "0.005", "--trainable-backbone-layers", "1", "--cache-features", "features")
 MUST, GOAL, MUST_MINUTES = 0.75, 0.88, 60
 
@@ -34,7 +33,12 @@ def minicnn(folder, *args):
 
 
 def train(folder, split, validation):
-    """The README's command, once; returns how it went, also when it was done before."""
+    """Run the README's command, unless an earlier run has.
+
+    Returns:
+        run: {"commit", "minutes", "peak_mib"};
+        trained: the JSON document of ``minicnn train``.
+    """
     done = folder / "done.json"
     if not done.exists():
         begun = folder / "begun.json"
@@ -54,7 +58,7 @@ def train(folder, split, validation):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", required=True, type=Path, help="folder to keep the training in")
-    parser.add_argument("--choose", action="store_true", help="learn from train, measure on val, and record nothing")
+    parser.add_argument("--choose", action="store_true", help="train on train, measure on val, and record nothing")
     args = parser.parse_args()
     split, measured = ("train", "val") if args.choose else ("trainval", "test")
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -78,14 +82,14 @@ def main():
 
 
 def markdown(document):
-    """The README's table."""
-    rows = [(name, row["objects"], *(f"{100 * row[rule]:.1f} %" for rule in TITLES)) for name, row in document["per_class"].items()]
+    """The published table."""
+    rows = [(name, row["objects"], *(f"{100 * row[rule]:.1f} %" for rule in METRICS)) for name, row in document["per_class"].items()]
     rows.append(("mean (95 % interval)", sum(row["objects"] for row in document["per_class"].values()), *(
         f"{100 * document['mAP'][rule]:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-        for rule, (low, high) in ((rule, document["intervals"][rule]) for rule in TITLES))))
+        for rule, (low, high) in ((rule, document["intervals"][rule]) for rule in METRICS))))
     epochs = len(document["losses"])
     return "\n".join([
-        table((f"blood cells, {document['pictures']} test images", "objects", *TITLES.values()), rows), "",
+        table((f"blood cells, {document['pictures']} test images", "objects", *METRICS.values()), rows), "",
         f"Trained on {document['images']} images for {epochs} epochs in {document['minutes']:.0f} minutes, holding at most "
         f"{document['peak_mib']:,.0f} MiB; the sum of the losses went from {document['losses'][0]['loss']:.3f} to "
         f"{document['losses'][-1]['loss']:.3f}."])

@@ -1,7 +1,7 @@
-"""Does the real detector, run by us, reach the averages that torchvision's detections of it have? And how long do the metrics take?
+"""Does the real detector have the same average precision in minicnn as in torchvision? And how long do the metrics take?
 
-The detector and the 500 photographs are in ``../shared``; there, too, are torchvision's detections of them, their averages by another
-program, and 254 590 detections by another detector on all 4952 test images of VOC2007, with their averages.
+``../shared`` holds the detector, 500 photographs, torchvision's detections in them, and their average precisions by another program; also
+254 590 detections by another detector in all 4952 test images of VOC2007, with their average precisions.
 
     python bench/evaluation.py
 """
@@ -15,9 +15,9 @@ import time
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
 from record import record, table
-from voc import WEIGHTS, recorded  # noqa: E402
+from voc import METRICS, WEIGHTS, recorded
 
-from minicnn.cli.detector_evaluation import TITLES, look_at
+from minicnn.cli.detector_evaluation import look_at
 from minicnn.data import load_annotated
 from minicnn.detection.evaluation.compare import compare
 from minicnn.detection.evaluation.evaluate import evaluate, match_document
@@ -29,7 +29,7 @@ CASES = SHARED / "data" / "map_cases"
 
 
 def live():
-    """The detector on the photographs, against torchvision's detections of the same."""
+    """The detector on the photographs, against torchvision's detections in them."""
     model = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
     images = load_annotated(SHARED / "data" / "voc", "test")
     theirs = recorded()
@@ -37,13 +37,13 @@ def live():
     if problems:
         sys.exit("\n".join(problems))
     ours = evaluate(kept, found, proposals, np.random.default_rng(0))
-    other = evaluate(images, [theirs[one.name] for one in images.images])
-    answer = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
+    other = evaluate(images, [theirs[image.name] for image in images.images])
+    stated = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
     difference = compare(match_document(images, other), match_document(kept, ours), np.random.default_rng(0))
     return {"pictures": len(kept.images), "minicnn": ours.document, "torchvision": other.document["mAP"],
-            "stated": answer["mAP"], "difference": difference["mAP"],
-            "largest_class_difference": max(abs(ours.document["per_class"][name][rule] - answer["per_class"][name][rule])
-                                            for name in answer["per_class"] for rule in ("voc07", "voc10"))}
+            "stated": stated["mAP"], "difference": difference["mAP"],
+            "largest_class_difference": max(abs(ours.document["per_class"][name][rule] - stated["per_class"][name][rule])
+                                            for name in stated["per_class"] for rule in ("voc07", "voc10"))}
 
 
 def large(runs):
@@ -60,9 +60,9 @@ def large(runs):
         found, _ = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", images)
         timed("metrics", evaluate, images, found)
         document = timed("metrics and intervals", evaluate, images, found, None, np.random.default_rng(0)).document
-    answer = json.loads((CASES / "voc2007_test_tiny_yolo" / "expected.json").read_text())
+    stated = json.loads((CASES / "voc2007_test_tiny_yolo" / "expected.json").read_text())
     return {"pictures": document["pictures"], "detections": sum(len(scores) for _, scores, _ in found), "seconds": seconds,
-            "mAP": document["mAP"], "intervals": document["intervals"], "stated": answer["mean"]}
+            "mAP": document["mAP"], "intervals": document["intervals"], "stated": stated["mean"]}
 
 
 def main():
@@ -75,7 +75,7 @@ def main():
 
 
 def markdown(document):
-    """The README's table."""
+    """The published table."""
     live, large = document["live"], document["large"]
 
     def span(ends):
@@ -84,16 +84,17 @@ def markdown(document):
     rows = [(f"mean AP, {title}", f"{100 * ours['mAP'][rule]:.2f} % ({span(ours['intervals'][rule])})",
              f"{100 * live['torchvision'][rule]:.2f} %",
              f"{100 * live['difference'][rule]['difference']:+.3f} ({span(live['difference'][rule]['interval'])})")
-            for rule, title in TITLES.items()]
+            for rule, title in METRICS.items()]
     medians = {part: statistics.median(values) for part, values in large["seconds"].items()}
     recalls = ", ".join(f"{100 * share:.1f} % by {count}" for count, share in ours["proposal_recall"].items())
     return "\n".join([
         table((f"{live['pictures']} photographs", "minicnn (95 % interval)", "torchvision", "difference, points (interval)"), rows), "",
-        "These are 500 of VOC2007's 4,952 test images, and the detector was trained shortly: no figure to hold against published ones. "
-        f"Recall of the proposals: {recalls}. The {large['detections']:,} detections of another detector on all {large['pictures']:,} test "
-        f"images of VOC2007 have a mean AP of {100 * large['mAP']['voc07']:.4f} % ({100 * large['stated']['ap_11point']:.4f} % stated); "
-        f"reading the XML files takes {medians['annotations']:.1f} s, the detections {medians['detections']:.1f} s, all metrics "
-        f"{medians['metrics']:.1f} s, with intervals {medians['metrics and intervals']:.1f} s, of one core."])
+        "These are 500 of VOC2007's 4,952 test images, and the detector was trained briefly: the figures are not comparable with published "
+        f"ones. Recall of the proposals: {recalls}. The {large['detections']:,} detections of another detector on all "
+        f"{large['pictures']:,} test images of VOC2007 have a mean AP of {100 * large['mAP']['voc07']:.4f} % "
+        f"({100 * large['stated']['ap_11point']:.4f} % stated); reading the XML files takes {medians['annotations']:.1f} s, the detections "
+        f"{medians['detections']:.1f} s, all metrics {medians['metrics']:.1f} s, with intervals {medians['metrics and intervals']:.1f} s, "
+        "of one core."])
 
 
 if __name__ == "__main__":

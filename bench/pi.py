@@ -1,15 +1,14 @@
-"""What a Raspberry Pi 4 or 5 is predicted to take: the roofline, from published speeds, over the steps of three detectors.
+"""Predicted times on a Raspberry Pi 4 and 5: the roofline, from published speeds, for the steps of three detectors.
 
 ``minicnn bench`` measures the detectors here, on both backends; two predictions follow. The bound: no step is faster than the board's
-cores multiply, or than its memory brings the numbers (``minicnn.report.roofline_page.predict``). The scaled one: each step misses its bound
-there by as much as here. Both go into ``bench/pi.md``, marked as predictions.
+cores multiply, or than its memory delivers the numbers (``minicnn.report.roofline_page.predict``). The scaled one: each step exceeds its
+bound there by the same factor as here. Both go into ``bench/pi.md``, marked as predictions.
 
     python bench/pi.py --runs ../runs/pi
 """
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,19 +17,19 @@ from typing import NamedTuple
 
 import harness  # noqa: F401  puts bench/harness on the path
 import numpy as np
-from detect import MODELS, photograph
+import turns  # noqa: F401  removes the variables that choose OpenBLAS's kernels
 from record import ROOT, record, table
-from sane import sane_detector  # noqa: E402
-from voc import WEIGHTS  # noqa: E402
+from timed_detectors import photograph, real_or_tuned_detector
 
-import minicnn  # noqa: E402
-from minicnn.data.images import as_input  # noqa: E402
-from minicnn.report.roofline_page import predict  # noqa: E402
-from minicnn.weight_files.convert import convert  # noqa: E402
+import minicnn
+from minicnn.report.roofline_page import predict
 
 
 class Board(NamedTuple):
-    """cores; ghz; flop: float32, of a core's cycle; gbytes: GB/s of memory, measured by others; sources: of flop, and of gbytes."""
+    """A board's speeds.
+
+    cores; ghz; flop: float32 operations of a core in a cycle; gbytes: GB/s of memory, measured by others; sources: of flop and of gbytes.
+    """
 
     cores: int
     ghz: float
@@ -57,12 +56,11 @@ TASKS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": "`fasterrcnn_mobilenet_v3_large_320_fpn` at 320 × 426",
 }
 BACKENDS = {"numba": "Numba", "numpy": "NumPy"}
-VGG_SIZES = {"min_size": 600, "max_size": 1000}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", required=True, help="folder for the networks and what was measured; what is there is not made again")
+    parser.add_argument("--runs", required=True, help="folder for networks and measurements; what it holds is not made again")
     folder = Path(parser.parse_args().runs)
     folder.mkdir(parents=True, exist_ok=True)
     rows, machine = [], None
@@ -80,32 +78,21 @@ def main():
 
 
 def measured(task, backend, folder):
-    """What ``minicnn bench`` tells of a detector here, in a process of its own."""
+    """The document of ``minicnn bench`` for a detector here, in a process of its own."""
     path, result = folder / f"{task}.npz", folder / f"{task}.{backend}.json"
     if not path.exists():
-        minicnn.save(path, detector(task, folder))
+        minicnn.save(path, real_or_tuned_detector(task, folder))
         np.save(folder / "picture.npy", photograph())
     if not result.exists():
-        command = "import sys; from minicnn.cli.main import main; sys.exit(main())"
-        variables = {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-        subprocess.run([sys.executable, "-c", command, "bench", path, "--picture", folder / "picture.npy", "--backend", backend, "--json",
-                        result], check=True, env=variables, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "minicnn", "bench", path, "--picture", folder / "picture.npy", "--backend", backend, "--json",
+                        result], check=True, stdout=subprocess.DEVNULL)
     return json.loads(result.read_text())
-
-
-def detector(task, folder):
-    """VGG16's with the real weights, where they are; the others with random ones that behave like trained ones."""
-    if task == "fasterrcnn_vgg16" and WEIGHTS.exists():
-        config = folder / "config.json"
-        config.write_text(json.dumps(json.loads(WEIGHTS.with_suffix(".json").read_text()) | VGG_SIZES))
-        return convert(WEIGHTS, config=config)[0]
-    return sane_detector(task, as_input(photograph()), **MODELS[task])
 
 
 def prediction(document, board):
     """{"bound_ms", "scaled_ms"} of one detection on a board.
 
-    What lies between the plans has no bound; it is scaled as all steps together are.
+    The work between the plans has no bound; it is scaled like all steps together.
     """
     steps, roofs = document["steps"], document["roofs"]
     there, here = (np.array(predict(steps, *speeds)) for speeds in ((board.gflops, board.gbytes), (roofs["gflops"], roofs["gbytes"])))
@@ -123,16 +110,17 @@ def boards_table():
 
 def prediction_table(rows):
     cells = [(TASKS[row["task"]], BACKENDS[row["backend"]], f"{row['here_ms'] / 1000:.2f} s",
-              *(f"{one['bound_ms'] / 1000:.2f} to {one['scaled_ms'] / 1000:.2f} s" for one in row["predictions"].values())) for row in rows]
+              *(f"{times['bound_ms'] / 1000:.2f} to {times['scaled_ms'] / 1000:.2f} s" for times in row["predictions"].values()))
+             for row in rows]
     return table(("one detection", "by", "measured here", *(f"PREDICTION: {name}" for name in BOARDS)), cells)
 
 
 def write(path, blocks):
-    """Put blocks into a page, between the comments that name them."""
+    """Replace the blocks of a page, each between the comments with its name."""
     text = path.read_text()
     for name, block in blocks.items():
         whole = f"<!-- {name} -->\n{block}\n<!-- /{name} -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: whole, text, flags=re.DOTALL)
+        text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, whole=whole: whole, text, flags=re.DOTALL)
     path.write_text(text)
 
 
