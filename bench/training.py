@@ -59,7 +59,8 @@ def batches(model, size=None):
     from voc import SHARED
 
     from minicnn.data import load_annotated
-    from minicnn.detection.training.train import DetectorHyperparameters, draw_batch, plan_epoch
+    from minicnn.detection.training.batches import draw_batch, plan_epoch
+    from minicnn.detection.training.train import DetectorHyperparameters
     data = load_annotated(SHARED / "data" / "voc", "trainval", model.record["class_names"])
     images = [image for image in data.images if size in (None, (image.height, image.width))]
     hyperparameters, rng = DetectorHyperparameters(flip=False), np.random.default_rng(SEED)
@@ -74,7 +75,7 @@ def rate(step):
 
 def ours(model):
     """A function (step number, batch) that trains by one step and returns the loss before it."""
-    from minicnn.detection.training.train import train_step
+    from minicnn.detection.training.step import train_step
     from minicnn.optim import SGD
     model.train()
     optimizer = SGD(model, LR, MOMENTUM, WEIGHT_DECAY)

@@ -1,7 +1,9 @@
-"""The region proposal network: for every anchor on every map, is there an object, and where exactly?
+"""The region proposal network: for every anchor on every feature map, is there an object, and where exactly?
 
-A small convolutional head slides over all maps; its best answers, moved to where it says and freed of near duplicates, are the
-proposals that the box head looks at.
+A small convolutional head slides over all maps and predicts an objectness logit and four deltas for each anchor. The anchors of highest
+objectness, moved by their deltas and freed of near duplicates, are the proposals that the box head classifies.
+
+Letters: N images, C channels, H_l x W_l cells of map l, A anchors a cell, R_l = H_l W_l A anchors of map l, R proposals.
 
 Reference: Ren et al., Faster R-CNN (2015), section 3.1; Lin et al., Feature pyramid networks (2017), section 4.1, for several maps.
 """
@@ -11,15 +13,24 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.detection import boxes as B
 from minicnn.detection.anchors import base_anchors, grid_anchors
-from minicnn.detection.training.losses import assign, rpn_losses, sample
 from minicnn.functional.dispatch import run
 from minicnn.layers import Conv2d, Layer, ReLU, Sequential
 
 MIN_SIDE = 1e-3         # pixels; smaller proposals are dropped
+WEIGHTS = (1, 1, 1, 1)  # of the RPN's deltas, see ``boxes.decode``
 
 
 class RPNHead(Layer):
-    """``conv_depth`` 3 x 3 convolutions with ReLU, then two 1 x 1: one logit and four deltas for each of A anchors."""
+    """3 x 3 convolutions with ReLU, then two 1 x 1 convolutions: an objectness logit and four deltas for each of A anchors.
+
+    Args:
+        channels: C, of the maps and of the hidden layers.
+        num_anchors: A.
+        conv_depth: number of 3 x 3 convolutions.
+        rng: numpy.random.Generator that draws the weights, or None.
+
+    Reference: Ren et al., section 3.1, figure 3 (left).
+    """
 
     def __init__(self, channels, num_anchors, conv_depth=1, *, rng=None):
         self.conv = Sequential([Sequential([Conv2d(channels, channels, 3, padding=1, rng=rng), ReLU()]) for _ in range(conv_depth)])
@@ -27,7 +38,7 @@ class RPNHead(Layer):
         self.bbox_pred = Conv2d(channels, 4 * num_anchors, 1, rng=rng)
 
     def __call__(self, x):
-        """x (N, C, H, W) -> objectness (N, H W A) and deltas (N, H W A, 4), in the order of the anchors."""
+        """x (N, C, H, W) -> objectness (N, H W A) and deltas (N, H W A, 4), in the order of ``anchors.grid_anchors``."""
         x = self.conv(x)
         n, _, h, w = x.shape
         objectness = self.cls_logits(x).transpose(0, 2, 3, 1)                                       # (N, H, W, A)
@@ -48,18 +59,18 @@ class RPNHead(Layer):
 
 
 class RegionProposalNetwork(Layer):
-    """Maps -> proposals, one (R, 4) array an image, best first.
+    """Feature maps -> proposals, an (R, 4) array for each image, by descending objectness.
 
     Args:
         head: an ``RPNHead``.
-        anchor_sizes, aspect_ratios: for each map, finest first.
-        pre_nms_top_n: of each map the so many highest logits go on.
-        post_nms_top_n: so many proposals of an image are left.
-        nms_thresh: overlap above which the lower of two is dropped.
-        score_thresh: least score.
-        pre_nms_top_n_train, post_nms_top_n_train: the same two in training.
-        fg_iou_thresh, bg_iou_thresh: an anchor is positive from that overlap on, negative below this.
-        batch_size_per_image, positive_fraction: so many anchors of an image are learnt from, at most such a share of them positive.
+        anchor_sizes, aspect_ratios: a list for each map, finest map first; see ``anchors.base_anchors``.
+        pre_nms_top_n: anchors kept per feature map before NMS, by objectness.
+        post_nms_top_n: proposals kept per image after NMS.
+        nms_thresh: IoU above which the lower-scored of two proposals is suppressed.
+        score_thresh: least objectness, as a probability.
+        pre_nms_top_n_train, post_nms_top_n_train: the same two numbers in training.
+        fg_iou_thresh, bg_iou_thresh: in training an anchor is positive from the first IoU on, negative below the second.
+        batch_size_per_image, positive_fraction: anchors sampled per image for the loss, and the largest share of positive ones.
     """
 
     def __init__(self, head, anchor_sizes, aspect_ratios, pre_nms_top_n, post_nms_top_n, nms_thresh, score_thresh, *,
@@ -74,71 +85,67 @@ class RegionProposalNetwork(Layer):
         self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
 
     def __call__(self, maps, batch):
-        """maps: (N, C, H_l, W_l), finest first; batch: a ``transform.Batch``."""
-        return self.proposals([run(self.head, x) for x in maps], self.anchors(maps, batch), batch.sizes)
-
-    def vjp(self, maps, batch, targets, permutation, input_gradient=True, lesson=None):
-        """Training: what ``__call__`` returns, the losses, and their pullback.
+        """The proposals of each image of a batch.
 
         Args:
-            maps, batch: as for ``__call__``.
-            targets: a ``losses.Target`` for each image.
-            permutation: see ``losses.sample``.
-            lesson: a teacher's ``distillation.TeacherOutputs``, or None.
+            maps: list of (N, C, H_l, W_l), finest first.
+            batch: the ``transform.Batch`` that they are the features of.
 
         Returns:
-            proposals: (R, 4) of each image; no gradient flows through them.
-            losses: see ``losses.rpn_losses``.
-            pullback: scale -> a gradient for each map.
+            proposals: for each image (R, 4) float32: x1, y1, x2, y2 in pixels of the resized image.
         """
-        answers, to_maps = zip(*(self.head.vjp(x, input_gradient) for x in maps))
-        anchors = self.anchors(maps, batch)
-        proposals = self.proposals(answers, anchors, batch.sizes)
-        ends = np.cumsum([len(level) for level in anchors])[:-1]
-        anchors = np.concatenate(anchors)
-        objectness, deltas = (np.concatenate(arrays, axis=1) for arrays in zip(*answers))               # (N, R), (N, R, 4)
-        labels, encoded, positive, negative = [], [], [], []
-        for i, target in enumerate(targets):
-            own, true_boxes = assign(anchors, target, self.fg_iou_thresh, self.bg_iou_thresh, low_quality=True)
-            chosen, others = sample(own, self.batch_size_per_image, self.positive_fraction, permutation)
-            labels.append(own)
-            encoded.append(B.encode(true_boxes[chosen], anchors[chosen], (1, 1, 1, 1)))
-            positive.append(chosen + i * len(anchors))
-            negative.append(others + i * len(anchors))
-        labels, encoded, positive, negative = map(np.concatenate, (labels, encoded, positive, negative))
-        answers = objectness.reshape(-1), deltas.reshape(-1, 4)
-        found = rpn_losses(*answers, labels > 0, encoded, positive, negative)
-        losses, to_answers = lesson.add_rpn_losses(found, *answers, positive, negative) if lesson else found
+        return self.proposals([run(self.head, x) for x in maps], self.anchors(maps, batch), batch.sizes)
 
-        def pullback(scale):
-            grads = (grad.reshape(whole.shape) for grad, whole in zip(to_answers(scale), (objectness, deltas)))
-            levels = zip(*(np.split(grad, ends, axis=1) for grad in grads))
-            return [to_map(*level) for to_map, level in zip(to_maps, levels)]
-        return proposals, losses, pullback
+    def vjp(self, maps, input_gradient=True):
+        """The head on every map, and its pullback.
 
-    def proposals(self, answers, anchors, sizes):
-        """The proposals of each image, from each map's objectness (N, R_l), deltas (N, R_l, 4) and anchors (R_l, 4)."""
-        return [self.propose([(objectness[i], deltas[i]) for objectness, deltas in answers], anchors, size)
-                for i, size in enumerate(sizes)]
+        Args:
+            maps: list of (N, C, H_l, W_l), finest first.
+            input_gradient: whether the maps need a gradient.
+
+        Returns:
+            outputs: for each map (objectness (N, R_l), deltas (N, R_l, 4)).
+            pullback: gradients in the form of ``outputs`` -> a gradient for each map; adds the head's.
+        """
+        outputs, pullbacks = zip(*(self.head.vjp(x, input_gradient) for x in maps))
+        return outputs, lambda grads: [pullback(*grad) for pullback, grad in zip(pullbacks, grads)]
 
     def anchors(self, maps, batch):
-        """A list of (H_l W_l A, 4), one for each map; the same for every image of the batch."""
+        """A list of (R_l, 4), the anchors of each map; they are the same for every image of the batch."""
         return [grid_anchors(base_anchors(sizes, ratios), x.shape[2:], batch.pixels.shape[2:])
                 for sizes, ratios, x in zip(self.anchor_sizes, self.aspect_ratios, maps)]
 
-    def propose(self, answers, anchors, size):
-        """The proposals of one image of size (h, w), from each map's (objectness, deltas) and anchors."""
-        boxes, scores, levels = self.candidates(answers, anchors, size)
+    def proposals(self, outputs, anchors, sizes):
+        """The proposals of each image, from each map's objectness (N, R_l), deltas (N, R_l, 4) and anchors (R_l, 4)."""
+        return [self.propose([(objectness[i], deltas[i]) for objectness, deltas in outputs], anchors, size)
+                for i, size in enumerate(sizes)]
+
+    def propose(self, outputs, anchors, size):
+        """The proposals (R, 4) of one image.
+
+        Args:
+            outputs: for each map (objectness (R_l,), deltas (R_l, 4)).
+            anchors: for each map (R_l, 4).
+            size: (h, w) of the resized image in pixels.
+        """
+        boxes, scores, levels = self.candidates(outputs, anchors, size)
         count = self.post_nms_top_n_train if self.training else self.post_nms_top_n
         return boxes[B.batched_nms(boxes, scores, levels, self.nms_thresh)[:count]]
 
-    def candidates(self, answers, anchors, size):
-        """What ``propose`` chooses from: boxes (R, 4), scores (R,) and levels (R,), before near duplicates are suppressed."""
+    def candidates(self, outputs, anchors, size):
+        """The boxes that NMS chooses from: the best anchors of each map, moved by their deltas and clipped to the image.
+
+        Args:
+            outputs, anchors, size: as for ``propose``.
+
+        Returns:
+            boxes (R, 4), scores (R,) in [0, 1] and levels (R,), the map that each is from.
+        """
         count = self.pre_nms_top_n_train if self.training else self.pre_nms_top_n
         boxes, logits, levels = [], [], []
-        for level, ((objectness, deltas), level_anchors) in enumerate(zip(answers, anchors)):
+        for level, ((objectness, deltas), level_anchors) in enumerate(zip(outputs, anchors)):
             top = B.top(objectness, count)
-            boxes.append(B.decode(deltas[top], level_anchors[top], (1, 1, 1, 1))[:, 0])
+            boxes.append(B.decode(deltas[top], level_anchors[top], WEIGHTS)[:, 0])
             logits.append(objectness[top])
             levels.append(np.full(len(top), level))
         boxes, scores, levels = np.concatenate(boxes), F.sigmoid(np.concatenate(logits)), np.concatenate(levels)

@@ -89,7 +89,7 @@ def torch_training(model, batch, targets):
 
     Args:
         model: ours, of the same weights.
-        batch, targets: as ``FasterRCNN.vjp`` takes them; torchvision computes in the dtype of the pixels.
+        batch, targets: as ``step.detector_losses`` takes them (batch, ground truth); torchvision computes in the dtype of the pixels.
     """
     pixels = torch.from_numpy(batch.pixels)
     twin = torch_twin(model).train().to(pixels.dtype)

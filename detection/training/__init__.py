@@ -1,1 +1,1 @@
-"""Training a detector."""
+"""Training a detector: targets, losses, steps, epochs."""

@@ -1,36 +1,36 @@
-"""A frozen stage's output kept on disk, so that training what follows need not compute it again in each epoch.
+"""Feature cache: the outputs of the frozen stages on disk, so that later epochs need not compute them again.
 
-One file for each image, unflipped and flipped: float16, half as large and precise to three digits. An image is then padded to the
-batch's size as a map, not as pixels, which differs near the added border.
+One file for each image, mirrored and not: float16, half as large as float32 and precise to three digits. In a batch, an image's feature
+map is padded with zeros, not its pixels, which gives slightly other values near the added border.
 """
 
 import hashlib
 import json
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from minicnn.detection.training.train import read_pixels, weights_digest
+from minicnn.detection.training.batches import read_pixels
+from minicnn.detection.training.fingerprint import file_crc, weights_digest
 from minicnn.detection.transform import Batch, batch_size
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, make_folder
 
 LARGEST = np.finfo(np.float16).max
-MANIFEST = "cache.json"
+MANIFEST = "cache.json"         # {"network": see ``network``, "pictures": {name: CRC of the image file}}
 
 
 class FeatureCache:
-    """What ``FasterRCNN.start`` returns for single images, computed once.
+    """The state that ``FasterRCNN.start`` returns, of single images, computed once.
 
     Args:
-        folder: where it is, or will be made.
+        folder: where the features are, or will be written.
         model: the detector, its backbone frozen as in the training to come.
         images: the ``AnnotatedImage``s that will be asked for.
 
     Raises:
-        InputError: the folder holds the features of other weights, sizes or images, or of something else.
+        InputError: no stage is frozen, or the folder holds the features of other weights, sizes or images, or something else.
     """
 
     def __init__(self, folder, model, images):
@@ -38,47 +38,51 @@ class FeatureCache:
             raise InputError("got a cache of features where every layer is trained, expected a frozen stage. Lower "
                              "trainable_backbone_layers, or leave the cache out.")
         self.folder = Path(folder)
-        made_from = {"network": network(model), "pictures": {image.name: file_crc(image.path) for image in images}}
-        manifest = self.folder / MANIFEST
-        made = read_manifest(manifest)
-        if made is None:
+        expected = {"network": network(model), "pictures": {image.name: file_crc(image.path) for image in images}}
+        manifest = read_manifest(self.folder / MANIFEST)
+        if manifest is None:
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 raise InputError(f"got {folder} to keep features in, which holds something else, expected an empty folder. Choose another.")
-            made = {"network": made_from["network"], "pictures": {}}
-        changed = [name for name, crc in made_from["pictures"].items() if made["pictures"].get(name, crc) != crc]
-        if made["network"] != made_from["network"] or changed:
+            manifest = {"network": expected["network"], "pictures": {}}
+        changed = [name for name, crc in expected["pictures"].items() if manifest["pictures"].get(name, crc) != crc]
+        if manifest["network"] != expected["network"] or changed:
             what = f"another image {changed[0]}" if changed else "another frozen network or another size"
             raise InputError(f"got the features in {folder}, which were made from {what}, expected those of this training. Delete the "
                              "folder, or choose another.")
         make_folder(folder)
-        made["pictures"].update(made_from["pictures"])
-        with atomic_write(manifest) as file:
-            file.write(json.dumps(made, indent=1).encode())
+        manifest["pictures"].update(expected["pictures"])
+        with atomic_write(self.folder / MANIFEST) as file:
+            file.write(json.dumps(manifest, indent=1).encode())
 
     def start(self, model, images):
-        """As ``FasterRCNN.start``.
+        """The frozen part of a training step, from the cache; see ``FasterRCNN.start``.
 
         Args:
-            model: the detector.
-            images: an ``AnnotatedImage`` and whether it is mirrored, each.
+            model: the detector, for features that are not on disk yet.
+            images: (an ``AnnotatedImage``, whether it is mirrored) each.
 
         Returns:
-            batch: without pixels, only of their shape; state: see ``models.body.FeatureExtractor.start``.
+            batch: a ``Batch`` whose pixels have the right shape but are all 0.
+            state: list of (N, C, h, w) float32, for ``FasterRCNN.vjp``.
         """
         rows = [self.features(model, image, flipped) for image, flipped in images]
         sizes = [tuple(size.tolist()) for size, *_ in rows]
         height, width = batch_size(sizes)
         state = []
         for maps in zip(*(maps for _, *maps in rows)):
-            whole = np.zeros((len(maps), *np.max([x.shape for x in maps], axis=0)), np.float32)
-            for row, x in zip(whole, maps):
+            padded = np.zeros((len(maps), *np.max([x.shape for x in maps], axis=0)), np.float32)
+            for row, x in zip(padded, maps):
                 row[:, :x.shape[1], :x.shape[2]] = x
-            state.append(whole)
+            state.append(padded)
         pixels = np.broadcast_to(np.float32(0), (len(rows), 3, height, width))
         return Batch(pixels, sizes, [(image.height, image.width) for image, _ in images]), state
 
     def features(self, model, image, flipped):
-        """[size (2,) of the resized image, a map (C, h, w) float16, ...]."""
+        """The features of one image, read from its file, which is written first if it is missing.
+
+        Returns:
+            [size (2,) of the resized image, then maps (C, h, w) float16].
+        """
         path = self.folder / f"{hashlib.sha256(image.name.encode()).hexdigest()[:24]}_{int(flipped)}.npz"
         if not path.exists():
             batch, state = model.start([read_pixels(image, flipped)])
@@ -93,28 +97,21 @@ class FeatureCache:
 
 
 def network(model):
-    """What the features depend on besides the image: the frozen layers with their arrays, and how images are resized."""
+    """What features depend on besides the image: a digest of the frozen layers, and the transform's sizes and normalisation."""
     transform = model.transform
     sizes = [transform.min_size, transform.max_size, *map(float, (*transform.image_mean, *transform.image_std))]
     return {"frozen": weights_digest(model.backbone.frozen()), "transform": sizes}
 
 
-def file_crc(path):
-    """A number that tells other files."""
-    try:
-        return zlib.crc32(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror or error}), expected an image. Check the data.") from error
-
-
 def read_manifest(path):
-    """What a cache was made from, None where there is none."""
+    """The manifest of a cache, None if there is no file; raises InputError if it is damaged."""
     try:
-        made = json.loads(path.read_bytes())
-        if not isinstance(made["network"], dict) or not isinstance(made["pictures"], dict):
+        manifest = json.loads(path.read_bytes())
+        if not isinstance(manifest["network"], dict) or not isinstance(manifest["pictures"], dict):
             raise ValueError("other values")
-        return made
+        return manifest
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"got {path}, which cannot be read ({error}), expected what a cache was made from. Delete the folder.") from error
+        raise InputError(f"got {path}, which cannot be read ({error}), expected the manifest of a feature cache. Delete the "
+                         "folder.") from error

@@ -10,7 +10,6 @@ from minicnn.cli.provenance import check_outputs, emit, provenance, report
 from minicnn.data import load_annotated
 from minicnn.data.annotated import BACKGROUND
 from minicnn.data.coco import is_coco_file
-from minicnn.detection.training.feature_cache import FeatureCache
 from minicnn.detection.training.train import train_detector
 from minicnn.errors import InputError
 from minicnn.files import make_folder
@@ -60,10 +59,8 @@ def run(args, model, data, recipe, teacher=None, **origin):
     validation = load_annotated(args.data, args.validation, data.class_names) if args.validation else None
     if args.report:
         make_folder(args.report)
-    model.freeze(recipe.trainable_backbone_layers)
-    cache = FeatureCache(args.cache_features, model, data.images) if args.cache_features else None
     checkpoint = checkpoint_path(args.out)
-    losses = train_detector(model, data, recipe, args.seed, checkpoint, args.resume, cache, teacher)
+    losses = train_detector(model, data, recipe, args.seed, checkpoint, args.resume, args.cache_features, teacher)
     model.record.update(
         class_names=data.class_names,
         provenance=provenance(args, data=str(args.data), split=data_split(args), images=len(data.images), seed=args.seed,

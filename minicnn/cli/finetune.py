@@ -6,7 +6,6 @@ Checkpoints are written as by ``minicnn train``.
 from minicnn.cli import detector_training
 from minicnn.cli.loading import load_detector
 from minicnn.cli.options import ANNOTATED_HELP, add_hyperparameters, add_json, read_hyperparameters
-from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.train import DetectorHyperparameters
 from minicnn.files import source_file
 
@@ -28,6 +27,6 @@ def run(args):
     how = read_hyperparameters(args, DetectorHyperparameters, **DEFAULTS)
     model = load_detector(args.file)
     data = detector_training.read_data(args, model.record["class_names"])
-    teacher = Teacher(load_detector(args.teacher), model) if args.teacher else None
+    teacher = load_detector(args.teacher) if args.teacher else None
     origin = {"teacher": source_file(args.teacher)} if args.teacher else {}
     return detector_training.run(args, model, data, how, teacher, source=source_file(args.file), **origin)

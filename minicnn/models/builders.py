@@ -8,7 +8,7 @@ BUILDERS = {
     "lenet5": "minicnn.models.lenet:lenet5",
     "lenet5_caffe": "minicnn.models.lenet:lenet5_caffe",
     "vgg16": "minicnn.models.vgg:vgg16",
-    **{name: f"minicnn.detection.faster_rcnn:{name}" for name in (
+    **{name: f"minicnn.detection.architectures:{name}" for name in (
         "fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
         "fasterrcnn_mobilenet_v3_large_320_fpn")},
 }

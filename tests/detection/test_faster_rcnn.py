@@ -18,9 +18,10 @@ from sane import sane_detector
 import minicnn
 from minicnn import InputError
 from minicnn.data.images import as_input
-from minicnn.detection.faster_rcnn import FasterRCNN, Settings
+from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_pool import MultiScaleRoIPool
+from minicnn.detection.settings import Settings
 from minicnn.functional.dispatch import run, use
 
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"

@@ -10,7 +10,6 @@ from readonly_arrays import array
 
 from minicnn.detection.anchors import base_anchors, grid_anchors
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
-from minicnn.detection.training.losses import Target
 from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import run
 
@@ -168,51 +167,36 @@ def test_a_image_in_a_batch_has_the_proposals_it_has_alone(backend):
 
 
 def training_case():
-    """A small network on two maps of two images, in float64, the second without objects."""
+    """A small network and two maps of two images, in float64."""
     rng = np.random.default_rng(0)
     rpn = network(ratios=((0.5, 1), (0.5, 1)), head=RPNHead(3, 2, conv_depth=2, rng=rng), post_nms_top_n=5)
-    maps = [rng.standard_normal((2, 3, 6, 8)), rng.standard_normal((2, 3, 3, 4))]
-    batch = Batch(np.zeros((2, 3, 48, 64), f32), [(48, 60), (44, 64)], [(48, 60), (44, 64)])
-    targets = [Target(array([[3, 4, 25, 20], [30, 10, 60, 44]]), np.array([2, 1])), Target(array(np.zeros((0, 4))), np.zeros(0, int))]
-    return rpn, maps, batch, targets
+    return rpn, [rng.standard_normal((2, 3, 6, 8)), rng.standard_normal((2, 3, 3, 4))]
 
 
 def test_gradients_equal_differences():
-    rpn, maps, batch, targets = training_case()
+    rpn, maps = training_case()
 
     def vjp(*maps):
-        _, losses, pullback = rpn.vjp(list(maps), batch, targets, np.arange)
-        return [sum(losses.values())], lambda grads: pullback(grads[0])
+        outputs, pullback = rpn.vjp(list(maps))
+        return [array for level in outputs for array in level], lambda grads: pullback(list(zip(grads[::2], grads[1::2])))
     gradients = check_vjp(rpn, vjp, *maps)
     assert gradients.keys() == {path for path, _ in rpn.named_parameters()}
 
 
+def test_without_gradient_for_the_maps():
+    rpn, maps = training_case()
+    outputs, pullback = rpn.vjp(maps, input_gradient=False)
+    assert pullback(outputs) == [None, None]
+    assert rpn.head.gradients == {} and rpn.head.cls_logits.gradients
+
+
 def test_in_training_more_proposals_pass():
-    rpn, maps, batch, targets = training_case()
+    rpn, maps = training_case()
     maps = [x.astype(f32) for x in maps]
+    batch = Batch(np.zeros((2, 3, 48, 64), f32), [(48, 60), (44, 64)], [(48, 60), (44, 64)])
     few = rpn(maps, batch)
     rpn.train()
-    proposals, losses, _ = rpn.vjp(maps, batch, targets, np.arange)
-    assert list(losses) == ["loss_objectness", "loss_rpn_box_reg"] and all(loss > 0 for loss in losses.values())
+    proposals = rpn.proposals(rpn.vjp(maps)[0], rpn.anchors(maps, batch), batch.sizes)
     assert [len(boxes) for boxes in few] == [5, 5] and all(len(boxes) > 5 for boxes in proposals)
     for boxes, some in zip(proposals, few):
         assert_array_equal(boxes[:5], some)
-
-
-def test_as_many_anchors_are_learnt_from_as_it_says():
-    rpn, maps, batch, targets = training_case()
-    rpn.batch_size_per_image, rpn.positive_fraction = 8, 0.25
-    pullback = rpn.vjp(maps, batch, targets, np.random.default_rng(0).permutation)[2]
-    rpn.zero_grad()
-    pullback(1.0)
-    bias = rpn.head.cls_logits.gradients["bias"]
-    assert np.isfinite(bias).all()
-    asked = []
-    rpn.vjp(maps, batch, targets, lambda n: asked.append(n) or np.arange(n))
-    assert len(asked) == 4 and asked[2] == 0                     # positive and negative of each image, in this order
-
-
-def test_without_gradient_for_the_maps():
-    rpn, maps, batch, targets = training_case()
-    assert rpn.vjp(maps, batch, targets, np.arange, input_gradient=False)[2](1.0) == [None, None]
-    assert rpn.head.gradients == {} and rpn.head.cls_logits.gradients

@@ -1,7 +1,8 @@
 """A detector small enough to train within a test: two stages, one map of stride 4, three anchors a cell."""
 
+from minicnn.detection.architectures import assemble
 from minicnn.detection.backbone import SingleMapBackbone
-from minicnn.detection.faster_rcnn import Settings, assemble
+from minicnn.detection.settings import Settings
 from minicnn.layers import Conv2d, MaxPool2d, ReLU
 
 SETTINGS = {"min_size": 48, "max_size": 64, "anchor_sizes": ((8, 16, 24),), "aspect_ratios": ((1.0,),), "roi_output_size": 3,

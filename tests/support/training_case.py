@@ -4,7 +4,8 @@ import numpy as np
 from ladder import images
 from sane import sane_detector
 
-from minicnn.detection.training.losses import Target
+from minicnn.detection.training.step import detector_losses
+from minicnn.detection.training.targets import GroundTruth
 from minicnn.detection.transform import Batch, Transform
 from minicnn.functional.dispatch import use
 
@@ -34,7 +35,7 @@ def training_case(architecture, vectors=None):
 
 def scaled(batch, boxes, labels):
     """The targets of boxes in the pixels of the images."""
-    return [Target(Transform.scale_boxes(np.array(some, np.float32).reshape(-1, 4), original, size), np.array(names, np.int64))
+    return [GroundTruth(Transform.scale_boxes(np.array(some, np.float32).reshape(-1, 4), original, size), np.array(names, np.int64))
             for some, names, original, size in zip(boxes, labels, batch.original_sizes, batch.sizes)]
 
 
@@ -48,7 +49,7 @@ def in_float64(model):
 def ours(model, batch, targets):
     """Our losses and gradients, learning from the first ones of everything."""
     model.train()
-    losses, pullback = model.vjp(batch, model.backbone.start(batch.pixels), targets, np.arange)
+    losses, pullback = detector_losses(model, batch, model.backbone.start(batch.pixels), targets, np.arange)
     pullback()
     model.eval()
     return losses, dict(model.named_gradients())

@@ -8,7 +8,9 @@ from numpy.testing import assert_allclose
 from toy_detector import toy_detector
 
 from minicnn.detection.training.distillation import Teacher, TeacherOutputs
-from minicnn.detection.training.losses import Target, fastrcnn_losses, rpn_losses
+from minicnn.detection.training.losses import fastrcnn_losses, rpn_losses
+from minicnn.detection.training.step import detector_losses
+from minicnn.detection.training.targets import GroundTruth
 from minicnn.errors import InputError
 from minicnn.optim import SGD
 
@@ -21,7 +23,7 @@ def network(seed, **settings):
 
 def batch_of(model):
     images = [np.random.default_rng(2).random((3, 48, 64)).astype(np.float32)]
-    targets = [Target(np.float32([[5, 6, 25, 30], [30, 10, 60, 40]]), np.array([1, 3]))]
+    targets = [GroundTruth(np.float32([[5, 6, 25, 30], [30, 10, 60, 40]]), np.array([1, 3]))]
     return *model.start(images), targets
 
 
@@ -31,11 +33,11 @@ def test_a_teacher_brings_four_losses_more():
     student.freeze(3)
     student.train()
     batch, state, targets = batch_of(student)
-    alone, pullback = student.vjp(batch, state, targets, np.arange)
+    alone, pullback = detector_losses(student, batch, state, targets, np.arange)
     pullback()
     gradients = {name: gradient.copy() for name, gradient in student.named_gradients()}
     student.zero_grad()
-    losses, pullback = student.vjp(batch, state, targets, np.arange, Teacher(teacher, student).look(batch))
+    losses, pullback = detector_losses(student, batch, state, targets, np.arange, Teacher(teacher, student).outputs(batch))
     pullback()
     added = {name: value for name, value in losses.items() if name not in alone}
     assert {name: losses[name] for name in alone} == alone and all(value > 0 for value in added.values())
@@ -48,11 +50,11 @@ def test_of_itself_only_the_certainty_can_be_learnt():
     student = network(0)
     student.freeze(3)
     batch, state, targets = batch_of(student)
-    lesson = Teacher(student, student).look(batch)
+    outputs = Teacher(student, student).outputs(batch)
     alone, together = [], []
-    for one, kept in ((None, alone), (lesson, together)):
+    for teacher_outputs, kept in ((None, alone), (outputs, together)):
         student.zero_grad()
-        losses, pullback = student.vjp(batch, state, targets, np.arange, one)
+        losses, pullback = detector_losses(student, batch, state, targets, np.arange, teacher_outputs)
         pullback()
         kept.extend((name, gradient.copy()) for name, gradient in student.named_gradients())
     assert losses["loss_teacher_box_reg"] < 1e-9 and losses["loss_teacher_rpn_box_reg"] < 1e-9
@@ -63,21 +65,21 @@ def test_of_itself_only_the_certainty_can_be_learnt():
 def test_the_losses_are_those_of_the_formulas():
     rng = np.random.default_rng(0)
     objectness, deltas, positive, negative = rng.standard_normal(6), rng.standard_normal((6, 4)), np.array([1]), np.array([0, 4])
-    lesson = TeacherOutputs(None, [], None, rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 4)))
+    outputs = TeacherOutputs(None, [], None, rng.standard_normal((2, 3)), rng.standard_normal((2, 3, 4)))
     own = rpn_losses(objectness, deltas, np.array([0, 1, 0, 0, 0, 0]), deltas[positive] + 1, positive, negative)
-    losses, pullback = lesson.add_rpn_losses(own, objectness, deltas, positive, negative)
+    losses, pullback = outputs.add_rpn_losses(own, objectness, deltas, positive, negative)
     expected = 0
     for i in (1, 0, 4):
-        wanted, said = (1 / (1 + math.exp(-x)) for x in (lesson.objectness.ravel()[i], objectness[i]))
+        wanted, said = (1 / (1 + math.exp(-x)) for x in (outputs.objectness.ravel()[i], objectness[i]))
         expected -= (wanted * math.log(said) + (1 - wanted) * math.log(1 - said)) / 3
     assert_allclose(losses["loss_teacher_objectness"], expected)
     assert len(pullback(1.0)) == 2
 
     logits, deltas, labels = rng.standard_normal((3, 3)), rng.standard_normal((3, 12)), np.array([0, 2, 1])
     theirs = rng.standard_normal((3, 3)), deltas.copy()
-    lesson.of = lambda proposals: theirs
+    outputs.box_head = lambda proposals: theirs
     own = fastrcnn_losses(logits, deltas, labels, np.zeros((3, 4)))
-    losses, _ = lesson.add_fastrcnn_losses(own, logits, deltas, labels, None)
+    losses, _ = outputs.add_fastrcnn_losses(own, logits, deltas, labels, None)
     shares = [np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (theirs[0], logits)]
     assert_allclose(losses["loss_teacher_classifier"], -(shares[0] * np.log(shares[1])).sum() / 3)
     assert losses["loss_teacher_box_reg"] == 0
@@ -90,11 +92,11 @@ def test_a_student_with_a_teacher_ends_nearer_to_it_than_one_without():
         student.freeze(3)
         student.train()
         optimizer, (batch, state, targets) = SGD(student, 0.05, 0.9), batch_of(student)
-        lesson = Teacher(teacher, student).look(batch)
+        outputs = Teacher(teacher, student).outputs(batch)
         for _ in range(30):
-            student.vjp(batch, state, targets, np.arange, lesson if taught else None)[1]()
+            detector_losses(student, batch, state, targets, np.arange, outputs if taught else None)[1]()
             optimizer.step()
-        losses = student.vjp(batch, state, targets, np.arange, lesson)[0]
+        losses = detector_losses(student, batch, state, targets, np.arange, outputs)[0]
         ends.append(sum(value for name, value in losses.items() if "teacher" in name))
     assert ends[0] < 0.95 * ends[1]
 
