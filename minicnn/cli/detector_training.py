@@ -53,7 +53,7 @@ def tell_problems(args, problems):
         report(args.verb, f"... and {len(problems) - PROBLEMS} more")
 
 
-def run(args, model, data, recipe, teacher=None, **origin):
+def run(args, model, data, recipe, teacher=None, /, **origin):
     """Train, save, say so; ``origin``: what the file's provenance tells besides."""
     check_outputs(args, args.out)
     validation = load_annotated(args.data, args.validation, data.class_names) if args.validation else None
