@@ -2,7 +2,7 @@
 
 ``minicnn bench`` measures the detectors here, on both backends; two predictions follow. The bound: no step is faster than the board's
 cores multiply, or than its memory delivers the numbers (``minicnn.report.roofline_page.predict``). The scaled one: each step exceeds its
-bound there by the same factor as here. Both go into ``bench/pi.md``, marked as predictions.
+bound there by the same factor as here. Both go into ``docs/guide/raspberry-pi.md``, marked as predictions.
 
     python bench/pi.py --runs ../runs/pi
 """
@@ -74,7 +74,7 @@ def main():
                          "predictions": {name: prediction(document, board) for name, board in BOARDS.items()}})
     boards = {name: {**board._asdict(), "gflops": board.gflops} for name, board in BOARDS.items()}
     record("pi", {"boards": boards, "measured_on": machine, "rows": rows})
-    write(ROOT / "bench" / "pi.md", {"boards": boards_table(), "prediction": prediction_table(rows)})
+    write(ROOT / "docs" / "guide" / "raspberry-pi.md", {"boards": boards_table(), "prediction": prediction_table(rows)})
 
 
 def measured(task, backend, folder):
