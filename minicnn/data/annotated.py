@@ -1,5 +1,6 @@
-"""Images with boxes: what every annotated data set becomes, whatever form its files have."""
+"""Images with boxes: the common form of PASCAL VOC's, COCO's and the generated data sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,18 +15,18 @@ LONGEST_NAME = 100                  # characters of a class's name
 
 @dataclass
 class AnnotatedImage:
-    """One image, not yet read, and the objects in it.
+    """The annotation of one image: its file, which is not read yet, and the G objects in it.
 
     Args:
-        name: unique in its set; VOC's image id.
+        name: unique in its data set; VOC's or COCO's image id.
         path: the image's file.
-        height, width: pixels, as the annotation says.
-        boxes: (G, 4) float32, x1, y1, x2, y2 in continuous pixels: 0 to width and 0 to height.
-        labels: (G,) int64, places in the set's ``class_names``, so at least 1.
-        difficult: (G,) bool; no training learns from these, and no metric counts them, found or missed.
-        crowd: (G,) bool; COCO's boxes round many objects at once; treated as difficult, and besides they match any number of detections.
-        areas: (G,) float64, square pixels, by which COCO's metric tells small from large: of the object's outline where that is known,
-            else of its box.
+        height, width: pixels, by the annotation.
+        boxes: (G, 4) float32, x1, y1, x2, y2 in continuous pixel coordinates: 0 to width and 0 to height.
+        labels: (G,) int64, indices into the data set's ``class_names``, so at least 1.
+        difficult: (G,) bool, objects that are ignored in training, and by metrics whether they are found or not.
+        crowd: (G,) bool, COCO's boxes around groups of objects; difficult as well, and any number of detections may match one.
+        areas: (G,) float64, square pixels, by which COCO's metric distinguishes small, medium and large: the area of the object's
+            outline where it is known, else of its box.
     """
 
     name: str
@@ -44,44 +45,48 @@ class AnnotatedImages:
     """A split of a data set.
 
     Args:
-        class_names: list of str; the first is ``BACKGROUND``.
-        images: list of ``AnnotatedImage``, in the split's order.
-        problems: list of str, a line for each thing that was skipped: what it is, and why.
+        class_names: the name of each label; the first is ``BACKGROUND``.
+        images: in the split's order.
+        problems: a line for each thing that was skipped: what it is, and why.
     """
 
-    class_names: list
-    images: list
-    problems: list = field(default_factory=list)
+    class_names: list[str]
+    images: list[AnnotatedImage]
+    problems: list[str] = field(default_factory=list)
 
 
-def read_annotated(image):
+def read_annotated(image: AnnotatedImage) -> np.ndarray:
     """Read the pixels of an ``AnnotatedImage``.
 
     Returns:
-        values: (H, W, 3), as ``minicnn.data.images.as_values`` gives them.
+        values: (H, W, 3), see ``minicnn.data.images.as_values``.
 
     Raises:
-        InputError: the file is missing, damaged, or has another size than its annotation says: its boxes would be wrong.
+        InputError: the file is missing, damaged, or of another size than in its annotation, so that the boxes would be wrong.
     """
     values = as_values(image.path)
     height, width = values.shape[:2]
     if (height, width) != (image.height, image.width):
-        raise InputError(f"got {image.path} of {width} x {height} pixels, expected {image.width} x {image.height} as its annotation "
-                         "says. Mend the one or the other.")
+        raise InputError(f"got {image.path} of {width} x {height} pixels, expected {image.width} x {image.height} as in its annotation. "
+                         "Correct one of them.")
     return values
 
 
 def check_classes(classes):
-    """The class names as a list; raises InputError unless the first is ``BACKGROUND`` and others follow."""
+    """The class names as a list; raises InputError unless ``BACKGROUND`` comes first and another follows."""
     classes = list(classes)
     if len(classes) < 2 or classes[0] != BACKGROUND:
-        raise InputError(f"got {len(classes)} class names from {shown(classes[0] if classes else None)} on, expected {BACKGROUND} and "
-                         "at least one class. Put it first.")
+        raise InputError(f"got {len(classes)} class names, the first {shown(classes[0] if classes else None)}, expected {BACKGROUND} and "
+                         "at least one class. Put the background first.")
     return classes
 
 
-def label_table(class_names):
-    """{name: label}; of a name that stands for several, such as COCO's N/A, the first."""
+def label_table(class_names: Sequence[str]) -> dict[str, int]:
+    """{name: label}; the first label of a name that occurs several times, such as COCO's N/A.
+
+    >>> label_table(["__background__", "cat", "N/A", "dog", "N/A"])
+    {'__background__': 0, 'cat': 1, 'N/A': 2, 'dog': 3}
+    """
     table = {}
     for label, name in enumerate(class_names):
         table.setdefault(name, label)
@@ -89,30 +94,34 @@ def label_table(class_names):
 
 
 def label_of(name, table, place):
-    """The label of a class in a ``label_table``; raises InputError if it is not there; place: where the name was found."""
+    """The label of a class name found at ``place`` (a text for the message); raises InputError if the table lacks it."""
     if name not in table:
         known = list(table)[1:]
         raise InputError(f"got an object of the class {shown(name)} in {place}, expected one of {', '.join(map(shown, known[:20]))}"
-                         f"{', ...' * (len(known) > 20)}. Take other data, or a network for these classes.")
+                         f"{', ...' * (len(known) > 20)}. Use other data, or a network for these classes.")
     return table[name]
 
 
-def box_areas(boxes):
-    """(G, 4) -> (G,) float64, square pixels."""
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """Areas of boxes: (G, 4) x1, y1, x2, y2 -> (G,) float64, square pixels.
+
+    >>> box_areas([[0, 0, 10, 4], [2.5, 1, 3, 3]]).tolist()
+    [40.0, 1.0]
+    """
     x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     return (x2 - x1) * (y2 - y1)
 
 
 def is_class_name(name):
-    """Whether a text from a file can be a class's name: printed, drawn and told from the background."""
+    """Whether a text from a file can be a class name: printable, not too long, and not the background's."""
     return bool(name) and name.isprintable() and len(name) <= LONGEST_NAME and name != BACKGROUND
 
 
 def is_plain(name):
-    """Whether the name of a file leads to no other folder: no separators of any system, nothing unprintable."""
+    """Whether a text is a file name within a folder: printable, without any system's path separators."""
     return name.isprintable() and not set(name) & set("/\\:") and name not in ("", ".", "..") and len(name) <= 200
 
 
 def shown(text):
-    """A stranger's text in a message: quoted, escaped and not too long."""
+    """A text from a file for an error message: quoted, escaped, shortened."""
     return repr(text if text is None else text[:LONGEST_NAME])

@@ -1,4 +1,4 @@
-"""The class names of COCO and PASCAL VOC by label; 0 is the background. COCO's labels have gaps, named N/A, as in torchvision."""
+"""Class names of COCO and PASCAL VOC by label; 0 is the background. COCO's unused labels are named N/A, as in torchvision."""
 
 COCO = (
     "__background__", "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",

@@ -1,7 +1,7 @@
-"""COCO's form: one JSON file a split.
+"""Data sets in COCO's layout: one JSON file per split.
 
-``annotations/instances_SPLIT.json``, plain or gzipped; its images in a folder SPLIT, images/SPLIT or images, or at the root. They are
-looked for only by who reads them.
+The file is ``annotations/instances_SPLIT.json``, plain or gzipped; its images are in a folder SPLIT, images/SPLIT or images, or at the
+root. They are not opened here.
 
 Reference: Lin et al., Microsoft COCO: common objects in context (2014), https://cocodataset.org/#format-data.
 """
@@ -29,17 +29,17 @@ from minicnn.data.images import MAX_PIXELS
 from minicnn.errors import InputError
 
 LONGEST_JSON = 2**30            # bytes, unpacked; instances_train2017.json, the largest of COCO's own, has 0.45e9
-ROUNDING = 0.02                 # pixels; x and width have two decimals each, so that their sum may exceed the image by one unit or two
+ROUNDING = 0.02                 # pixels; x and width are rounded to two decimals, so that their sum may exceed the image slightly
 KEYS = ("images", "annotations", "categories")
 
 
 def is_coco(folder):
-    """Whether a folder is in COCO's form."""
+    """Whether a folder has COCO's layout."""
     return any(Path(folder).glob("annotations/instances_*.json*"))
 
 
 def is_coco_file(source):
-    """Whether it is one of COCO's ``.json``, which is one list of images, without splits to choose from."""
+    """Whether the source is a ``.json`` or ``.json.gz`` file, which is one split by itself."""
     path = Path(source)
     return path.name.endswith((".json", ".json.gz")) and path.is_file()
 
@@ -47,22 +47,22 @@ def is_coco_file(source):
 def load_coco(source, split, classes=None):
     """Read one split's annotations.
 
-    A box that is empty or not wholly inside its image is left out, as is one of an unknown image or category, and an image
-    without sane size and name; ``problems`` has a line for each. An image's name is its id, as in COCO's results.
+    Skipped, with a line in ``problems`` for each, are boxes that are empty, not within their image, or of an unknown image or
+    category, and images without a valid size and file name. An image's name is its id, as in COCO's result files.
 
     Args:
-        source: the folder that holds ``annotations``; or one ``.json`` or ``.json.gz`` file, which is the split, whatever ``split``
-            says, and whose images lie beside it or, if it lies in a folder ``annotations``, as above.
+        source: the folder that contains ``annotations``; or a ``.json`` or ``.json.gz`` file, for which ``split`` has no effect, and
+            whose images are beside it or, if it is in a folder ``annotations``, as above.
         split: such as "val2017".
-        classes: list of str, a name for each label, ``BACKGROUND`` first. None takes the file's own categories, by ascending id:
-            the labels 1 to their number, so that COCO's eighty have no gaps.
+        classes: list of str, the class name of each label, ``BACKGROUND`` first. None takes the file's categories by ascending id, as
+            labels 1, 2, ... without gaps.
 
     Returns:
-        images: ``AnnotatedImages``; COCO's crowds are difficult, too.
+        annotated: ``AnnotatedImages``; COCO's crowds are difficult as well.
 
     Raises:
-        InputError: no such file, or it is not in this form, names an image outside the folder, has no image, or an object of a class
-            that is not among the classes given.
+        InputError: the file does not exist, is not in COCO's format, has no images, has an image outside the folder, or an object of
+            a class that is not among ``classes``.
     """
     path = find_json(Path(source), split)
     document = read_json(path)
@@ -72,40 +72,30 @@ def load_coco(source, split, classes=None):
     sizes = read_images(document, path, problems)
     if not sizes:
         raise InputError(f"got {path} without images{f' ({problems[0]})' if problems else ''}, expected some. Choose another file.")
-    table, objects = label_table(class_names), {key: [] for key in sizes}
-    skipped = {one["id"] for one in document["images"] if is_id(one)} - set(sizes)
-    for place, annotation in enumerate(document["annotations"]):
-        number = annotation.get("id") if isinstance(annotation, dict) and is_integer(annotation.get("id")) else f"at place {place}"
-        found = read_object(annotation, sizes, categories)
-        if isinstance(found, str):
-            if not (is_id(annotation, "image_id") and annotation["image_id"] in skipped):       # its image has been reported
-                problems.append(f"annotation {number} is skipped: {found}.")
-            continue
-        name, *rest = found
-        objects[annotation["image_id"]].append((label_of(name, table, f"{path.name}, annotation {number}"), *rest))
-    return AnnotatedImages(class_names, [annotated(key, folder / file, height, width, objects[key])
-                                           for key, (file, height, width) in sizes.items()], problems)
+    objects = read_objects(document, path, sizes, categories, label_table(class_names), problems)
+    images = [annotated(key, folder / file, height, width, objects[key]) for key, (file, height, width) in sizes.items()]
+    return AnnotatedImages(class_names, images, problems)
 
 
 def annotated(key, path, height, width, objects):
-    """The ``AnnotatedImage`` of these objects: (label, box, area, crowd) each."""
+    """The ``AnnotatedImage`` with these objects, (label, box, area, crowd) each."""
     labels, boxes, areas, crowd = zip(*objects) if objects else ((), (), (), ())
     crowd = np.array(crowd, bool)
     return AnnotatedImage(str(key), path, height, width, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64),
-                            crowd.copy(), crowd, np.array(areas, np.float64))
+                          crowd.copy(), crowd, np.array(areas, np.float64))
 
 
 def find_json(source, split):
-    """The file of a split."""
+    """The JSON file of a split."""
     if not source.is_dir():
         return source
     folder = source / "annotations"
     paths = [folder / f"instances_{split}{suffix}" for suffix in (".json", ".json.gz")]
     found = next((path for path in paths if is_plain(split) and path.is_file()), None)
     if found is None:
-        there = sorted({split_of(path) for path in folder.glob("instances_*.json*")})[:20]
+        existing = sorted({split_of(path) for path in folder.glob("instances_*.json*")})[:20]
         raise InputError(f"got the split {shown(split)}, expected a file instances_SPLIT.json in {folder} "
-                         f"({', '.join(there) or 'where is none'}). Choose one.")
+                         f"({', '.join(existing) or 'there is none'}). Choose one.")
     return found
 
 
@@ -115,7 +105,7 @@ def split_of(path):
 
 
 def image_folder(path):
-    """Where the images of a JSON file are."""
+    """The folder of a JSON file's images."""
     root, split = path.absolute().parent, split_of(path)
     if root.name == "annotations":
         root = root.parent
@@ -123,7 +113,7 @@ def image_folder(path):
 
 
 def read_json(path):
-    """The outermost object of a file, with the three lists that it must have."""
+    """The object in a JSON file, checked to have the lists ``KEYS``."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             data = file.read(LONGEST_JSON + 1)
@@ -131,11 +121,11 @@ def read_json(path):
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"got {path}, which cannot be read ({reason}), expected COCO's JSON. Check the file.") from error
     if len(data) > LONGEST_JSON:
-        raise InputError(f"got {path} of more than {LONGEST_JSON} bytes, expected at most that. Split it up.")
+        raise InputError(f"got {path} of more than {LONGEST_JSON} bytes, expected at most that. Split it.")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"got {path}, which is no JSON ({str(error)[:100]}), expected COCO's. Fetch it again.") from error
+        raise InputError(f"got {path}, which is not JSON ({str(error)[:100]}), expected COCO's. Download it again.") from error
     for key in KEYS:
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             raise InputError(f"got {path} without a list {key!r}, expected COCO's {', '.join(KEYS)}. Give a file of instances.")
@@ -143,95 +133,127 @@ def read_json(path):
 
 
 def read_categories(document, path):
-    """{id: name}, ids ascending."""
+    """{id: name} of the classes, by ascending id."""
     categories, names = {}, set()
-    for place, one in enumerate(document["categories"]):
-        name = one.get("name") if is_id(one) else None
-        if not isinstance(name, str) or not is_class_name(name) or one["id"] in categories or name in names:
-            raise InputError(f"got the category at place {place} in {path} with the name {told(name)}, expected an id and a name of its "
-                             "own. Mend the file.")
-        categories[one["id"]] = name
+    for index, category in enumerate(document["categories"]):
+        name = category.get("name") if is_id(category) else None
+        if not isinstance(name, str) or not is_class_name(name) or category["id"] in categories or name in names:
+            raise InputError(f"got category {index} of the list in {path} with the name {quoted(name)}, expected a unique id and a unique "
+                             "name. Correct the file.")
+        categories[category["id"]] = name
         names.add(name)
     return dict(sorted(categories.items()))
 
 
 def read_images(document, path, problems):
-    """{id: (file, height, width)}, ids ascending; adds a line to problems for each image that is skipped.
+    """{id: (file, height, width)} by ascending id; adds a line to ``problems`` for each image that is skipped.
 
-    COCO's metric goes through the images in this order, on which equal scores depend.
+    COCO's metric takes the images in this order, which decides between detections of equal score.
     """
     sizes = {}
-    for place, one in enumerate(document["images"]):
-        if not is_id(one):
-            problems.append(f"image at place {place} is skipped: it has no id.")
+    for index, image in enumerate(document["images"]):
+        if not is_id(image):
+            problems.append(f"image {index} of the list is skipped: it has no id.")
             continue
-        file, height, width = (one.get(key) for key in ("file_name", "height", "width"))
-        if one["id"] in sizes:
-            fault = "its id came before"
+        file, height, width = (image.get(key) for key in ("file_name", "height", "width"))
+        if image["id"] in sizes:
+            fault = "its id occurs before"
         elif not isinstance(file, str) or not file.isprintable() or not file:
-            fault = f"its file_name is {told(file)}"
+            fault = f"its file_name is {quoted(file)}"
         elif not (is_integer(height) and is_integer(width) and min(height, width) >= 1 and height * width <= MAX_PIXELS):
-            fault = f"its size is {told(width)} x {told(height)}, expected whole pixels, at most {MAX_PIXELS}"
+            fault = f"its size is {quoted(width)} x {quoted(height)}, expected whole pixels, at most {MAX_PIXELS}"
         elif leads_out(file):
             raise InputError(f"got the file_name {shown(file)} in {path}, expected one in the folder of the images. Remove it.")
         else:
-            sizes[one["id"]] = file, height, width
+            sizes[image["id"]] = file, height, width
             continue
-        problems.append(f"image {one['id']} is skipped: {fault}.")
+        problems.append(f"image {image['id']} is skipped: {fault}.")
     return dict(sorted(sizes.items()))
 
 
 def leads_out(file):
-    """Whether a relative path leaves its folder, on any system."""
+    """Whether a path leads out of the folder that it is relative to, on any system."""
     windows = PureWindowsPath(file)
     return bool(windows.anchor or windows.drive) or ".." in windows.parts or PurePosixPath(file).is_absolute()
 
 
+class Fault(ValueError):
+    """Why an annotation is skipped."""
+
+
+def read_objects(document, path, sizes, categories, table, problems):
+    """{image id: [(label, box, area, crowd), ...]}; adds a line to ``problems`` for each annotation that is skipped."""
+    objects = {key: [] for key in sizes}
+    skipped = {image["id"] for image in document["images"] if is_id(image)} - set(sizes)
+    for index, annotation in enumerate(document["annotations"]):
+        number = annotation["id"] if is_id(annotation) else f"{index} of the list"
+        try:
+            name, *rest = read_object(annotation, sizes, categories)
+        except Fault as fault:
+            if not (is_id(annotation, "image_id") and annotation["image_id"] in skipped):       # else its image has been reported
+                problems.append(f"annotation {number} is skipped: {fault}.")
+        else:
+            objects[annotation["image_id"]].append((label_of(name, table, f"{path.name}, annotation {number}"), *rest))
+    return objects
+
+
 def read_object(annotation, sizes, categories):
-    """(name, box, area, crowd) of an annotation, or a text: what is wrong with it."""
+    """(class name, box, area, crowd) of an annotation; raises Fault if it cannot be used."""
     if not isinstance(annotation, dict):
-        return "it is no object"
-    key, category = annotation.get("image_id"), annotation.get("category_id")
-    if not is_integer(key) or key not in sizes:
-        return f"its image_id {told(key)} is unknown"
-    if not is_integer(category) or category not in categories:
-        return f"its category_id {told(category)} is unknown"
+        raise Fault("it is not a JSON object")
+    key, category = (known_id(annotation, name, ids) for name, ids in (("image_id", sizes), ("category_id", categories)))
     bbox, crowd = annotation.get("bbox"), annotation.get("iscrowd", 0)
     if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))):
-        return f"its bbox is {told(bbox)}, expected four numbers"
+        raise Fault(f"its bbox is {quoted(bbox)}, expected four numbers")
     if not is_integer(crowd) or crowd not in (0, 1):
-        return f"its iscrowd is {told(crowd)}, expected 0 or 1"
+        raise Fault(f"its iscrowd is {quoted(crowd)}, expected 0 or 1")
     _, height, width = sizes[key]
     x, y, w, h = map(float, bbox)
-    text = f"its bbox {x:g}, {y:g}, {w:g}, {h:g}"
-    if w <= 0 or h <= 0:
-        return f"{text} is {'inside out' if w < 0 or h < 0 else 'empty'}"
-    if x < -ROUNDING or y < -ROUNDING or x + w > width + ROUNDING or y + h > height + ROUNDING:
-        return f"{text} is not inside the image of {width} x {height}"
-    box = np.clip(np.array((x, y, x + w, y + h)), 0, (width, height, width, height)).astype(np.float32)
-    if not (box[0] < box[2] and box[1] < box[3]):                       # so thin that float32 does not see it
-        return f"{text} is empty"
+    box = corners(x, y, w, h, height, width)
     area = annotation.get("area", w * h)
     if not is_number(area) or area < 0:
-        return f"its area is {told(area)}, expected a number of pixels"
+        raise Fault(f"its area is {quoted(area)}, expected a number of pixels")
     return categories[category], box, float(area), bool(crowd)
 
 
-def is_id(one, key="id"):
-    return isinstance(one, dict) and is_integer(one.get(key))
+def known_id(annotation, name, known):
+    """The id under that name, which must be one of the known ones."""
+    value = annotation.get(name)
+    if not is_integer(value) or value not in known:
+        raise Fault(f"its {name} {quoted(value)} is unknown")
+    return value
+
+
+def corners(x, y, w, h, height, width):
+    """COCO's box as x1, y1, x2, y2, (4,) float32; raises Fault if it is empty or not within the image."""
+    text = f"its bbox {x:g}, {y:g}, {w:g}, {h:g}"
+    if w <= 0 or h <= 0:
+        raise Fault(f"{text} is {'inside out' if w < 0 or h < 0 else 'empty'}")
+    if x < -ROUNDING or y < -ROUNDING or x + w > width + ROUNDING or y + h > height + ROUNDING:
+        raise Fault(f"{text} is not inside the image of {width} x {height}")
+    box = np.clip(np.array((x, y, x + w, y + h)), 0, (width, height, width, height)).astype(np.float32)
+    if not (box[0] < box[2] and box[1] < box[3]):                       # so thin that it is empty in float32
+        raise Fault(f"{text} is empty")
+    return box
+
+
+def is_id(entry, key="id"):
+    """Whether an entry of a list is an object with an integer under the key."""
+    return isinstance(entry, dict) and is_integer(entry.get(key))
 
 
 def is_integer(value):
+    """Whether a value is an int (no bool) that fits in 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def told(value):
-    """A value of the file in a message."""
+def quoted(value):
+    """A value of the file for an error message."""
     if isinstance(value, list):
-        return f"[{', '.join(told(one) if not isinstance(one, list) else 'a list' for one in value[:5])}{', ...' * (len(value) > 5)}]"
+        return f"[{', '.join(quoted(item) if not isinstance(item, list) else 'a list' for item in value[:5])}{', ...' * (len(value) > 5)}]"
     return "an object" if isinstance(value, dict) else shown(value) if isinstance(value, str) else str(value)[:50]
 
 
 def is_number(value):
-    """JSON as Python reads it has NaN and infinity, and integers that no float holds."""
+    """Whether a value is a finite number of moderate size; Python's JSON also reads NaN, infinity, and integers beyond any float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)

@@ -1,7 +1,7 @@
-"""Generated digits: the data set that needs no download.
+"""Generated digits: a classification data set without a download.
 
-Pillow draws each digit with random size, thickness, rotation, shear, place and brightness; then come a random background, a
-stray stroke and noise. 28 x 28 pixels like MNIST, and hard enough that a linear classifier stays under 90 %.
+Pillow draws each digit with random size, thickness, rotation, shear, position and brightness; a random background, a stray stroke and
+noise are added. 28 x 28 pixels like MNIST, and hard enough that a linear classifier stays below 90 % accuracy.
 """
 
 import math
@@ -9,37 +9,42 @@ import math
 import numpy as np
 
 SIDE = 28
-CANVAS = 56                                                       # drawn at twice the size, then reduced smoothly
+CANVAS = 56                                                       # drawn at twice the size, then averaged down
 COUNTS = {"train": 12000, "validation": 2000, "test": 2000}
 SEEDS = {"train": 0, "validation": 1, "test": 2}
 
 
 def load_digits(split):
-    """One split, the same on every machine with the same Pillow: images (N, 1, 28, 28) float32 in [0, 1], labels (N,) int64."""
+    """One split: images (N, 1, 28, 28) float32 in [0, 1], labels (N,) int64; equal on all machines with the same Pillow."""
     return make_digits(COUNTS[split], np.random.default_rng(SEEDS[split]))
 
 
-def make_digits(count, rng):
+def make_digits(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw digits.
 
     Args:
         count: number of images N.
-        rng: numpy.random.Generator.
+        rng: source of all random choices.
 
     Returns:
-        images: (N, 1, 28, 28) float32 in [0, 1]; labels: (N,) int64, 0 to 9, as many of each as ``count`` allows.
+        images: (N, 1, 28, 28) float32 in [0, 1].
+        labels: (N,) int64, 0 to 9, in random order; each digit occurs equally often, up to one.
+
+    >>> images, labels = make_digits(20, np.random.default_rng(0))
+    >>> images.shape, np.bincount(labels).tolist()
+    ((20, 1, 28, 28), [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
     labels = rng.permutation(np.arange(count) % 10)
     images = np.stack([draw_digit(label, rng) for label in labels])
     contrast, floor = rng.uniform(0.4, 1, (2, count, 1, 1))
-    images = images * contrast + (floor - 0.4) / 2 * (1 - contrast)   # a grey ground, the lighter the fainter the digit
+    images = images * contrast + (floor - 0.4) / 2 * (1 - contrast)   # a grey background, lighter for a fainter digit
     images += rng.normal(0, 0.1, images.shape)
     return np.clip(images, 0, 1).astype(np.float32)[:, None], labels
 
 
 def draw_digit(label, rng):
-    """One digit with a stray stroke: (28, 28) float in [0, 1], white on black."""
-    from PIL import Image, ImageDraw, ImageFont  # Pillow only where an image is drawn: the library itself runs without
+    """Draw one digit with a stray stroke: (28, 28) float32 in [0, 1], white on black."""
+    from PIL import Image, ImageDraw, ImageFont  # optional: imported only to draw
 
     image = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(image)
@@ -53,7 +58,7 @@ def draw_digit(label, rng):
 
 
 def distorted(image, rng):
-    """A Pillow image of grey values rotated, sheared, stretched and shifted a little, about its middle; what leaves it is lost."""
+    """Rotate, shear, stretch and shift a grey Pillow image slightly, about its centre; what leaves the image is cut off."""
     from PIL import Image
 
     # the affine map of output pixels to source pixels
@@ -64,4 +69,4 @@ def distorted(image, rng):
     middle = np.array(image.size) / 2
     offset = middle - matrix @ (middle + rng.uniform(-4, 4, 2))
     return image.transform(image.size, Image.Transform.AFFINE, (*matrix[0], offset[0], *matrix[1], offset[1]),
-                             resample=Image.Resampling.BILINEAR)
+                           resample=Image.Resampling.BILINEAR)

@@ -1,77 +1,86 @@
-"""Images: whatever the user gives (a file, a Pillow image, an array) becomes sane RGB.
+"""Read and write images: a file, a Pillow image or an array becomes RGB.
 
-``.npy`` files and binary PPM and PGM are read by NumPy alone, all others by Pillow, which is imported only then. An image file gives
-8 bits a channel; arrays, and so ``.npy``, keep their precision. What is transparent is laid over white, the paper that drawings with
-holes are made for and browsers show them on.
+``.npy`` files and binary PPM and PGM are read by NumPy alone, all others by Pillow, which is imported only then. Image files are
+converted to 8 bits per channel; arrays, also from ``.npy``, keep their precision. Transparent pixels are composited on white, the
+background for which drawings are made and on which browsers show them.
 """
 
 import contextlib
 import glob
-import math
 import os
 import re
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from minicnn.data.array_files import MAX_PIXELS, check_dtype, layout, oversized, read_netpbm, read_npy, scaled
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
 
-MAX_PIXELS = 50_000_000         # a phone's largest; as float32 they are 600 MB
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".npy")
 JPEG_QUALITY = 92
 NPY_MAGIC = b"\x93NUMPY"
-NETPBM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"                                    # white space and comments
-NETPBM_HEADER = re.compile(rb"P([56])" + 3 * (NETPBM_GAP + rb"(\d{1,9})") + rb"\s")
-NETPBM_HEADER_BYTES = 2**16
-ORIENTATION = 0x0112            # the number of its EXIF tag; by its value, how to turn the image upright:
+ORIENTATION = 0x0112            # number of the EXIF tag, whose value says how to turn the image upright:
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
+ImageLike = Any                 # what as_values takes: a path, a Pillow image or an array
 
-def read_image(path):
+
+def read_image(path: str | Path) -> np.ndarray:
     """Read an image file.
 
     Args:
-        path: an image file, upright by its EXIF orientation; of several frames the first is taken.
+        path: an image file. It is turned upright by its EXIF orientation; of several frames the first is taken.
 
     Returns:
         image: (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: the file is missing, damaged, no image, or of more than ``MAX_PIXELS``.
+        InputError: the file is missing, damaged, not an image, or has more than ``MAX_PIXELS``.
     """
     return to_bytes(read_values(path))
 
 
-def as_image(value):
-    """Anything ``as_values`` takes -> (H, W, 3) uint8, to draw on."""
+def as_image(value: ImageLike) -> np.ndarray:
+    """Convert an image to (H, W, 3) uint8, for drawing and saving; ``value`` is as for ``as_values``.
+
+    >>> as_image(np.array([[0.0, 0.5, 1.0]])).tolist()
+    [[[0, 0, 0], [128, 128, 128], [255, 255, 255]]]
+    """
     return to_bytes(as_values(value))
 
 
-def as_input(value):
-    """Anything ``as_values`` takes -> (3, H, W) float32 in [0, 1], to compute with."""
+def as_input(value: ImageLike) -> np.ndarray:
+    """Convert an image to (3, H, W) float32 in [0, 1], the input of networks; ``value`` is as for ``as_values``.
+
+    >>> x = as_input(np.full((4, 6), 255, np.uint8))
+    >>> x.shape, float(x.max())
+    ((3, 4, 6), 1.0)
+    """
     values = as_values(value)
     x = values.transpose(2, 0, 1).astype(np.float32, order="C")
     if values.dtype == np.uint8:
-        x /= 255                # divided, as torchvision does: times 1/255 gives other last bits
+        x /= 255                # a division, as in torchvision: a product with 1/255 differs in the last bit
     return x
 
 
-def as_values(value):
-    """An image as exact as it was given.
+def as_values(value: ImageLike) -> np.ndarray:
+    """Convert an image to RGB values, without loss of precision.
 
     Args:
-        value: a path; a Pillow image, whose pixels are taken as they lie (EXIF would turn the caller's coordinates); or an array
-            (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or, where the last side is none of these, (3, H, W): uint8, uint16 (white is
-            65535), bool, or floating in [0, 1].
+        value: a path; a Pillow image, which is not turned by its EXIF orientation (that would change the caller's coordinates); or
+            an array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or, if the last axis has none of these sizes, (3, H, W), of uint8,
+            uint16 (white is 65535), bool, or floats in [0, 1].
 
     Returns:
-        values: (H, W, 3), uint8, or float32 in [0, 1] if value was an array of floats or uint16; may share the array's memory.
+        values: (H, W, 3), uint8, or float32 in [0, 1] if value is an array of floats or uint16; may share the array's memory.
 
     Raises:
-        InputError: it is none of these, or has NaN, other numbers, or a side of no pixels.
+        InputError: the value is none of these, is empty, or has NaN or numbers out of range.
     """
     if isinstance(value, (str, os.PathLike)):
         return read_values(value)
@@ -84,18 +93,18 @@ def as_values(value):
     return from_array(np.asarray(value), "an array")
 
 
-def find_images(arguments):
-    """The files meant by a command's arguments.
+def find_images(arguments: Iterable[str | Path]) -> list[Path]:
+    """Find the image files that a command's arguments name.
 
     Args:
-        arguments: paths of files, of folders (all files with an image's suffix in them, sorted, not those of folders below), and
-            patterns such as ``shots/*.png``.
+        arguments: paths of files, of folders (the files directly in them that have an image's suffix, sorted), and patterns such as
+            ``shots/*.png``.
 
     Returns:
-        paths: list of Path, each file once, in the arguments' order; a missing file is among them, for ``read_image`` to refuse.
+        paths: each file once, in the arguments' order, files that do not exist included: ``read_image`` reports them.
 
     Raises:
-        InputError: a folder or a pattern has no image, or the folder cannot be read.
+        InputError: a folder or a pattern yields no image, or a folder cannot be read.
     """
     paths = {}
     for argument in map(str, arguments):
@@ -106,13 +115,14 @@ def find_images(arguments):
         else:
             found = [Path(argument)]
         if not found:
-            raise InputError(f"got {argument}, where no image is, expected some ({' '.join(SUFFIXES)}). Check the path.")
+            raise InputError(f"got {argument}, which has no images, expected some ({' '.join(SUFFIXES)}). Check the path.")
         for path in found:
             paths.setdefault(os.path.abspath(path), path)
     return list(paths.values())
 
 
 def images_in(folder):
+    """The image files directly in a folder, sorted; hidden ones are left out."""
     try:
         return sorted(path for path in Path(folder).iterdir()
                       if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file())
@@ -121,21 +131,21 @@ def images_in(folder):
                          "permissions.") from error
 
 
-def write_image(path, image):
-    """Write an image whole or not at all.
+def write_image(path: str | Path, image: ImageLike) -> None:
+    """Write an image file, whole or not at all.
 
     Args:
         path: ends in .jpg, .jpeg, .png, or .ppm, which needs no Pillow.
-        image: anything ``as_image`` takes.
+        image: as for ``as_values``.
 
     Raises:
-        InputError: another suffix, or the place cannot be written.
+        InputError: another suffix, or a path that cannot be written.
     """
     suffix = Path(path).suffix.lower()
     options = {".jpg": {"format": "JPEG", "quality": JPEG_QUALITY}, ".jpeg": {"format": "JPEG", "quality": JPEG_QUALITY},
                ".png": {"format": "PNG"}, ".ppm": None}
     if suffix not in options:
-        raise InputError(f"got {path} to write an image to, expected a name in {', '.join(options)}. Change its end.")
+        raise InputError(f"got {path} to write an image to, expected a name that ends in {', '.join(options)}. Change its suffix.")
     pixels = np.ascontiguousarray(as_image(image))
     encoder = None if suffix == ".ppm" else import_pillow(f"writing {path}").fromarray(pixels)
     with atomic_write(path) as file:
@@ -146,23 +156,23 @@ def write_image(path, image):
 
 
 def read_values(path):
-    """A file as ``as_values`` gives it; its first bytes, not its name, say what it is."""
+    """Read a file as ``as_values`` returns it; its format follows from its first bytes, not from its name."""
     if not os.path.isfile(path):
-        got = f"{path}, a folder" if os.path.isdir(path) else f"{path}, where no file is"
+        got = f"{path}, a folder" if os.path.isdir(path) else f"{path}, which does not exist"
         raise InputError(f"got {got}, expected an image. Check the path.")
     try:
         with open(path, "rb") as file:
             start = file.read(8)
             file.seek(0)
             if not start:
-                raise InputError(f"got {path}, an empty file, expected an image. Fetch it again.")
+                raise InputError(f"got {path}, an empty file, expected an image. Download it again.")
             if start.startswith(NPY_MAGIC):
                 return from_array(read_npy(file, path), path)
             if re.match(rb"P[56][\s#]", start):
                 return from_array(read_netpbm(file, path), path)
             image_module = import_pillow(f"reading {path}")
             with decoding(path), image_module.open(file) as image:
-                if image.format == "EPS":                           # Pillow would run Ghostscript on it
+                if image.format == "EPS":                           # which Pillow would run by Ghostscript
                     raise InputError(f"got {path}, a PostScript program, expected an image. Convert it to PNG.")
                 return from_pillow(image, path, upright=True)
     except OSError as error:
@@ -170,18 +180,18 @@ def read_values(path):
 
 
 def import_pillow(purpose):
-    """The module PIL.Image; purpose: what a message says it is for."""
+    """Import PIL.Image; raises InputError that names the ``purpose`` if Pillow is not installed."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError(f"got no Pillow, expected it for {purpose}. Install it (pip install pillow); only .npy and binary PPM files are "
-                         "read without.") from error
+        raise InputError(f"got no Pillow, expected it for {purpose}. Install it (pip install pillow); only .npy and binary PPM files can "
+                         "be read without it.") from error
     return Image
 
 
 @contextlib.contextmanager
 def decoding(name):
-    """Whatever Pillow says of a file becomes one InputError; its warnings, about what is odd but readable, are dropped."""
+    """Turn any error of Pillow about a file into an InputError, and ignore its warnings about readable files."""
     from PIL import Image
     try:
         with warnings.catch_warnings():
@@ -190,20 +200,17 @@ def decoding(name):
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise oversized(name, "far more") from error
+        raise oversized(name, "far too many") from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"got {name}, which is no image that Pillow knows, expected one such as JPEG or PNG. Check the file.") from error
-    except Exception as error:                                      # decoders fail in many ways on damaged files
+        raise InputError(f"got {name}, which Pillow does not recognise as an image, expected JPEG, PNG or another. Check "
+                         "the file.") from error
+    except Exception as error:                                      # decoders raise all kinds of errors on damaged files
         text = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"got {name}, which cannot be decoded ({text}), expected a whole image. Fetch it again.") from error
-
-
-def oversized(name, pixels):
-    return InputError(f"got {name} of {pixels} pixels, expected at most {MAX_PIXELS}. Make it smaller first.")
+        raise InputError(f"got {name}, which cannot be decoded ({text}), expected a whole image. Download it again.") from error
 
 
 def from_pillow(image, name, upright=False):
-    """A Pillow image as (H, W, 3) uint8, judged by its header before it is decoded."""
+    """Convert a Pillow image to (H, W, 3) uint8; its size is checked before it is decoded."""
     from PIL import Image
     if image.width * image.height > MAX_PIXELS:
         raise oversized(name, f"{image.width} x {image.height}")
@@ -211,100 +218,30 @@ def from_pillow(image, name, upright=False):
     if upright:
         try:
             turn = TURNS.get(image.getexif().get(ORIENTATION))
-        except Exception:                                           # damaged EXIF in a sound image
+        except Exception:                                           # damaged EXIF data in an image that can be read
             turn = None
         if turn:
             image = image.transpose(Image.Transpose[turn])
     if image.mode.startswith("I;16"):
         pixels = scaled(np.asarray(image), 65535)
     elif image.mode in ("I", "F"):
-        pixels = gauged(np.asarray(image), name)
+        pixels = guess_white(np.asarray(image), name)
     else:
         pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     return from_array(pixels, name)
 
 
-def gauged(values, name):
-    """Numbers whose file does not say what is white -> uint8: white is 1 or 255 for floats, 65535 for integers, or the largest."""
+def guess_white(values, name):
+    """Numbers of an unknown range -> uint8: white is 1 or 255 for floats, 65535 for integers, or else the largest value."""
     if not np.isfinite(values).all():
-        raise InputError(f"got {name} with NaN or infinity, expected finite pixels. Mend it first.")
+        raise InputError(f"got {name} with NaN or infinity, expected finite pixels. Replace them first.")
     largest, usual = float(values.max()), (1, 255) if values.dtype.kind == "f" else (65535,)
     white = next((white for white in usual if largest <= white), largest)
     return np.rint(np.clip(values, 0, None) * (255 / white)).astype(np.uint8)
 
 
-def scaled(values, white):
-    """Integers from 0 to ``white`` -> uint8, rounded; what exceeds white is white."""
-    steps = np.arange(white + 1)
-    return ((2 * 255 * steps + white) // (2 * white)).astype(np.uint8)[np.minimum(values, white)]
-
-
-def read_netpbm(file, path):
-    """Binary PGM (P5) or PPM (P6) -> (H, W) or (H, W, 3) uint8.
-
-    Reference: Poskanzer, netpbm, the manual pages ppm(5) and pgm(5).
-    """
-    header = NETPBM_HEADER.match(file.read(NETPBM_HEADER_BYTES))
-    if header is None:
-        raise InputError(f"got {path} with a header that cannot be read, expected a PPM's: P6 WIDTH HEIGHT MAXIMUM. Make it again.")
-    kind, width, height, white = map(int, header.groups())
-    if width * height == 0 or not 1 <= white <= 65535:
-        raise InputError(f"got {path} of {width} x {height} pixels up to {white}, expected some pixels and 1 to 65535. Make it again.")
-    if width * height > MAX_PIXELS:
-        raise oversized(path, f"{width} x {height}")
-    dtype = np.dtype(np.uint8 if white < 256 else ">u2")
-    shape = (height, width, 3) if kind == 6 else (height, width)
-    size = math.prod(shape) * dtype.itemsize
-    file.seek(header.end())
-    data = file.read(size)
-    if len(data) < size:
-        raise InputError(f"got {len(data)} bytes of pixels in {path}, expected {size} as its header says. Fetch it again.")
-    values = np.frombuffer(data, dtype).reshape(shape)
-    return values if white == 255 else scaled(values, white)
-
-
-def read_npy(file, path):
-    """The array of a ``.npy`` file, after its header has been held against the file's size: no size can be claimed, nothing unpickled."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-        shape, _, dtype = read_header(file)
-    except Exception as error:                                      # NumPy evaluates the text of the header, which fails in many ways
-        raise InputError(f"got {path} with a header that cannot be read ({type(error).__name__}), expected an array's. "
-                         "Save it with numpy.save.") from error
-    check_dtype(dtype, path)
-    height, width, _ = layout(shape, path)
-    if height * width > MAX_PIXELS:
-        raise oversized(path, f"{width} x {height}")
-    size, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
-    if size != expected:
-        raise InputError(f"got {size} bytes for the {shape} {dtype} values of {path}, expected {expected}. The file is damaged.")
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def check_dtype(dtype, name):
-    if dtype.kind not in "bf" and (dtype.kind != "u" or dtype.itemsize > 2):
-        raise InputError(f"got {name} of {dtype}, expected uint8, uint16, bool, or floating in 0..1. Convert it, such as "
-                         "with .astype(numpy.uint8).")
-
-
-def layout(shape, name):
-    """(H, W, channels first?) of an array of that shape."""
-    if len(shape) == 2 or len(shape) == 3 and shape[2] in (1, 3, 4):
-        height, width, first = *shape[:2], False
-    elif len(shape) == 3 and shape[0] == 3:
-        height, width, first = *shape[1:], True
-    else:
-        raise InputError(f"got {name} of shape {tuple(shape)}, expected one image (H, W), (H, W, 1 or 3 or 4) or (3, H, W). "
-                         "Transpose it, or give several as a list.")
-    if height < 1 or width < 1:
-        raise InputError(f"got {name} of shape {tuple(shape)}, expected an image with pixels. Give another.")
-    return height, width, first
-
-
 def from_array(array, name):
-    """What ``as_values`` says of arrays; name: what to call it in a message."""
+    """Convert an array as ``as_values`` does; ``name`` is what error messages call it."""
     check_dtype(array.dtype, name)
     if layout(array.shape, name)[2]:
         array = array.transpose(1, 2, 0)
@@ -313,7 +250,7 @@ def from_array(array, name):
     elif array.dtype.itemsize == 2 and array.dtype.kind == "u":
         array = array.astype(np.float32) / 65535
     elif array.dtype.kind == "f":
-        if not (array.min() >= 0 and array.max() <= 1):             # false for NaN too
+        if not (array.min() >= 0 and array.max() <= 1):             # false for NaN, too
             raise InputError(f"got {name} of {array.dtype} values from {array.min():.6g} to {array.max():.6g}, expected 0 to 1. "
                              "If they are 0..255, divide by 255.")
         array = array.astype(np.float32, copy=False)
@@ -325,7 +262,7 @@ def from_array(array, name):
 
 
 def over_white(array):
-    """(H, W, 4), alpha last -> (H, W, 3), laid over white."""
+    """Composite (H, W, 4), alpha last, on white: (H, W, 3)."""
     colour, alpha = array[:, :, :3], array[:, :, 3:]
     if array.dtype == np.uint8:
         alpha = alpha.astype(np.uint16)                             # 255 * 255 + 127 fits
@@ -334,4 +271,5 @@ def over_white(array):
 
 
 def to_bytes(values):
+    """RGB values of ``as_values`` -> uint8."""
     return values if values.dtype == np.uint8 else np.rint(values * np.float32(255)).astype(np.uint8)

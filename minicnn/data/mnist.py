@@ -1,7 +1,7 @@
-"""MNIST in its original IDX form, gzipped or not.
+"""MNIST in its original IDX format, gzipped or not.
 
-An IDX file is a header of big-endian 32-bit numbers, the magic one first (2051 for images, 2049 for labels), then the sizes,
-then one byte per value.
+An IDX file is a header of big-endian 32-bit numbers, first the magic number (2051 for images, 2049 for labels), then the sizes,
+followed by one byte per value.
 
 Reference: LeCun, Cortes, Burges, The MNIST database of handwritten digits.
 """
@@ -20,21 +20,21 @@ IMAGES, LABELS = 2051, 2049
 DIMENSIONS = {IMAGES: 3, LABELS: 1}
 SIDE, CLASSES = 28, 10
 BLOCK = 2**20           # bytes read at once
-VALIDATION = 5000       # the last training images are held out for choosing, so that the test set is only for reporting
+VALIDATION = 5000       # the last training images are held out for choices, so that the test set is only used to report
 
 
 def load_mnist(folder, split):
     """Read one split of MNIST.
 
     Args:
-        folder: holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, with or without ``.gz``.
-        split: "train" (all training images but the last 5000), "validation" (those 5000) or "test".
+        folder: with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, each with or without ``.gz``.
+        split: "train" (the training images without the last 5000), "validation" (these 5000) or "test".
 
     Returns:
         images: (N, 1, 28, 28) float32 in [0, 1]; labels: (N,) int64.
 
     Raises:
-        InputError: a file is missing, damaged, or does not fit the other.
+        InputError: a file is missing or damaged, or images and labels do not match.
     """
     prefix = "t10k" if split == "test" else "train"
     images_path = find(folder, f"{prefix}-images-idx3-ubyte")
@@ -42,7 +42,7 @@ def load_mnist(folder, split):
     images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
     if len(images) != len(labels):
         raise InputError(f"got {len(images)} images in {images_path} but {len(labels)} labels in {labels_path}, "
-                         "expected as many. Fetch both files again.")
+                         "expected equal numbers. Download both files again.")
     if images.shape[1:] != (SIDE, SIDE) or not len(images):
         raise InputError(f"got {' x '.join(map(str, images.shape))} pixels in {images_path}, expected images of "
                          f"{SIDE} x {SIDE}. Give the files of MNIST.")
@@ -68,30 +68,31 @@ def read_idx(path, magic):
 
     Args:
         path: the file; ``.gz`` is unpacked.
-        magic: the number it must begin with, 2051 or 2049.
+        magic: the expected magic number, 2051 or 2049.
 
     Returns:
-        values: uint8, of the sizes in the header.
+        values: uint8, in the shape given by the header.
 
     Raises:
-        InputError: another magic number, or fewer or more bytes than the header says.
+        InputError: another magic number, or fewer or more bytes than the header announces.
     """
     header = 4 + 4 * DIMENSIONS[magic]
     try:
         with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
             start = file.read(header)
             if len(start) < header:
-                raise InputError(f"got {len(start)} bytes in {path}, expected a header of {header}. Fetch the file again.")
+                raise InputError(f"got {len(start)} bytes in {path}, expected a header of {header}. Download the file again.")
             found, *shape = struct.unpack(f">{header // 4}I", start)
             if found != magic:
                 raise InputError(f"got the magic number {found} in {path}, expected {magic}. Give an IDX file of "
-                                 f"{'pictures' if magic == IMAGES else 'labels'}.")
+                                 f"{'images' if magic == IMAGES else 'labels'}.")
             size, data = math.prod(shape), bytearray()
-            while len(data) <= size and (block := file.read(min(BLOCK, size + 1 - len(data)))):  # the header may claim anything
+            # in blocks, since a damaged header may announce terabytes
+            while len(data) <= size and (block := file.read(min(BLOCK, size + 1 - len(data)))):
                 data += block
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"got {path}, which cannot be read ({error}), expected an IDX file. Fetch the file again.") from error
+        raise InputError(f"got {path}, which cannot be read ({error}), expected an IDX file. Download the file again.") from error
     if len(data) != size:
         raise InputError(f"got {f'more than {size}' if len(data) > size else len(data)} bytes of data in {path}, expected "
-                         f"{' x '.join(map(str, shape))} = {size} as its header says. Fetch the file again.")
+                         f"{' x '.join(map(str, shape))} = {size} as its header says. Download the file again.")
     return np.frombuffer(data, np.uint8).reshape(shape)

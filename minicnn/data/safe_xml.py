@@ -1,7 +1,7 @@
-"""XML of strangers, read without what XML can do beyond marking up text.
+"""Read XML from untrusted files.
 
-A document type declaration is refused, and with it every entity: nothing that grows a millionfold as it is read (the "billion laughs"),
-nothing that fetches another file or address.
+A document type declaration is refused, and with it every entity: no entity that expands a millionfold ("billion laughs"), none that
+reads another file or address.
 """
 
 from xml.etree.ElementTree import ParseError, TreeBuilder
@@ -15,24 +15,24 @@ def parse(data, name):
 
     Args:
         data: bytes.
-        name: what to call it in a message.
+        name: the document's name in error messages.
 
     Returns:
-        root: its outermost ``xml.etree.ElementTree.Element``.
+        root: the outermost ``xml.etree.ElementTree.Element``.
 
     Raises:
-        InputError: it is malformed, or has a document type declaration.
+        InputError: the document is malformed, or has a document type declaration.
     """
     try:
         return reader()(data)
     except (ParseError, expat.ExpatError, ValueError, LookupError) as error:
         text = "a document type declaration" if is_refusal(error) else " ".join(str(error).split())[:100]
-        raise InputError(f"got {name}, which is no plain XML ({text}), expected elements and text alone. Mend it or fetch it "
+        raise InputError(f"got {name}, which is not plain XML ({text}), expected elements and text only. Correct it, or download it "
                          "again.") from error
 
 
 def reader():
-    """A function from bytes to an element that refuses declarations: ``defusedxml``'s where that is installed."""
+    """A function from bytes to the root element that refuses declarations: ``defusedxml``'s where it is installed."""
     try:
         from defusedxml.ElementTree import fromstring
     except ImportError:
@@ -41,15 +41,16 @@ def reader():
 
 
 class Refused(ValueError):
-    """There is a document type declaration."""
+    """The document has a document type declaration."""
 
 
 def is_refusal(error):
+    """Whether an error is ours or ``defusedxml``'s for a declaration."""
     return isinstance(error, Refused) or type(error).__module__.startswith("defusedxml")
 
 
 def from_bytes(data):
-    """The standard parser's element, unless the document declares anything."""
+    """The root element by the standard parser; raises Refused at a declaration."""
     def refuse(*declaration):
         raise Refused
     builder, parser = TreeBuilder(), expat.ParserCreate()

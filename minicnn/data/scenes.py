@@ -1,7 +1,7 @@
-"""Generated scenes: the detection data set that needs no download.
+"""Generated scenes: a detection data set without a download.
 
-Digits and shapes, turned and stretched, on textured grounds, in colours lighter or darker than what they lie on; no two boxes overlap.
-Boxes are exact: the smallest that hold every pixel an object has coloured. A data set is a folder in PASCAL VOC's form.
+Digits and shapes, rotated and stretched, on textured backgrounds, lighter or darker than what is behind them; no two boxes overlap.
+Boxes are exact: the smallest that contain every pixel an object has changed. A data set is a folder in PASCAL VOC's layout.
 """
 
 import math
@@ -19,57 +19,62 @@ from minicnn.progress import Progress
 
 SHAPES = ("circle", "square", "triangle")
 CLASS_NAMES = (BACKGROUND, *map(str, range(10)), *SHAPES)
-SIZE = (160, 120)               # width, height: small enough to learn within minutes
+SIZE = (160, 120)               # width, height: small enough to train on within minutes
 COUNT = 900
 SMALLEST, LARGEST = 64, 4096    # pixels of a side
-FACTOR = 2                      # objects are drawn so many times larger, then reduced smoothly
-SIDES = (0.18, 0.45)            # an object's longer side over the image's shorter
-MOST = 6                        # objects an image
-TRIES = 20                      # places tried for each
-FAINTEST = 32                   # of 255: what an object covers less of a pixel it leaves alone, so that no box ends where nobody sees why
-CONTRAST = 60                   # of 255: least difference of brightness between an object and its ground
+FACTOR = 2                      # objects are drawn larger by this factor, then averaged down
+SIDES = (0.18, 0.45)            # range of an object's longer side, relative to the image's shorter side
+MOST = 6                        # objects per image
+TRIES = 20                      # attempts to place an object without overlap
+FAINTEST = 32                   # of 255: pixels covered less stay unchanged, so that every box ends at a visible edge
+CONTRAST = 60                   # of 255: least difference in brightness between an object and what is behind it
 LUMA = np.array([0.299, 0.587, 0.114])      # ITU-R BT.601
-VERSION = 1                     # in the name of the cached folder: raise it when anything here changes what is drawn
+VERSION = 1                     # in the cached folder's name: raise it when the drawing changes
 
 
 def load_scenes(split, classes=None):
-    """A split ("train", "val", "trainval" or "test") of the built-in scenes, made in the cache folder if they are not there yet.
+    """Load a split of the built-in scenes, which are generated in the cache folder when they are first used.
 
-    900 images of 160 x 120, the same on every machine with the same Pillow: 600 to train, 100 to choose, 200 to test.
+    900 images of 160 x 120 pixels, equal on all machines with the same Pillow: 600 in "train", 100 in "val", 200 in "test";
+    "trainval" is "train" and "val".
+
+    Args:
+        split: one of these names.
+        classes: list of str, the class name of each label, ``BACKGROUND`` first; None means ``CLASS_NAMES``.
 
     Returns:
-        images: ``minicnn.data.annotated.AnnotatedImages``.
+        annotated: ``minicnn.data.annotated.AnnotatedImages``.
 
     Raises:
-        InputError: no such split, no place to write, or classes that lack one of ours.
+        InputError: an unknown split, a cache folder that cannot be written, or classes that lack one of the scenes'.
     """
     folder = cache_folder() / f"scenes-{VERSION}"
     if not folder.exists():
         try:
             write_scenes(folder)
         except InputError:
-            if not folder.exists():             # else another process has made the same at the same time
+            if not folder.exists():             # else another process has generated them meanwhile
                 raise
     return load_voc(folder, split, CLASS_NAMES if classes is None else classes)
 
 
-def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
-    """Write a data set, whole or not at all.
+def write_scenes(folder: str | Path, size: tuple[int, int] = SIZE, count: int = COUNT, seed: int = 0) -> dict[str, int]:
+    """Write a generated data set, whole or not at all.
 
     Args:
-        folder: to be made; it may exist if it is empty.
+        folder: a new or empty folder.
         size: (width, height) of each image, pixels, 64 to 4096.
         count: number of images, at least 9: two thirds for training, a ninth for validation, two ninths for tests.
-        seed: image i of a seed and size is the same whatever the count.
+        seed: of all random choices; image i depends on the seed and the size, not on the count.
 
     Returns:
         splits: {name: number of images}.
 
     Raises:
-        InputError: another size or count, or a place that cannot be written.
+        InputError: a size or count out of range, or a folder that cannot be written.
     """
     width, height = size
-    if not (SMALLEST <= min(size) and max(size) <= LARGEST):
+    if min(size) < SMALLEST or max(size) > LARGEST:
         raise InputError(f"got images of {width} x {height}, expected sides of {SMALLEST} to {LARGEST} pixels. Choose another size.")
     if not 9 <= count <= 999_999:
         raise InputError(f"got {count} images, expected 9 to 999999: some for each split. Choose another number.")
@@ -77,19 +82,19 @@ def write_scenes(folder, size=SIZE, count=COUNT, seed=0):
     names = [f"{i:06}" for i in range(1, count + 1)]
     first, second = count - count // 9 - 2 * count // 9, count - 2 * count // 9
     splits = {"train": names[:first], "val": names[first:second], "trainval": names[:second], "test": names[second:]}
-    with atomic_folder(folder) as place, Progress(count, "scenes") as progress:
+    with atomic_folder(folder) as root, Progress(count, "scenes") as progress:
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
-            (place / part).mkdir(parents=True)
+            (root / part).mkdir(parents=True)
         for i, name in enumerate(names):
             image, boxes, labels = make_scene(width, height, 1 + i % (len(CLASS_NAMES) - 1), np.random.default_rng([seed, i]))
-            nothing = np.zeros(len(boxes), bool)
-            annotated = AnnotatedImage(name, Path(f"{name}.jpg"), height, width, boxes, labels, nothing, nothing, box_areas(boxes))
-            image_module.fromarray(image).save(place / "JPEGImages" / annotated.path, quality=JPEG_QUALITY)
-            (place / "Annotations" / f"{name}.xml").write_bytes(xml_text(annotated, CLASS_NAMES).encode())
+            none = np.zeros(len(boxes), bool)
+            annotated = AnnotatedImage(name, Path(f"{name}.jpg"), height, width, boxes, labels, none, none, box_areas(boxes))
+            image_module.fromarray(image).save(root / "JPEGImages" / annotated.path, quality=JPEG_QUALITY)
+            (root / "Annotations" / f"{name}.xml").write_bytes(xml_text(annotated, CLASS_NAMES).encode())
             progress.update(1)
-        for split, some in splits.items():
-            (place / "ImageSets" / "Main" / f"{split}.txt").write_bytes("".join(f"{name}\n" for name in some).encode())
-    return {split: len(some) for split, some in splits.items()}
+        for split, members in splits.items():
+            (root / "ImageSets" / "Main" / f"{split}.txt").write_bytes("".join(f"{name}\n" for name in members).encode())
+    return {split: len(members) for split, members in splits.items()}
 
 
 def make_scene(width, height, label, rng):
@@ -97,13 +102,13 @@ def make_scene(width, height, label, rng):
 
     Args:
         width, height: pixels.
-        label: of its first object, so that a data set has enough of each class; the others' are random.
+        label: of the first object, so that a data set has enough of each class; the others are random.
         rng: numpy.random.Generator.
 
     Returns:
         image: (H, W, 3) uint8; boxes: (G, 4) float32, whole pixels, continuous coordinates; labels: (G,) int64.
     """
-    image, boxes, labels = ground(width, height, rng), [], []
+    image, boxes, labels = background(width, height, rng), [], []
     for _ in range(rng.integers(1, MOST + 1)):
         side = round(rng.uniform(*SIDES) * min(width, height))
         cover = draw_object(label, side, rng)
@@ -121,33 +126,34 @@ def make_scene(width, height, label, rng):
 
 
 def overlap(a, b):
+    """Whether two boxes (x1, y1, x2, y2) share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def ground(width, height, rng):
-    """A texture of two similar colours with noise: (H, W, 3) uint8."""
-    y, x = np.mgrid[:height, :width] * (120 / min(width, height))           # as fine, for its size, in every image
+def background(width, height, rng):
+    """Draw a texture of two similar colours with noise: (H, W, 3) uint8."""
+    y, x = np.mgrid[:height, :width] * (120 / min(width, height))           # the same texture relative to the image's size
     angle, period = rng.uniform(0, math.pi), rng.uniform(8, 40)
     across, along = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     across, along = (values / period - np.floor(values / period) for values in (across, along))
     blotches = smooth_noise(width, height, rng)
     share = (blotches, across < 0.5, (across < 0.5) ^ (along < 0.5), abs(across - 0.5) * 2)[rng.integers(4)]
-    one = rng.uniform(40, 215, 3)
-    one = (one + one.mean()) / 2                                            # pale, so that objects stand out
-    other = one + rng.uniform(-45, 45, 3)
-    values = one + share[:, :, None] * (other - one) + 40 * (blotches[:, :, None] - 0.5) + rng.integers(-8, 9, (height, width, 1))
+    colour = rng.uniform(40, 215, 3)
+    colour = (colour + colour.mean()) / 2                                          # pale, so that objects stand out
+    other = colour + rng.uniform(-45, 45, 3)
+    values = colour + share[:, :, None] * (other - colour) + 40 * (blotches[:, :, None] - 0.5) + rng.integers(-8, 9, (height, width, 1))
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def smooth_noise(width, height, rng):
-    """Random numbers on a coarse grid, spread smoothly: (H, W) in [0, 1]."""
+    """Random numbers on a coarse grid, interpolated smoothly: (H, W) in [0, 1]."""
     from PIL import Image
     grid = Image.fromarray(rng.integers(0, 256, (5, 6), np.uint8))
     return np.asarray(grid.resize((width, height), Image.Resampling.BICUBIC), np.float64) / 255
 
 
 def draw_object(label, side, rng):
-    """What of each pixel an object covers: (h, w) uint8, the longer of h and w is ``side``, with something in every edge row and column."""
+    """Coverage of each pixel by an object: (h, w) uint8, the longer side is ``side``; no edge row or column is empty."""
     from PIL import Image, ImageDraw, ImageFont
     canvas = 3 * FACTOR * side // 2
     image = Image.new("L", (canvas, canvas))
@@ -161,13 +167,13 @@ def draw_object(label, side, rng):
     image = image.crop(image.getbbox())
     scale = side / max(image.size)
     cover = np.asarray(image.resize([max(4, round(scale * length)) for length in image.size], Image.Resampling.BOX))
-    seen = cover >= FAINTEST
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    return (cover * seen)[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    visible = cover >= FAINTEST
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    return (cover * visible)[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
 
 
 def draw_shape(draw, name, canvas, rng):
-    """A filled circle, square or triangle, turned at random, in the middle of a square canvas."""
+    """Draw a filled circle, square or triangle, rotated at random, in the middle of a square canvas."""
     middle, radius = canvas / 2, 0.33 * canvas
     if name == "circle":
         draw.ellipse([middle - radius, middle - radius, middle + radius, middle + radius], fill=255)
@@ -178,11 +184,11 @@ def draw_shape(draw, name, canvas, rng):
 
 
 def paint(part, cover, rng):
-    """Colour part (h, w, 3) uint8 of an image in place where cover (h, w) says, lighter or darker than what is there."""
-    under = float((part @ LUMA).mean())
+    """Paint a random colour onto part (h, w, 3) uint8 of an image, in place, with opacity cover (h, w), lighter or darker than it was."""
+    brightness = float((part @ LUMA).mean())
     while True:
         colour = rng.integers(0, 256, 3)
-        if abs(float(colour @ LUMA) - under) >= CONTRAST:
+        if abs(float(colour @ LUMA) - brightness) >= CONTRAST:
             break
     opaque = cover[:, :, None] / 255
     part[:] = np.rint(part + opaque * (colour - part.astype(np.float64))).astype(np.uint8)

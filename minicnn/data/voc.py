@@ -1,8 +1,8 @@
-"""PASCAL VOC's folders: an XML file an image.
+"""Data sets in PASCAL VOC's layout: one XML file per image.
 
-``Annotations`` holds the XML files, ``ImageSets/Main/SPLIT.txt`` the names of a split's images, ``JPEGImages`` the images, which
-are looked for only by who reads them. The files count pixels from 1, and both corners lie inside; here coordinates are continuous:
-xmin, ymin, xmax, ymax become xmin - 1, ymin - 1, xmax, ymax.
+``Annotations`` contains the XML files, ``ImageSets/Main/SPLIT.txt`` the names of a split's images, ``JPEGImages`` the images, which are
+not opened here. The files count pixels from 1, and a box includes both corner pixels; here coordinates are continuous: xmin, ymin,
+xmax, ymax become xmin - 1, ymin - 1, xmax, ymax.
 
 Reference: Everingham, Winn, The PASCAL Visual Object Classes Challenge 2007 development kit.
 """
@@ -30,31 +30,31 @@ from minicnn.data.images import MAX_PIXELS, SUFFIXES
 from minicnn.data.safe_xml import parse
 from minicnn.errors import InputError
 
-LONGEST_XML = 4 * 2**20         # bytes; of VOC's own the longest has 12 thousand
-LONGEST_LIST = 64 * 2**20       # bytes; a million names have a fifth of it
+LONGEST_XML = 4 * 2**20         # bytes; the longest of VOC's own has 12 thousand
+LONGEST_LIST = 64 * 2**20       # bytes; enough for five million names
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)     # float() takes nan and 1_000, too
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)     # float() accepts nan and 1_000, too
 
 
 def load_voc(folder, split, classes=None):
     """Read one split's annotations.
 
-    A box that is empty or not wholly inside its image is left out, and so is an image whose XML is missing or cannot be
-    understood; ``problems`` has a line for each. (A missing one is no reason to stop: nothing is known of that image, not even
-    that it is empty, and the others are as good as they were.)
+    Skipped, with a line in ``problems`` for each, are boxes that are empty or not within their image, and images whose XML file is
+    missing or invalid.
 
     Args:
-        folder: holds ``Annotations`` and ``ImageSets``, or a folder VOC2007, or one other folder, that does.
+        folder: contains ``Annotations`` and ``ImageSets``, or a folder VOC2007 or a single other folder that does.
         split: the name of a list in ``ImageSets/Main``, such as "trainval".
-        classes: list of str, a name for each label, ``BACKGROUND`` first. None takes VOC's twenty, in the devkit's order, if all names
-            in the folder's annotations (of all splits, so that they have the same labels) are among them; else those names, sorted.
+        classes: list of str, the class name of each label, ``BACKGROUND`` first. None takes VOC's twenty, in the devkit's order, if
+            they include all names in the folder's annotations (of all splits, so that the splits' labels agree), else these names,
+            sorted.
 
     Returns:
-        images: ``AnnotatedImages``.
+        annotated: ``AnnotatedImages``.
 
     Raises:
-        InputError: no such folder or split, a split that is empty, names something outside the folder, or of which no image is left,
-            or an object of a class that is not among the classes given.
+        InputError: the folder or the split does not exist; the split is empty, has a name that leads out of the folder, or no image
+            that can be used; or an object's class is not among ``classes``.
     """
     root = find_root(Path(folder))
     names, problems = read_split(root, split)
@@ -67,17 +67,18 @@ def load_voc(folder, split, classes=None):
             problems.append(f"{name}: {error} The image is skipped.")
         else:
             problems += [f"{name}: {fault}" for fault in read[name].faults]
-    if not read:                                                    # there are problems, then: a split has a name at least
-        raise InputError(f"got {len(names)} images in the split {split} of {root}, expected some whose annotations can be read. Of the "
-                         f"first: {problems[0]}")
+    if not read:                                                    # then there are problems, since a split has at least one name
+        raise InputError(f"got {len(names)} images in the split {split} of {root}, expected some whose annotations can be read. The "
+                         f"first problem: {problems[0]}")
     class_names = found_classes(root, read) if classes is None else check_classes(classes)
     labels = label_table(class_names)
     return AnnotatedImages(class_names, [
-        one.annotated(name, files.get(name, root / "JPEGImages" / f"{name}.jpg"), labels) for name, one in read.items()], problems)
+        annotation.annotated(name, files.get(name, root / "JPEGImages" / f"{name}.jpg"), labels) for name, annotation in read.items()],
+        problems)
 
 
 def is_voc(folder):
-    """Whether a folder is in VOC's form."""
+    """Whether a folder has PASCAL VOC's layout."""
     try:
         find_root(Path(folder))
     except InputError:
@@ -86,7 +87,7 @@ def is_voc(folder):
 
 
 def find_root(folder):
-    """The folder itself, its VOC2007, or the only other one in it that has annotations and lists."""
+    """The folder itself, its VOC2007, or the only other folder in it, with Annotations and ImageSets/Main."""
     def is_root(path):
         return (path / "Annotations").is_dir() and (path / "ImageSets" / "Main").is_dir()
     try:
@@ -98,36 +99,36 @@ def find_root(folder):
         raise InputError(f"got {folder}, which cannot be read ({error.strerror}), expected a folder. Check the path.") from error
     if len(found) != 1:
         got = f"{len(found)} folders ({', '.join(path.name for path in found[:5])}) with" if found else "no"
-        raise InputError(f"got {got} Annotations and ImageSets/Main in {folder}, expected one. Give a folder as PASCAL VOC's VOC2007.")
+        raise InputError(f"got {got} Annotations and ImageSets/Main in {folder}, expected one. Give a folder laid out as VOC2007.")
     return found[0]
 
 
 def read_split(root, split):
-    """The names of a split's images, each once, and a line for each that came again."""
+    """The distinct names of a split's images, and a line for each that is repeated."""
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not is_plain(split) or not path.is_file():
-        there = ", ".join(sorted(one.stem for one in lists.glob("*.txt") if "_" not in one.stem)[:20])   # not the lists of one class
-        raise InputError(f"got the split {shown(split)}, expected a list in {lists} ({there or 'where is none'}). Choose one.")
+        existing = ", ".join(sorted(path.stem for path in lists.glob("*.txt") if "_" not in path.stem)[:20])     # without lists per class
+        raise InputError(f"got the split {shown(split)}, expected a list in {lists} ({existing or 'there is none'}). Choose one.")
     try:
         lines = read_bounded(path, LONGEST_LIST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"got {path}, which is no text, expected a name a line. Make it again.") from error
+        raise InputError(f"got {path}, which is not text, expected one name per line. Make it again.") from error
     names, problems = {}, []
     for line in filter(None, map(str.strip, lines)):
         if not is_plain(line):
-            raise InputError(f"got the name {shown(line)} in {path}, expected the name of an image in the folder, without suffix. "
+            raise InputError(f"got the name {shown(line)} in {path}, expected the name of an image in the folder, without its suffix. "
                              "Remove the line.")
         if line in names:
-            problems.append(f"{line}: it is in {path.name} more than once, and taken once.")
+            problems.append(f"{line}: it is in {path.name} more than once, and used once.")
         names[line] = None
     if not names:
-        raise InputError(f"got {path} without names, expected a name a line. Choose another split.")
+        raise InputError(f"got {path} without names, expected one per line. Choose another split.")
     return list(names), problems
 
 
 def read_bounded(path, most):
-    """The bytes of a file that has at most so many."""
+    """The bytes of a file; raises InputError if it has more than ``most``."""
     try:
         with open(path, "rb") as file:
             data = file.read(most + 1)
@@ -139,7 +140,7 @@ def read_bounded(path, most):
 
 
 def image_files(folder):
-    """{name without suffix: path} of the images there are; of several suffixes the first of ``SUFFIXES`` counts."""
+    """{name without suffix: path} of a folder's images; of files of the same name, the one whose suffix comes first in ``SUFFIXES``."""
     if not folder.is_dir():
         return {}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
@@ -147,13 +148,13 @@ def image_files(folder):
 
 
 def found_classes(root, read):
-    """VOC's names if all that are found are among them, else those, sorted; ``BACKGROUND`` first."""
-    found = {name for one in read.values() for name in one.names}
+    """VOC's class names if they include all names in the annotations, else these, sorted; ``BACKGROUND`` first."""
+    found = {name for annotation in read.values() for name in annotation.names}
     for path in sorted((root / "Annotations").glob("*.xml")):
         if path.stem not in read:
             try:
                 found.update(read_xml(path).names)
-            except InputError:                                      # another split's affair
+            except InputError:                                      # reported when its split is loaded
                 continue
     if not found:
         raise InputError(f"got no object in the annotations of {root}, expected some. Check the files.")
@@ -161,9 +162,14 @@ def found_classes(root, read):
 
 
 class Annotation:
-    """What one XML file says: sizes in pixels, and of each sound object its name, box and whether it is difficult.
+    """The content of one XML file.
 
-    Boxes are in continuous coordinates; faults: a line for each object that was left out.
+    Args:
+        height, width: of the image, pixels.
+
+    Attributes:
+        names, boxes, difficult: of each valid object; boxes in continuous coordinates.
+        faults: a line for each object that is skipped.
     """
 
     def __init__(self, height, width):
@@ -171,14 +177,14 @@ class Annotation:
         self.names, self.boxes, self.difficult, self.faults = [], [], [], []
 
     def annotated(self, name, path, labels):
-        """The ``AnnotatedImage`` of that name and file, with labels from a ``label_table``."""
+        """The ``AnnotatedImage`` of that name and file; ``labels`` is a ``label_table``."""
         return AnnotatedImage(name, path, self.height, self.width, np.array(self.boxes, np.float32).reshape(-1, 4),
-                                np.array([label_of(one, labels, f"{name}.xml") for one in self.names], np.int64),
-                                np.array(self.difficult, bool), np.zeros(len(self.boxes), bool), box_areas(self.boxes))
+                              np.array([label_of(class_name, labels, f"{name}.xml") for class_name in self.names], np.int64),
+                              np.array(self.difficult, bool), np.zeros(len(self.boxes), bool), box_areas(self.boxes))
 
 
 def read_xml(path):
-    """Read the ``Annotation`` in an XML file; raise InputError if it is none."""
+    """Read an XML file as an ``Annotation``; raises InputError if the file is invalid."""
     root = parse(read_bounded(path, LONGEST_XML), path.name)
     sizes = [number(root.findtext(f"size/{side}")) for side in ("width", "height")]
     if not all(size is not None and size == int(size) >= 1 for size in sizes) or math.prod(sizes) > MAX_PIXELS:
@@ -206,18 +212,18 @@ def read_xml(path):
 
 
 def number(text):
-    """The finite number in a text, or None."""
+    """The finite number that a text is, or None."""
     text = (text or "").strip()
     return float(text) if len(text) <= 50 and NUMBER.fullmatch(text) and math.isfinite(float(text)) else None
 
 
 def box_fault(corners, width, height):
-    """What is wrong with a box as the file has it, four numbers or None; None if it is fine.
+    """What is wrong with the four corners of a box as in the file (numbers, or None where there is none); None if it is valid.
 
-    One of equal corners would be a pixel wide; it comes of a click without a drag, and is taken as empty.
+    A box of equal corners, though a pixel wide by the devkit's counting, results from a click without a drag, and counts as empty.
     """
     if None in corners:
-        return "its box has corners that are missing or no numbers"
+        return "its box has corners that are missing or not numbers"
     xmin, ymin, xmax, ymax = corners
     text = f"its box {', '.join(f'{corner:g}' for corner in corners)}"
     if xmax <= xmin or ymax <= ymin:
@@ -228,14 +234,14 @@ def box_fault(corners, width, height):
 
 
 def xml_text(image, class_names):
-    """What the devkit would have in an image's XML file: the other way round.
+    """The XML file of an image, in the devkit's format: the inverse of ``read_xml``.
 
     Args:
-        image: an ``AnnotatedImage``, its boxes at least a little over a pixel wide and high.
+        image: an ``AnnotatedImage``; its boxes are more than a pixel wide and high.
         class_names: list of str, the first is ``BACKGROUND``.
 
     Returns:
-        text: to be encoded as UTF-8.
+        text: to be written as UTF-8.
     """
     lines = ["<annotation>", f"\t<filename>{escape(image.path.name)}</filename>",
              f"\t<size><width>{image.width}</width><height>{image.height}</height><depth>3</depth></size>"]
@@ -243,7 +249,7 @@ def xml_text(image, class_names):
         corners = box + (1, 1, 0, 0)
         fault = box_fault(corners, image.width, image.height)
         if fault:
-            raise ValueError(f"{image.name}: {fault}")            # no user's doing
+            raise ValueError(f"{image.name}: {fault}")            # a bug of the caller, not the user's
         text = "".join(f"<{name}>{corner:.12g}</{name}>" for name, corner in zip(CORNERS, corners))
         lines.append(f"\t<object><name>{escape(class_names[label])}</name><difficult>{difficult:d}</difficult><bndbox>{text}</bndbox></object>")
     return "\n".join([*lines, "</annotation>", ""])

@@ -48,7 +48,7 @@ def test_a_image_as_its_annotation_says(path):
 
 
 def test_a_missing_image(tmp_path):
-    refused(annotated(tmp_path / "none.jpg"), "where no file is")
+    refused(annotated(tmp_path / "none.jpg"), "which does not exist")
 
 
 def test_a_truncated_image(tmp_path, path):
@@ -75,7 +75,7 @@ def test_a_image_that_its_file_turns_has_the_size_it_has_upright(tmp_path):
 def test_labels_by_name():
     table = label_table([BACKGROUND, "cat", "N/A", "dog", "N/A"])
     assert [label_of(name, table, "x") for name in ("cat", "N/A", "dog")] == [1, 2, 3]
-    with pytest.raises(InputError, match="class 'cow' in x.xml, expected one of 'cat', 'N/A', 'dog'. Take"):
+    with pytest.raises(InputError, match="class 'cow' in x.xml, expected one of 'cat', 'N/A', 'dog'. Use"):
         label_of("cow", table, "x.xml")
     with pytest.raises(InputError, match="'c19', 'c20', ..."):
         label_of("cow", label_table([BACKGROUND, *(f"c{i}" for i in range(1, 90))]), "x.xml")

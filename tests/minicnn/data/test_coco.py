@@ -109,7 +109,7 @@ def test_a_split_that_is_not_there(tmp_path, write, split):
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"images": ' + b"9" * 10_000 + b"}"])
 def test_what_is_no_json(write, data):
-    refused(write(data), "no JSON")
+    refused(write(data), "not JSON")
 
 
 @pytest.mark.parametrize("content", [[], 3, None, "text", {}, *({key: value for key, value in document().items() if key != left_out}
@@ -140,7 +140,7 @@ def test_a_damaged_gzip(write):
 def test_a_category_that_is_none(write, category):
     content = document()
     content["categories"].append(category)
-    refused(write(content), "category at place 2")
+    refused(write(content), "category 2")
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "sub/../../x.jpg", "..\\x.jpg", "C:\\x.jpg", "C:x.jpg", "\\\\host\\x.jpg"])
@@ -162,7 +162,7 @@ def test_no_images(write):
     ({"file_name": "a\x00"}, "file_name"), ({"height": 0}, "size is 60 x 0"), ({"height": -1}, "size"), ({"width": 60.5}, "size is 60.5"),
     ({"width": float("nan")}, "size is nan"), ({"width": "60"}, "size is '60'"), ({"width": 10**9}, "size"),
     ({"width": [[1] * 9] * 9}, "list"), ({"id": None}, "no id"), ({"id": "7"}, "no id"), ({"id": 10**30}, "no id"),
-    ({"id": 3}, "came before")])
+    ({"id": 3}, "occurs before")])
 def test_a_image_that_is_skipped_with_its_objects(write, change, expected):
     content = document()
     content["images"].insert(1, {**content["images"].pop(0), **change})
@@ -199,7 +199,7 @@ def test_an_annotation_that_is_none(write):
     content["annotations"][1] = [["id", 101]]
     content["annotations"][2]["id"], content["annotations"][2]["bbox"] = "no", None
     assert [problem.partition(" is skipped")[0] for problem in load_coco(write(content), None).problems] == [
-        "annotation at place 1", "annotation at place 2"]
+        "annotation 1 of the list", "annotation 2 of the list"]
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -300,13 +300,13 @@ def test_without_pillow_one_line_says_what_to_install(path, monkeypatch):
 # files that are no images
 
 def test_files_that_are_no_images(path, tmp_path):
-    refused(tmp_path / "none.jpg", "none.jpg", "no file")
+    refused(tmp_path / "none.jpg", "none.jpg", "does not exist")
     refused(tmp_path, str(tmp_path), "folder")
-    refused("", "no file")
-    refused("a\0b", "no file")
-    refused("x" * 5000, "no file", function=lambda path: read_image(path[:9]))
-    for data, expected in ((b"", "empty"), (b"hello", "no image"), (b"<html>", "no image"), (bytes(1000), "no image"),
-                           (b"\xff\xd8\xff", "no image"), (b"\x89PNG\r\n\x1a\n", "")):
+    refused("", "does not exist")
+    refused("a\0b", "does not exist")
+    refused("x" * 5000, "does not exist", function=lambda path: read_image(path[:9]))
+    for data, expected in ((b"", "empty"), (b"hello", "not recognise"), (b"<html>", "not recognise"), (bytes(1000), "not recognise"),
+                           (b"\xff\xd8\xff", "not recognise"), (b"\x89PNG\r\n\x1a\n", "")):
         path.write_bytes(data)
         refused(path, str(path), expected)
 

@@ -60,7 +60,7 @@ def test_the_smallest_declaration():
     b'<?xml version="1.0" encoding="utf-7"?><a/>', b'<?xml version="1.0" encoding="none\n"?><a/>',
 ])
 def test_what_is_no_xml(data):
-    refused(data, "no plain XML")
+    refused(data, "not plain XML")
 
 
 def test_a_tower_of_elements_falls_without_a_crash():

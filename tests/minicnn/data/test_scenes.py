@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("width, height", SIZES)
 def test_boxes_are_tight_round_what_is_drawn(monkeypatch, width, height):
     """On an even ground every pixel that differs belongs to an object."""
-    monkeypatch.setattr(scenes, "ground", lambda width, height, rng: np.full((height, width, 3), 128, np.uint8))
+    monkeypatch.setattr(scenes, "background", lambda width, height, rng: np.full((height, width, 3), 128, np.uint8))
     for i in range(2 * CLASSES):
         image, boxes, _ = scene(i, width, height)
         drawn = (image != 128).any(axis=2)
@@ -76,7 +76,7 @@ def test_no_two_objects_overlap():
 def test_objects_stand_out_from_their_ground():
     rng, contrasts = np.random.default_rng(0), []
     for _ in range(30):
-        image = scenes.ground(60, 60, rng)
+        image = scenes.background(60, 60, rng)
         part = image[20:40, 20:40]
         under = part @ LUMA
         scenes.paint(part, np.full((20, 20), 255, np.uint8), rng)
@@ -102,7 +102,7 @@ def test_an_object_is_never_drawn_twice_the_same():
 
 def test_grounds_differ():
     rng = np.random.default_rng(0)
-    grounds = [scenes.ground(160, 120, rng) for _ in range(20)]
+    grounds = [scenes.background(160, 120, rng) for _ in range(20)]
     assert len({ground.tobytes() for ground in grounds}) == 20
     assert all(3 < ground.std(axis=(0, 1)).max() < 60 for ground in grounds)
 

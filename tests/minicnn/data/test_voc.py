@@ -184,12 +184,12 @@ def test_a_list_with_other_line_ends_and_a_name_twice(folder):
     folder.list("train", b"\xef\xbb\xbfb\r\n\r\na \r\nb")
     images = load_voc(folder.root, "train")
     assert [image.name for image in images.images] == ["b", "a"]
-    assert images.problems == ["b: it is in train.txt more than once, and taken once."]
+    assert images.problems == ["b: it is in train.txt more than once, and used once."]
 
 
 def test_a_list_that_is_no_text(folder):
     folder.list("train", b"\xff\xfe\x00")
-    refused(folder, "no text")
+    refused(folder, "not text")
 
 
 def test_a_list_without_end(folder, monkeypatch):
@@ -232,7 +232,7 @@ def test_an_external_entity(folder, parser):
 
 @pytest.mark.parametrize("text", ["", "<annotation>", "no XML", b"\x00\xff\xd8", document(thing())[:-5]])
 def test_what_is_no_xml(folder, text, parser):
-    skipped(folder, text, "no plain XML")
+    skipped(folder, text, "not plain XML")
 
 
 def test_an_xml_without_end(folder, monkeypatch):
@@ -289,7 +289,7 @@ def test_a_box_of_zero_area(folder, box):
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "NaN", "inf", "-Infinity", "1e999", "0x1F", "1,5", "1_1", "１１", "1" * 100])
 def test_a_corner_that_is_no_number(folder, value):
-    left_out(folder, "corners that are missing or no numbers", box=(11, 6, value, 25))
+    left_out(folder, "corners that are missing or not numbers", box=(11, 6, value, 25))
 
 
 def test_a_corner_that_is_missing(folder):

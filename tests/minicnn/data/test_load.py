@@ -3,49 +3,49 @@
 import numpy as np
 import pytest
 
-from minicnn import data
+from minicnn.data import digits, load
 from minicnn.errors import InputError
 
 
-@pytest.mark.parametrize("split", data.SPLITS)
+@pytest.mark.parametrize("split", load.SPLITS)
 def test_digits_by_name_and_mnist_by_folder(monkeypatch, tmp_path, split):
-    monkeypatch.setattr(data, "load_digits", lambda split: ("digits", split))
-    monkeypatch.setattr(data, "load_mnist", lambda folder, split: (folder, split))
-    assert data.load_data("digits", split) == ("digits", split)
-    assert data.load_data(tmp_path, split) == (tmp_path, split)
-    assert data.load_data(str(tmp_path), split) == (str(tmp_path), split)
+    monkeypatch.setattr(load, "load_digits", lambda split: ("digits", split))
+    monkeypatch.setattr(load, "load_mnist", lambda folder, split: (folder, split))
+    assert load.load_data("digits", split) == ("digits", split)
+    assert load.load_data(tmp_path, split) == (tmp_path, split)
+    assert load.load_data(str(tmp_path), split) == (str(tmp_path), split)
 
 
 def test_what_is_neither(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for source in (tmp_path / "none", tmp_path / "file", "Digits"):
         with pytest.raises(InputError, match="expected 'digits' or a folder"):
-            data.load_data(str(source), "test")
+            load.load_data(str(source), "test")
 
 
 def test_an_unknown_split():
     with pytest.raises(InputError, match="got the split 'dev', expected one of train, validation, test"):
-        data.load_data("digits", "dev")
+        load.load_data("digits", "dev")
 
 
 def test_generated_digits_are_as_load_data_promises(monkeypatch):
-    monkeypatch.setitem(data.digits.COUNTS, "test", 10)
-    images, labels = data.load_data("digits", "test")
+    monkeypatch.setitem(digits.COUNTS, "test", 10)
+    images, labels = load.load_data("digits", "test")
     assert images.shape == (10, 1, 28, 28) and images.dtype == np.float32 and labels.dtype == np.int64
 
 
 def test_annotated_data_by_what_is_there(monkeypatch, tmp_path):
     for name in ("load_voc", "load_coco", "load_scenes"):
-        monkeypatch.setattr(data, name, lambda *args, name=name: (name, *args))
-    assert data.load_annotated("scenes", "val", ["x"]) == ("load_scenes", "val", ["x"])
+        monkeypatch.setattr(load, name, lambda *args, name=name: (name, *args))
+    assert load.load_annotated("scenes", "val", ["x"]) == ("load_scenes", "val", ["x"])
     coco = tmp_path / "coco" / "annotations" / "instances_val.json"
     coco.parent.mkdir(parents=True)
     coco.write_text("")
     (tmp_path / "train.json.gz").write_text("")
     for source, expected in ((tmp_path, "load_voc"), (tmp_path / "coco", "load_coco"), (coco, "load_coco"),
                              (tmp_path / "train.json.gz", "load_coco")):
-        assert data.load_annotated(str(source), "val", ["x"]) == (expected, source, "val", ["x"])
-        assert data.load_annotated(source, "val") == (expected, source, "val", None)
+        assert load.load_annotated(str(source), "val", ["x"]) == (expected, source, "val", ["x"])
+        assert load.load_annotated(source, "val") == (expected, source, "val", None)
 
 
 @pytest.mark.parametrize("source", ["none", "none.json", "file.txt", "Scenes", ""])
@@ -53,4 +53,4 @@ def test_annotated_data_that_are_not_there(tmp_path, monkeypatch, source):
     (tmp_path / "file.txt").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="expected "):
-        data.load_annotated(source, "val")
+        load.load_annotated(source, "val")
