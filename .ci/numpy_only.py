@@ -13,13 +13,13 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 def make(folder):
     """A pruned network, images, and its logits; a detector, a photograph, and what it finds there."""
-    from minicnn.compression.rounds import Options, Target, compress
+    from minicnn.compression.rounds import PruningOptions, PruningTarget, prune_in_rounds
     from minicnn.data.images import as_input, read_image
     sys.path.insert(0, str(TESTS.parent / "bench" / "harness"))
     from sane import sane_detector
 
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(0))
-    compress(model, Target("parameters", 43108), Options(), seed=0)
+    prune_in_rounds(model, PruningTarget("parameters", 43108), PruningOptions(), seed=0)
     minicnn.save(folder / "small.npz", model)
     x = np.random.default_rng(1).random((4, 1, 28, 28), np.float32)
     np.save(folder / "x.npy", x)

@@ -1,15 +1,14 @@
-"""How small LeNet-5 gets on MNIST, by which criterion, at what loss.
+"""How small does LeNet-5 get on MNIST by each pruning criterion, and at what loss of accuracy?
 
 For every seed ``lenet5_caffe`` is trained; then it is compressed to a tenth of its parameters by filter statistics, with and
 without linear layers, and by the controls, which remove as many filters of each layer and round as the statistics did. From
-there each goes on down a ladder of smaller targets: the frontier. There once more with at least five filters a layer, since the weak
-cluster of the 20 filters of conv1 may hold 18.
+there each is compressed further, down a ladder of smaller targets; statistics also with at least five filters in each layer, since the
+weak cluster of the 20 filters of conv1 may hold 18.
 
     python bench/lenet_pruning.py --data ../shared/data/mnist --runs ../runs/lenet_pruning
 
-Every finished row is a file in --runs, so that the program can be stopped and started again. Which rung of the ladder is the
-smallest at 0.3 points, or at the error of the literature's network, is chosen on the validation images; what is then told of it is of
-the test images.
+Every finished row is a file in --runs, so that the program can be stopped and started again. The smallest rung of the ladder at 0.3
+points, or at the error of the literature's network, is chosen on the validation images; its published figures are of the test images.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from record import RESULTS, circumstances, record, table  # noqa: E402
 
 import minicnn  # noqa: E402
 from minicnn.compression.cost_table import cost_table  # noqa: E402
-from minicnn.compression.rounds import Options, Target, compress, removed_counts  # noqa: E402
+from minicnn.compression.rounds import PruningOptions, PruningTarget, prune_in_rounds, removed_counts  # noqa: E402
 from minicnn.data import load_data  # noqa: E402
 from minicnn.evaluate_classifier import evaluate_classifier  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402
@@ -43,8 +42,8 @@ LADDER = (0.05, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005)          # shares of the 
 ONLY, FIVE = "statistics, convolutions only", "statistics, at least 5 a layer"
 CONTROLS = ("l1", "fpgm", "random")                             # they remove as many filters as "statistics" did
 ARMS = {
-    "statistics": Options(minimum=1), **{method: Options(method, minimum=1) for method in CONTROLS},
-    ONLY: Options(minimum=1, linear=False), FIVE: Options(minimum=5),
+    "statistics": PruningOptions(minimum=1), **{method: PruningOptions(method, minimum=1) for method in CONTROLS},
+    ONLY: PruningOptions(minimum=1, linear=False), FIVE: PruningOptions(minimum=5),
 }
 FINETUNE = {BUDGET: 4, **dict.fromkeys(LADDER, 8)}              # epochs a round; small networks are quick, so they get more
 LOSS, ERROR = 0.3, 0.86                                         # points lost; % of error, that of the literature's network:
@@ -89,23 +88,25 @@ def descend(data, runs, seed, arm):
         name = f"{arm}-{share}-{seed}"
         if not (runs / f"{name}.npz").exists():
             counts = removed_counts(read(runs, f"statistics-{share}-{seed}")["rounds"]) if arm in CONTROLS else None
-            rounds = compress(
-                model, Target("parameters", share * whole), ARMS[arm], seed=seed, images=images[:1000], counts=counts,
-                finetune=lambda model, number: train_classifier(
-                    model, images, labels, Hyperparameters(epochs=FINETUNE[share]), [seed, number], label=f"{name} round {number} epoch"),
-                evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"])
+            hyperparameters, label = Hyperparameters(epochs=FINETUNE[share]), f"{name} round"
+
+            def finetune(model, number, hyperparameters=hyperparameters, label=label):
+                return train_classifier(model, images, labels, hyperparameters, [seed, number], label=f"{label} {number} epoch")
+            rounds = prune_in_rounds(
+                model, PruningTarget("parameters", share * whole), ARMS[arm], seed=seed, images=images[:1000], counts=counts,
+                finetune=finetune, evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"])
             row(runs, name, data, model, rounds)
             minicnn.save(runs / f"{name}.npz", model)
         model = minicnn.load(runs / f"{name}.npz")
 
 
 def budgets(arm):
-    """The shares of an arm; with linear layers whole there is no ladder."""
+    """The shares of parameters of an arm; there is no ladder where linear layers stay whole."""
     return (BUDGET,) if arm == ONLY else (BUDGET, *LADDER)
 
 
 def row(runs, name, data, model, rounds):
-    """Keep what was measured of one network."""
+    """Measure a network and write its row."""
     sizes = cost_table(model, model.input_shape)
     kept = [layer["weight"][0] for layer in sizes.pop("layers")]
     accuracies = {split: evaluate_classifier(model, *load_data(data, split))["accuracy"] for split in ("validation", "test")}
@@ -119,7 +120,7 @@ def read(runs, name):
 
 
 def publish(runs):
-    """Write the result file and the image from the rows."""
+    """Write the result file and the chart from the rows."""
     bases = [read(runs, f"base-{seed}") for seed in SEEDS]
     whole = {key: bases[0][key] for key in ("parameters", "macs")}
     arms = {arm: [summary(runs, bases, arm, share) for share in budgets(arm)] for arm in ARMS}
@@ -137,7 +138,7 @@ def publish(runs):
 
 
 def smallest(arms, figure, most):
-    """The last rung of each arm whose mean ``figure`` is at most ``most``: its share, or None."""
+    """The share of the smallest rung of each arm whose mean ``figure`` is at most ``most``, or None."""
     return {arm: next((entry["share"] for entry in reversed(entries) if entry[figure]["mean"] <= most), None)
             for arm, entries in arms.items()}
 
@@ -166,7 +167,7 @@ def spread(values):
 
 
 def image(arms, whole):
-    """Test accuracy lost against parameters kept, one line a criterion."""
+    """A chart of test accuracy lost against parameters kept, one line for each criterion."""
     shown = [arm for arm in ARMS if arm != ONLY]
     series = [Series(arm, [100 * entry["parameters"]["mean"] / whole for entry in arms[arm]],
                      [entry["test_lost"]["mean"] for entry in arms[arm]], color, ["dot"] * len(arms[arm]), line=True)
@@ -175,7 +176,7 @@ def image(arms, whole):
 
 
 def markdown(document):
-    """The README's table, and in words which criterion won, how small it gets, and the literature's network."""
+    """The table for README and benchmarks, and sentences on the best criterion, the smallest network, and the literature's network."""
     arms = document["arms"]
     rows, won, apart = [], [], False
     for share in (BUDGET, 0.03):

@@ -1,15 +1,18 @@
-"""Removing channels from a network: the layer that makes them, what they pass through, and the layers that read them."""
+"""Take channels out of a network: from the layer that makes them, from the layers they pass, and from the layers that read them."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from minicnn.compression.criteria import METHODS
 from minicnn.hooks import watch
+from minicnn.layers import Layer
 
-FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of one
+FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of a channel
 
 
 def group_weight(model, group):
-    """All weights that make a channel, side by side: (O, M), M over all producers of the group."""
+    """All weights that make the channels of a group, side by side: (O, M), M over all producers of the group."""
     weights = [model.get_layer(path).weight for path in group.producers]
     return np.concatenate([weight.reshape(len(weight), -1) for weight in weights], axis=1)
 
@@ -19,13 +22,13 @@ def is_linear(model, group):
     return all(model.get_layer(path).weight.ndim == 2 for path in group.producers)
 
 
-def choose(weight, count, method, rng, among=None):
-    """Which filters go: the ``count`` of least score.
+def select_filters(weight, count, method, rng, among=None):
+    """The filters to remove: the ``count`` with the lowest scores.
 
     Args:
-        weight: (O, ...); count: how many go; method: a key of ``METHODS``.
+        weight: (O, ...); count: number of filters to remove; method: a key of ``METHODS``.
         rng: numpy.random.Generator, for "random".
-        among: indices to choose from; None is all.
+        among: indices to select from; None: all.
 
     Returns:
         index: (count,) int, ascending.
@@ -35,16 +38,16 @@ def choose(weight, count, method, rng, among=None):
     return np.sort(among[np.argsort(score[among], kind="stable")[:count]])
 
 
-def prune_group(model, group, remove, images=None):
+def prune_group(model: Layer, group, remove: Sequence[int], images: np.ndarray | None = None) -> None:
     """Remove channels of one group from every layer that makes, passes or reads them, in place.
 
-    A removed channel takes along its filter, its bias, its norm's channel and the next layer's input: one input channel of a
-    convolution, a block of ``columns`` columns of a linear layer.
+    With a channel go its filter, its bias, its norm's channel and the next layer's input: one input channel of a convolution, a block of
+    ``columns`` columns of a linear layer.
 
     Args:
-        model: a Layer with ``channel_groups``.
-        group: one of them.
-        remove: indices of the channels that go.
+        model: with ``channel_groups``, see ``minicnn.models.protocol.Compressible``.
+        group: one of these groups.
+        remove: indices of the channels to remove.
         images: (N, C, H, W) unlabelled images for compensation (see ``compensate``), or None.
     """
     channels = len(model.get_layer(group.producers[0]).weight)
@@ -60,12 +63,12 @@ def prune_group(model, group, remove, images=None):
 
 
 def compensate(model, group, remove, images):
-    """Fold the mean of what the removed channels gave into the biases of the layers that read them.
+    """Fold the mean of the removed channels into the biases of their consumers.
 
-    A reader computes W x + b. Dropping the inputs R loses W_R x_R; its mean W_R mean(x_R) is kept by adding it to b. The mean is
-    taken where the reader reads, thus after activation and pooling: for a convolution over images and pixels, for a linear layer
+    A consumer computes W x + b. Without the inputs R, W_R x_R is lost; its mean W_R mean(x_R) is kept by adding it to b. The mean is
+    taken where the consumer reads, thus after activation and pooling: for a convolution over images and pixels, for a linear layer
     over images, column by column. For a convolution with padding it is inexact at the borders, where part of the removed
-    channel's patch was zeros and not its mean. (Ours: the paper's abstract tells nothing of it.)
+    channel's patch was zeros and not its mean. (Our choice; the paper's abstract does not say.)
 
     Args:
         model, group, remove: as for ``prune_group``; images: (N, C, H, W).
@@ -78,34 +81,34 @@ def compensate(model, group, remove, images):
     with watch(model, {path: observe(path) for path, _ in group.consumers}):
         model(images)
     for path, columns in group.consumers:
-        reader, lost = model.get_layer(path), channel_columns(remove, columns)
-        weight = reader.weight.reshape(*reader.weight.shape[:2], -1).sum(axis=2)         # (O, I): taps summed
-        if reader.bias is None:
-            reader.bias = np.zeros(len(weight), weight.dtype)
-        reader.bias = reader.bias + (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
+        consumer, lost = model.get_layer(path), channel_columns(remove, columns)
+        weight = consumer.weight.reshape(*consumer.weight.shape[:2], -1).sum(axis=2)         # (O, I): taps summed
+        if consumer.bias is None:
+            consumer.bias = np.zeros(len(weight), weight.dtype)
+        consumer.bias = consumer.bias + (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
 
 
-def readers(model, removed):
-    """Paths of the layers that read what ``removed``, {producer: indices}, tells of."""
+def consumers_of(model, removed):
+    """Paths of the layers that read the channels of ``removed``, {producer: indices}."""
     return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
 
 
 def map_pixels(model):
-    """{path: how many pixels a map has} of the linear layers that read flattened maps of more than one."""
+    """{path: pixels of a map} of the linear layers that read flattened maps of more than one pixel."""
     return {path: columns for group in model.channel_groups() for path, columns in group.consumers
             if columns > 1 and model.get_layer(path).weight.ndim == 2}
 
 
-def substitutes(channels, remove, inputs):
-    """How far the channels that stay can stand in for those that go: by linear regression of these on those.
+def regress_removed(channels, remove, inputs):
+    """Linear regression of the channels that are removed on the channels that stay.
 
     Args:
-        channels: C. remove: indices of R of them. inputs: an ``observation.Inputs`` of the C; None, or without products of these: nobody
-            can.
+        channels: C. remove: indices of R of them. inputs: an ``observe.InputMoments`` of the C channels; with None, or without their
+            covariance, the slopes are zero.
 
     Returns:
-        keep: indices of the K others; slopes: (R, K), x_R ~ mean_R + slopes (x_K - mean_K); rest: (R, R), the covariance of what is left
-        of x_R, the identity if nothing is known of it.
+        keep: indices of the K other channels; slopes: (R, K), x_R ~ mean_R + slopes (x_K - mean_K); rest: (R, R), the covariance of the
+        residuals of x_R, the identity if it is not known.
     """
     keep = np.setdiff1d(np.arange(channels), remove)
     if inputs is None or not inputs.by_channel:
@@ -116,36 +119,40 @@ def substitutes(channels, remove, inputs):
     return keep, slopes, covariance[np.ix_(remove, remove)] - slopes @ mixed.T
 
 
-def lost_share(reader, remove, inputs):
-    """The share of a reader's output that goes with some of its input channels, after ``stand_in``: of its variance with ``inputs``, else
-    of its squared weights. Exact if the taps of a kernel read independent pixels."""
-    weight = reader.weight.reshape(*reader.weight.shape[:2], -1).astype(np.float64)
-    rest = substitutes(weight.shape[1], remove, inputs)[2]
+def lost_share(consumer, remove, inputs):
+    """The share of a consumer's output that is lost with some of its input channels, after ``fold_into_kept``: of its variance with
+    ``inputs``, otherwise of its squared weights. Exact if the taps of a kernel read independent pixels."""
+    weight = consumer.weight.reshape(*consumer.weight.shape[:2], -1).astype(np.float64)
+    rest = regress_removed(weight.shape[1], remove, inputs)[2]
     gone = weight[:, remove]
     gone, whole = np.einsum("oit,ojt->ij", gone, gone), np.einsum("oit,ojt->ij", weight, weight)
     covariance = np.eye(len(whole)) if inputs is None or not inputs.by_channel else inputs.covariance()
     return (gone * rest).sum() / ((whole * covariance).sum() or 1)
 
 
-def stand_in(reader, remove, inputs):
-    """Rebuild a reader of channels that are about to go, so that the others stand in for them, in place.
+def fold_into_kept(consumer, remove, inputs):
+    """Fold the weights of channels that will be removed into those of the channels that stay, in place.
 
-    A reader computes W x + b. With x_R ~ A x_K + c over the images (``substitutes``), W_K + W_R A and b + W_R c give nearly the same
-    without x_R, tap by tap. (Ours, a closed form of the "next layer rebuilt"; ``compensate`` is the case A = 0. Inexact at borders, as
-    there.)
+    A consumer computes W x + b. With x_R ~ A x_K + c over the images (``regress_removed``), W_K + W_R A and b + W_R c give nearly the same
+    without x_R, tap by tap. (Ours, a closed form of the "next layer rebuilt"; ``compensate`` is the case A = 0. Inexact at borders,
+    likewise.)
 
     Args:
-        reader: ``Conv2d`` without groups, or ``Linear``. remove: indices of its inputs. inputs: an ``observation.Inputs`` of it.
+        consumer: ``Conv2d`` without groups, or ``Linear``. remove: indices of its inputs. inputs: its ``observe.InputMoments``.
     """
-    keep, slopes, _ = substitutes(reader.weight.shape[1], remove, inputs)
-    weight = reader.weight.astype(np.float64)
+    keep, slopes, _ = regress_removed(consumer.weight.shape[1], remove, inputs)
+    weight = consumer.weight.astype(np.float64)
     gone = weight[:, remove]
     weight[:, keep] += np.moveaxis(np.tensordot(gone, slopes, (1, 0)), -1, 1)
     shift = gone.reshape(*gone.shape[:2], -1).sum(axis=2) @ (inputs.mean[remove] - slopes @ inputs.mean[keep])
-    reader.bias = ((0 if reader.bias is None else reader.bias) + shift).astype(reader.weight.dtype)
-    reader.weight = weight.astype(reader.weight.dtype)
+    consumer.bias = ((0 if consumer.bias is None else consumer.bias) + shift).astype(consumer.weight.dtype)
+    consumer.weight = weight.astype(consumer.weight.dtype)
 
 
 def channel_columns(channels, columns):
-    """The input columns of a reader that belong to channels: channel c has c * columns to (c + 1) * columns - 1."""
+    """The input columns of a consumer that belong to channels: channel c has c * columns to (c + 1) * columns - 1.
+
+    >>> channel_columns([0, 2], 2).tolist()
+    [0, 1, 4, 5]
+    """
     return (np.asarray(channels, int)[:, None] * columns + np.arange(columns)).ravel()

@@ -1,15 +1,15 @@
-"""Which filters are weak: clustering by mean and variance, the paper's criterion.
+"""Weak filters by mean and variance: the paper's pruning criterion.
 
-For the weights W_o of filter o (C k k numbers, the bias left out)
+For the weights W_o of filter o (C k k numbers, without the bias)
 
     mu_o = mean(W_o),    sigma^2_o = var(W_o) = mean((W_o - mu_o)^2).
 
-Note that mu^2 + sigma^2 = mean(W_o^2): the squared L2 norm over the number of weights. The method is thus a two-dimensional
-refinement of pruning by the L2 norm: filters are compared within groups that resemble each other in both numbers, and it is a
-whole group that goes.
+mu^2 + sigma^2 = mean(W_o^2) is the squared L2 norm over the number of weights. The method is thus a two-dimensional refinement of
+pruning by the L2 norm: filters are clustered by both numbers, and a whole cluster is removed.
 
 Reference: Gong, Zhang, Zeng, Convolution neural network model compression method based on pruning and tensor decomposition,
-Journal of Computer Applications 40 (2020) 3146. Known here by its abstract alone; the choices below it are said to be ours.
+Journal of Computer Applications 40 (2020) 3146. Known here by its abstract alone; the choices that the abstract does not state are
+marked as ours.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ import numpy as np
 
 from minicnn.compression.kmeans import kmeans, silhouette
 
-CLUSTERS = range(2, 6)      # ours: the numbers of clusters among which the silhouette chooses
+CLUSTERS = range(2, 6)      # ours: the numbers of clusters from which the silhouette chooses
 
 
 class Clusters(NamedTuple):
-    """Filters of one layer by their statistics.
+    """Filters of one layer, clustered by their statistics.
 
     mean, variance: (O,); labels: (O,) int, the cluster of each filter; weak: the label of the weak cluster;
     silhouette: mean silhouette of the clustering, NaN with a single cluster.
@@ -35,11 +35,12 @@ class Clusters(NamedTuple):
     silhouette: float
 
     @property
-    def mean_square(self):
+    def mean_square(self) -> np.ndarray:
+        """mu^2 + sigma^2 of each filter, (O,)."""
         return self.mean ** 2 + self.variance
 
 
-def filter_statistics(weight):
+def filter_statistics(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each filter's weights.
 
     Args:
@@ -47,25 +48,34 @@ def filter_statistics(weight):
 
     Returns:
         mean, variance: (O,) float64.
+
+    >>> mean, variance = filter_statistics(np.array([[1.0, 3.0], [2.0, 2.0]]))
+    >>> mean.tolist(), variance.tolist()
+    ([2.0, 2.0], [1.0, 0.0])
     """
     filters = weight.reshape(len(weight), -1).astype(np.float64)
     return filters.mean(axis=1), filters.var(axis=1)
 
 
-def cluster_filters(weight, n_clusters=None, *, rng):
-    """Cluster filters by standardised (mu, sigma^2), and name the weak cluster.
+def cluster_filters(weight: np.ndarray, n_clusters: int | None = None, *, rng: np.random.Generator) -> Clusters:
+    """Cluster filters by standardised (mu, sigma^2), and find the weak cluster.
 
-    Weak is the cluster whose members' mean of mu^2 + sigma^2, not standardised, is least (ours: the abstract does not say how the
-    cluster that goes is told).
+    The weak cluster is the one whose members' mean of mu^2 + sigma^2, not standardised, is lowest (ours: the abstract does not state
+    how it is found).
 
     Args:
         weight: (O, ...), as for ``filter_statistics``.
-        n_clusters: how many clusters; None lets the mean silhouette choose between 2 and 5 (ours). Never more than there are
+        n_clusters: number of clusters; None lets the mean silhouette choose from 2 to 5 (ours). Never more than there are
             different filters; filters that are all alike make one cluster.
         rng: numpy.random.Generator.
 
     Returns:
-        Clusters.
+        ``Clusters``.
+
+    >>> weight = np.array([[1.0, -1.0], [1.1, -1.1], [0.1, -0.1], [0.0, 0.1]])
+    >>> clusters = cluster_filters(weight, 2, rng=np.random.default_rng(0))
+    >>> np.flatnonzero(clusters.labels == clusters.weak).tolist()
+    [2, 3]
     """
     mean, variance = filter_statistics(weight)
     points = standardise(np.stack([mean, variance], axis=1))

@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations from k-means++ seeds, and the silhouette that judges the number of clusters.
+"""k-means clustering by Lloyd's iterations from k-means++ seeds, and the silhouette, which scores a clustering.
 
 References: Lloyd, Least squares quantization in PCM (1982); Arthur, Vassilvitskii, k-means++: the advantages of careful seeding
 (2007); Rousseeuw, Silhouettes (1987).
@@ -11,7 +11,11 @@ import numpy as np
 
 
 class KMeans(NamedTuple):
-    """centers: (K, D); labels: (N,) int; inertia: sum of squared distances to the own centre; iterations: of Lloyd's."""
+    """A clustering.
+
+    centers: (K, D); labels: (N,) int; inertia: sum of squared distances of the points to their centres; iterations: number of Lloyd's
+    iterations.
+    """
 
     centers: np.ndarray
     labels: np.ndarray
@@ -19,15 +23,15 @@ class KMeans(NamedTuple):
     iterations: int
 
 
-def kmeans(points, n_clusters, *, rng, restarts=10, max_iterations=300):
-    """Partition points so that the squared distances to the clusters' means are small.
+def kmeans(points: np.ndarray, n_clusters: int, *, rng: np.random.Generator, restarts: int = 10, max_iterations: int = 300) -> KMeans:
+    """Partition points into clusters with a small sum of squared distances to the clusters' means.
 
     Args:
         points: (N, D), floating; computed in float64.
         n_clusters: K, 1 <= K <= N.
         rng: numpy.random.Generator.
-        restarts: number of seedings; the result of least inertia is returned.
-        max_iterations: of Lloyd's; it ends earlier once no point changes its cluster.
+        restarts: number of seedings; the result with the lowest inertia is returned.
+        max_iterations: limit of Lloyd's iterations, which end earlier once no point changes its cluster.
 
     Returns:
         KMeans. With fewer different points than clusters, the surplus clusters are empty.
@@ -36,6 +40,11 @@ def kmeans(points, n_clusters, *, rng, restarts=10, max_iterations=300):
         ValueError: points are not (N, D) and finite, or n_clusters is out of range.
 
     Time: O(restarts * iterations * N K D).
+
+    >>> points = np.array([[0.0, 0.0], [0.0, 2.0], [9.0, 0.0], [9.0, 2.0]])
+    >>> result = kmeans(points, 2, rng=np.random.default_rng(0))
+    >>> sorted(result.centers.tolist()), result.inertia
+    ([[0.0, 1.0], [9.0, 1.0]], 4.0)
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or not points.shape[1] or not np.isfinite(points).all():
@@ -47,23 +56,23 @@ def kmeans(points, n_clusters, *, rng, restarts=10, max_iterations=300):
 
 
 def lloyd(points, centers, max_iterations=300):
-    """Alternate until nothing changes: each point to its nearest centre, each centre to the mean of its points.
+    """Lloyd's iterations: assign each point to its nearest centre, move each centre to the mean of its points, until nothing changes.
 
     Args:
-        points: (N, D) float64; centers: (K, D), where to begin; max_iterations: an upper limit.
+        points: (N, D) float64; centers: (K, D), the initial ones; max_iterations: an upper limit.
 
     Returns:
-        KMeans. A cluster that runs empty is begun anew at the point farthest from its own centre, of those not alone there.
+        KMeans. A cluster that becomes empty restarts at the point farthest from its centre, among points not alone in their cluster.
     """
-    columns = np.ascontiguousarray(points.T)                       # (D, N): each pass below runs over N adjacent numbers
+    columns = np.ascontiguousarray(points.T)                       # (D, N): each pass below reads N adjacent numbers
     labels, centers = None, np.array(centers, np.float64)
-    for iteration in range(1, max_iterations + 1):
+    for iteration in range(1, max_iterations + 1):      # noqa: B007  (it is returned)
         previous, (labels, distances) = labels, nearest(columns, centers)
         if previous is not None and np.array_equal(labels, previous):
             break
         counts = np.bincount(labels, minlength=len(centers))
         for empty in np.flatnonzero(counts == 0):
-            free = np.where(counts[labels] > 1, distances, 0)      # not a cluster's only point: that would empty it
+            free = np.where(counts[labels] > 1, distances, 0)      # never a cluster's only point, which would empty that cluster
             farthest = free.argmax()
             if free[farthest] == 0:
                 break                                              # fewer different points than clusters
@@ -77,19 +86,19 @@ def lloyd(points, centers, max_iterations=300):
 
 
 def nearest(columns, centers):
-    """The nearest centre of each point, the first of equals, and the squared distance: (D, N), (K, D) -> (N,), (N,)."""
+    """Index of each point's nearest centre (the first of equally near ones) and squared distance to it: (D, N), (K, D) -> (N,), (N,)."""
     best = squared_distance(columns, centers[0])
     labels = np.zeros(len(best), np.min_scalar_type(len(centers)))
     for k in range(1, len(centers)):
         distance = squared_distance(columns, centers[k])
         closer = (distance < best).astype(labels.dtype)
-        np.maximum(labels, closer * labels.dtype.type(k), out=labels)       # k rises: a later, closer centre is the larger number
+        np.maximum(labels, closer * labels.dtype.type(k), out=labels)       # k rises: a later, closer centre has the larger index
         np.minimum(best, distance, out=best)
     return labels.astype(np.intp), best
 
 
 def squared_distance(columns, center):
-    """|x - c|^2 of each point to one centre: (D, N), (D,) -> (N,)."""
+    """Squared distance of each point to one centre: (D, N), (D,) -> (N,)."""
     total = columns[0] - center[0]
     total *= total
     for column, value in zip(columns[1:], center[1:]):
@@ -100,10 +109,10 @@ def squared_distance(columns, center):
 
 
 def seed_plus_plus(points, n_clusters, rng):
-    """k-means++: each next centre is a point drawn with probability proportional to its squared distance from the nearest centre.
+    """k-means++ seeding: each next centre is a point drawn with probability proportional to its squared distance from the nearest centre.
 
-    Of 2 + ln K points so drawn the one that lowers the sum of distances most is taken (the "greedy" form named in section 6 of
-    the 2007 paper).
+    2 + ln K candidates are drawn so, and the one that lowers the sum of distances most becomes the centre (the "greedy" form named in
+    section 6 of the 2007 paper).
     """
     columns = np.ascontiguousarray(points.T)
     centers = [points[rng.integers(len(points))]]
@@ -118,14 +127,19 @@ def seed_plus_plus(points, n_clusters, rng):
     return np.stack(centers)
 
 
-def silhouette(points, labels):
-    """Mean over points of (b - a) / max(a, b): a, the mean distance to the others of its cluster; b, to the nearest other cluster.
+def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
+    """Mean silhouette of a clustering: (b - a) / max(a, b) averaged over the points.
+
+    a is the mean distance of a point to the other points of its cluster, b that to the points of the nearest other cluster.
 
     Args:
         points: (N, D); labels: (N,) int, at least two clusters. A point alone in its cluster counts 0.
 
     Returns:
-        score: float between -1 and 1. Memory: one row of N distances per point, in blocks of 1000 rows.
+        score: between -1 and 1. Memory: one row of N distances per point, in blocks of 1000 rows.
+
+    >>> round(silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), np.array([0, 0, 1, 1])), 3)
+    0.889
     """
     points = np.asarray(points, np.float64)
     names, labels = np.unique(labels, return_inverse=True)

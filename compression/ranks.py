@@ -1,38 +1,46 @@
-"""How many singular values to keep: by a share of the energy, or by how many stand out of noise."""
+"""The rank of a low-rank approximation: by a share of the energy, or by the number of singular values that stand out of noise."""
 
 import math
 
 import numpy as np
 
-GRID = 200                      # points in which the noise's variance is first looked for
+GRID = 200                      # points of the first, coarse search for the noise's variance
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def energy_rank(values, share):
-    """The fewest leading singular values with at least that share of the sum of all squares.
+def energy_rank(values: np.ndarray, share: float) -> int:
+    """The smallest number of leading singular values that hold a share of the energy, the sum of all squares.
 
     Args:
-        values: (I,) falling, as ``tucker.leading_vectors`` gives them. share: above 0, at most 1.
+        values: (I,) singular values in descending order, as from ``tucker.leading_vectors``. share: above 0, at most 1.
 
     Returns:
         rank: at least 1.
+
+    >>> energy_rank(np.array([3.0, 2.0, 1.0]), 0.9)
+    2
     """
     energy = np.cumsum(np.asarray(values, np.float64) ** 2)
     return min(int(np.searchsorted(energy, share * energy[-1])) + 1, len(energy))
 
 
-def evbmf_rank(values, columns):
-    """The singular values that stand out of noise, by empirical variational Bayes matrix factorisation.
+def evbmf_rank(values: np.ndarray, columns: int) -> int:
+    """The number of singular values that stand out of noise, by empirical variational Bayes matrix factorisation.
 
-    A matrix (L, M) is taken for one of low rank plus independent Gaussian noise. Both the rank and the noise's variance that explain it
+    A matrix (L, M) is modelled as one of low rank plus independent Gaussian noise. The rank and the noise's variance that explain it
     best are known analytically: the variance minimises ``free_energy``, and a singular value counts if it is above
     sqrt(M variance (1 + t) (1 + a / t)), with a = L / M and t = 2.5129 sqrt(a).
 
     Args:
-        values: (L,) falling, all singular values of a matrix of L rows. columns: M, at least L.
+        values: (L,) all singular values of a matrix of L rows, in descending order. columns: M, at least L.
 
     Returns:
-        rank: 0 to L - 1. Nothing is assumed of a matrix of zeros: 0.
+        rank: 0 to L - 1; 0 for a matrix of zeros.
+
+    >>> noise = np.random.default_rng(0).standard_normal((20, 50))
+    >>> signal = 30 * np.outer(np.ones(20), np.ones(50))
+    >>> evbmf_rank(np.linalg.svd(signal + noise, compute_uv=False), 50)
+    1
 
     References: Nakajima, Sugiyama, Babacan, Tomioka, Global analytic solution of fully-observed variational Bayesian matrix
     factorization (2013); Nakajima, Tomioka, Sugiyama, Babacan, Condition for perfect dimensionality recovery by variational Bayesian PCA
@@ -41,11 +49,11 @@ def evbmf_rank(values, columns):
     squares, rows = np.asarray(values, np.float64) ** 2, len(values)
     if squares[0] == 0:
         return 0
-    squares = squares.clip(min=squares[0] * np.finfo(np.float64).eps ** 2)  # what float64 cannot tell from zero
+    squares = squares.clip(min=squares[0] * np.finfo(np.float64).eps ** 2)  # below this float64 does not differ from zero
     alpha = rows / columns
     threshold = 2.5129 * math.sqrt(alpha)
     height = (1 + threshold) * (1 + alpha / threshold)                      # a square above M variance height counts
-    least = max(math.ceil(rows / (1 + alpha)) - 1, 0)                       # so many at most can count
+    least = max(math.ceil(rows / (1 + alpha)) - 1, 0)                       # the largest possible rank
     low = max(squares[least] / (columns * height), squares[least:].mean() / columns)
     high = squares.sum() / (rows * columns)
 
@@ -56,7 +64,7 @@ def evbmf_rank(values, columns):
 
 
 def free_energy(x, alpha, height):
-    """The part of the free energy that depends on the noise's variance, for squares over (M variance), x (L,).
+    """The part of the free energy that depends on the noise's variance; x: (L,), squared singular values over (M variance).
 
     Reference: Nakajima et al. (2015), the functions psi_0, psi_1 and tau.
     """
@@ -66,7 +74,7 @@ def free_energy(x, alpha, height):
 
 
 def minimum(function, low, high):
-    """Where a function of one number is least: on a grid of equal ratios, then by golden sections round its best point."""
+    """The minimiser of a function of one number: by a grid of equal ratios, then by golden-section search around its best point."""
     points = np.geomspace(low, high, GRID)
     best = int(np.argmin([function(point) for point in points]))
     left, right = points[max(best - 1, 0)], points[min(best + 1, GRID - 1)]

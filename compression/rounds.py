@@ -1,35 +1,35 @@
-"""Compression in rounds: prune, fine-tune, repeat, until the target is met."""
+"""Pruning in rounds: prune, fine-tune, repeat, until a target is met."""
 
 import copy
 from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.compression.channels import choose, group_weight, is_linear, prune_group
-from minicnn.compression.cost_table import cost_table, count
+from minicnn.compression.channels import group_weight, is_linear, prune_group, select_filters
+from minicnn.compression.cost_table import cost_table, total_size
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.errors import InputError
 
 
-class Target(NamedTuple):
-    """When to stop. kind: "parameters", "macs" or "bytes" (value: the most that may be left), or "accuracy" (value: the least)."""
+class PruningTarget(NamedTuple):
+    """When pruning stops. kind: "parameters", "macs" or "bytes" (value: the most that may be left), or "accuracy" (value: the least)."""
 
     kind: str
     value: float
 
-    def met(self, model):
-        """Whether the network is small enough; never so for an accuracy, which every round must ask for anew."""
+    def met(self, model) -> bool:
+        """Whether the network is small enough; always False for an accuracy, which is compared after each round."""
         if self.kind == "accuracy":
             return False
-        left = cost_table(model, model.input_shape)["macs"] if self.kind == "macs" else count(model, self.kind)
+        left = cost_table(model, model.input_shape)["macs"] if self.kind == "macs" else total_size(model, self.kind)
         return left <= self.value
 
 
-class Options(NamedTuple):
+class PruningOptions(NamedTuple):
     """How to prune.
 
-    method: "statistics" or a control, "l1", "fpgm", "random"; linear: neurons of linear layers too; minimum: channels a layer
-    keeps at least; n_clusters: None lets the silhouette choose; compensate: fold the means of what is removed into the next bias.
+    method: "statistics" or a control, "l1", "fpgm", "random"; linear: prune neurons of linear layers too; minimum: channels that a layer
+    keeps at least; n_clusters: None lets the silhouette choose; compensate: fold the means of removed channels into the next bias.
 
     The minimum is 5 (ours) since the weak cluster of a narrow layer may be nearly all of it, 18 of the 20 filters of LeNet's conv1
     in one case: below a tenth of the parameters that floor loses much less accuracy (``bench/lenet_pruning.py``).
@@ -42,57 +42,41 @@ class Options(NamedTuple):
     compensate: bool = True
 
 
-def compress(model, target, options, *, seed, images=None, finetune=None, evaluate=None, counts=None, rounds=(), on_round=None):
-    """Prune in rounds, in place.
-
-    A round clusters the filters of every group and takes the weak cluster of each (``plan_round``), prunes, and fine-tunes.
+def prune_in_rounds(model, target, options, *, seed, images=None, finetune=None, evaluate=None, counts=None, rounds=(), on_round=None):
+    """Prune in rounds, in place: cluster the filters of every group, remove weak clusters (``plan_round``), fine-tune.
 
     Args:
-        model: a Layer with ``channel_groups`` and ``input_shape``.
-        target: a ``Target``.
-        options: ``Options``.
+        model: a ``minicnn.models.protocol.Compressible``.
+        target: a ``PruningTarget``.
+        options: ``PruningOptions``.
         seed: int; round r draws from (seed, r).
         images: (N, C, H, W) unlabelled images for compensation, or None.
         finetune: ``finetune(model, round)`` trains in place and returns the losses, or None.
-        evaluate: ``evaluate(model)`` returns an accuracy, on images that are for choosing; needed for that kind of target.
-        counts: the filters to remove, {producer's path: number}, of each round, from another run's ``rounds``: then a control
-            removes as many in each layer as that run did. None: as many as the weak clusters hold.
+        evaluate: ``evaluate(model)`` returns an accuracy on validation images; needed for a target of accuracy.
+        counts: the number of filters to remove, {producer's path: number}, of each round, from another run's ``rounds``: a control
+            then removes as many in each layer as that run did. None: as many as the weak clusters hold.
         rounds: those of an interrupted run, already done to ``model``.
-        on_round: called with the model and all rounds after each, so that it can be kept.
+        on_round: called with the model and all rounds after each, so that they can be saved.
 
     Returns:
-        rounds: a list of one dict a round: "parameters", "macs", "accuracy_pruned" (before fine-tuning), "accuracy", "losses",
-        and "groups", each with "path", "mean", "variance", "labels", "weak", "silhouette", and "removed" and "filters" (the numbers
-        that the removed ones and all had in the network that was first given).
+        rounds: a list of one dict a round, see ``run_round``.
 
     Raises:
         InputError: the target cannot be reached, before anything is changed.
     """
     if options.minimum < 1 or target.kind == "accuracy" and evaluate is None:
-        raise ValueError(f"compress: got minimum={options.minimum}, a target of {target.kind} and evaluate={evaluate}; expected a "
+        raise ValueError(f"prune_in_rounds: got minimum={options.minimum}, a target of {target.kind} and evaluate={evaluate}; expected a "
                          "minimum of at least 1, and evaluate for an accuracy.")
     check_reachable(model, target, options, counts)
     rounds = list(rounds)
     originals = original_filters(model, rounds)
-    while not target.met(model):
+    while not target.met(model) and (counts is None or len(rounds) < len(counts)):
         number = len(rounds) + 1
-        if counts is not None and number > len(counts):
-            break
-        rng = np.random.default_rng([seed, number])
         before = copy.deepcopy(model) if target.kind == "accuracy" else None
-        plan = plan_round(model, target, options, rng, counts[number - 1] if counts else None)
+        plan = plan_round(model, target, options, np.random.default_rng([seed, number]), counts[number - 1] if counts else None)
         if not plan:
             break
-        entry = {"groups": [describe_group(step, originals) for step in plan]}
-        for step in plan:
-            prune_group(model, step["group"], step["remove"], images if options.compensate else None)
-            path = step["group"].producers[0]
-            originals[path] = np.delete(originals[path], step["remove"])
-        entry["accuracy_pruned"] = evaluate(model) if evaluate else None
-        entry["losses"] = finetune(model, number) if finetune else []
-        entry["accuracy"] = evaluate(model) if evaluate else None
-        sizes = cost_table(model, model.input_shape)
-        entry.update({name: sizes[name] for name in ("parameters", "macs")})
+        entry = run_round(model, plan, originals, number, images if options.compensate else None, finetune, evaluate)
         if target.kind == "accuracy" and entry["accuracy"] < target.value:
             vars(model).update(vars(before))                   # this round went too far
             break
@@ -102,12 +86,37 @@ def compress(model, target, options, *, seed, images=None, finetune=None, evalua
     return rounds
 
 
-def plan_round(model, target, options, rng, counts=None):
-    """What one round removes.
+def run_round(model, plan, originals, number, images, finetune, evaluate):
+    """Prune by a plan, fine-tune and measure.
 
-    The weak cluster of every group, but so that ``options.minimum`` channels stay. If that goes beyond the target, only as many of
-    them as it needs, the least mu^2 + sigma^2 first; to compare layers of different scale it is divided by its mean over the layer
-    (ours). A control takes as many filters of each layer, those of least score by its own criterion.
+    Args:
+        plan: from ``plan_round``. originals: from ``original_filters``, changed. number: of the round. The others as for
+        ``prune_in_rounds``.
+
+    Returns:
+        {"parameters", "macs", "accuracy_pruned" (before fine-tuning), "accuracy", "losses",
+        "groups", each with "path", "mean", "variance", "labels", "weak", "silhouette", and "removed" and "filters" (the numbers
+        that the removed filters and all filters had in the network that was first given)}.
+    """
+    entry = {"groups": [describe_group(step, originals) for step in plan]}
+    for step in plan:
+        prune_group(model, step["group"], step["remove"], images)
+        path = step["group"].producers[0]
+        originals[path] = np.delete(originals[path], step["remove"])
+    entry["accuracy_pruned"] = evaluate(model) if evaluate else None
+    entry["losses"] = finetune(model, number) if finetune else []
+    entry["accuracy"] = evaluate(model) if evaluate else None
+    sizes = cost_table(model, model.input_shape)
+    entry.update({name: sizes[name] for name in ("parameters", "macs")})
+    return entry
+
+
+def plan_round(model, target, options, rng, counts=None):
+    """The filters that one round removes.
+
+    These are the weak cluster of every group, but so that ``options.minimum`` channels stay. If that exceeds the target, only as many of
+    them as it needs, the lowest mu^2 + sigma^2 first; to compare layers of different scale it is divided by its mean over the layer
+    (ours). A control removes as many filters of each layer, those with the lowest scores by its own criterion.
 
     Returns:
         plan: a list of {"group", "clusters", "remove": indices}; groups that lose nothing are left out.
@@ -125,13 +134,13 @@ def plan_round(model, target, options, rng, counts=None):
             count = counts.get(group.producers[0], 0)
             weak = None if len(weak) < count else weak
         if count > 0:
-            remove = choose(weight, count, "statistics", rng, weak)
+            remove = select_filters(weight, count, "statistics", rng, weak)
             plan.append({"group": group, "clusters": clusters, "remove": remove})
     if counts is None:
         trim(model, plan, target)
     if options.method != "statistics":
         for step in plan:
-            step["remove"] = choose(group_weight(model, step["group"]), len(step["remove"]), options.method, rng)
+            step["remove"] = select_filters(group_weight(model, step["group"]), len(step["remove"]), options.method, rng)
     return [step for step in plan if len(step["remove"])]
 
 
@@ -163,7 +172,7 @@ def trim(model, plan, target):
         step["remove"] = remove
 
 
-def check_reachable(model, target, options, counts):
+def check_reachable(model, target, options, counts=None):
     """Raise InputError if even the smallest network that ``options`` allow misses the target."""
     if target.kind == "accuracy" or counts is not None:
         return
@@ -180,7 +189,7 @@ def check_reachable(model, target, options, counts):
 
 
 def original_filters(model, rounds):
-    """For each group's first producer, the numbers that its filters had before any round."""
+    """{first producer of each group: the numbers that its filters had before any round}."""
     filters = {}
     for group in model.channel_groups():
         path = group.producers[0]
@@ -190,7 +199,7 @@ def original_filters(model, rounds):
 
 
 def describe_group(step, originals):
-    """A step of the plan as plain numbers, for the file and the report."""
+    """A step of the plan as plain numbers, for JSON."""
     clusters, path = step["clusters"], step["group"].producers[0]
     return {
         "path": path, "mean": clusters.mean.tolist(), "variance": clusters.variance.tolist(), "labels": clusters.labels.tolist(),
@@ -200,13 +209,13 @@ def describe_group(step, originals):
 
 
 def prune_to(model, target, options, *, seed, on_round=None):
-    """Prune in rounds without training between them, in place; see ``compress``.
+    """Prune in rounds without training between them, in place; see ``prune_in_rounds``.
 
     Returns:
         removed, kept: {producer: indices of its filters}, for those that lost some.
     """
     counts = {path: len(model.get_layer(path).weight) for group in model.channel_groups() for path in group.producers}
-    filters = original_filters(model, compress(model, target, options, seed=seed, on_round=on_round))
+    filters = original_filters(model, prune_in_rounds(model, target, options, seed=seed, on_round=on_round))
     removed, kept = {}, {}
     for group in model.channel_groups():
         left = filters[group.producers[0]]
@@ -218,5 +227,5 @@ def prune_to(model, target, options, *, seed, on_round=None):
 
 
 def removed_counts(rounds):
-    """How many filters each round removed, {producer's path: number}: what a control needs to do likewise."""
+    """The number of filters that each round removed, {producer's path: number}, as ``prune_in_rounds`` takes it for a control."""
     return [{step["path"]: len(step["removed"]) for step in entry["groups"]} for entry in rounds]

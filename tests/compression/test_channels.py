@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numeric_checks import EXACT, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.compression.channels import choose, compensate, group_weight, is_linear, lost_share, prune_group, stand_in
-from minicnn.compression.observe import Inputs
+from minicnn.compression.channels import compensate, fold_into_kept, group_weight, is_linear, lost_share, prune_group, select_filters
+from minicnn.compression.observe import InputMoments
 from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
 from minicnn.models.channel_groups import ChannelGroup
 from minicnn.models.classifier import Classifier
@@ -315,15 +315,15 @@ def test_any_chain_stays_consistent(case):
 
 def test_choose_takes_the_least_of_those_allowed():
     weight = np.array([[5.0], [1], [4], [2], [3]])
-    assert_array_equal(choose(weight, 2, "statistics", None), [1, 3])
-    assert_array_equal(choose(weight, 2, "l1", None, [0, 2, 4]), [2, 4])
-    assert_array_equal(choose(weight, 0, "l1", None), [])
-    assert_array_equal(choose(np.ones((4, 2)), 2, "fpgm", None), [0, 1])       # of equals the first
+    assert_array_equal(select_filters(weight, 2, "statistics", None), [1, 3])
+    assert_array_equal(select_filters(weight, 2, "l1", None, [0, 2, 4]), [2, 4])
+    assert_array_equal(select_filters(weight, 0, "l1", None), [])
+    assert_array_equal(select_filters(np.ones((4, 2)), 2, "fpgm", None), [0, 1])       # of equals the first
 
 
 def test_random_choice_comes_from_the_generator():
     weight = np.ones((50, 3))
-    a, b, c = (choose(weight, 10, "random", generator(seed)) for seed in (0, 0, 1))
+    a, b, c = (select_filters(weight, 10, "random", generator(seed)) for seed in (0, 0, 1))
     assert_array_equal(a, b)
     assert len(set(a)) == 10 and sorted(a) == list(a) and list(a) != list(c)
 
@@ -333,12 +333,12 @@ def test_others_stand_in_for_what_depends_on_them(reader):
     reader, rng = copy.deepcopy(reader), generator(1)
     rows = rng.standard_normal((500, 6)) + 2
     rows[:, 4], rows[:, 1] = 3 * rows[:, 0] - rows[:, 2] + 1, 5
-    inputs = Inputs()
+    inputs = InputMoments()
     inputs.add(rows, 6)
     x = rows.astype(np.float32).reshape(-1, 6, *(1, 1) * (reader.weight.ndim == 4))
     before = reader(x)
     assert lost_share(reader, [1, 4], inputs) < 1e-4 < 0.01 < lost_share(reader, [3], inputs)
-    stand_in(reader, [1, 4], inputs)
+    fold_into_kept(reader, [1, 4], inputs)
     reader.weight[:, [1, 4]] = 0
     assert_allclose(reader(x), before, atol=1e-3 * np.abs(before).max())
 
@@ -346,11 +346,11 @@ def test_others_stand_in_for_what_depends_on_them(reader):
 def test_what_goes_with_channels_is_told_by_the_weights_alone_where_nothing_is_known():
     reader = Conv2d(6, 4, 3, rng=generator())
     gone = (reader.weight[:, [2, 5]].astype(np.float64) ** 2).sum() / (reader.weight.astype(np.float64) ** 2).sum()
-    inputs = Inputs()
+    inputs = InputMoments()
     inputs.add(generator().standard_normal((50, 6)), False)              # means alone
     assert lost_share(reader, [2, 5], None) == pytest.approx(gone)
     assert lost_share(reader, [2, 5], inputs) == pytest.approx(gone)
     filters, bias = reader.weight.astype(np.float64), reader.bias.astype(np.float64)
-    stand_in(reader, [2, 5], inputs)
+    fold_into_kept(reader, [2, 5], inputs)
     assert_allclose(reader.weight, filters)
     assert_allclose(reader.bias, bias + filters[:, [2, 5]].sum(axis=(2, 3)) @ inputs.mean[[2, 5]], rtol=1e-5)

@@ -5,14 +5,14 @@ import pytest
 from calibration_cases import generator
 from numpy.testing import assert_allclose
 
-from minicnn.compression.low_rank import Split, tail
-from minicnn.compression.observe import Inputs
-from minicnn.compression.tucker import split as hosvd
+from minicnn.compression.low_rank import LowRank, tail
+from minicnn.compression.observe import InputMoments
+from minicnn.compression.tucker import three_layers, tucker2
 from minicnn.layers import Conv2d, Linear
 
 
 def record(layer, count=20, correlated=True, seed=1):
-    """Images, their ``Inputs``, and all the layer's answers."""
+    """Images, their ``InputMoments``, and all the layer's answers."""
     rng = generator(seed)
     channels = layer.weight.shape[1]
     mix = rng.standard_normal((channels, channels)) * np.geomspace(1, 0.01, channels) if correlated else np.eye(channels)
@@ -22,7 +22,7 @@ def record(layer, count=20, correlated=True, seed=1):
     else:
         x = (np.einsum("ij,njhw->nihw", mix, rng.standard_normal((count, channels, 9, 9))) + 1).astype(np.float32)
         rows, y = np.moveaxis(x, 1, -1).reshape(-1, channels), np.moveaxis(layer(x), 1, -1).reshape(-1, len(layer.weight))
-    inputs = Inputs()
+    inputs = InputMoments()
     inputs.add(rows, channels if layer.weight.ndim == 4 else 1)
     return x, inputs, y
 
@@ -35,7 +35,7 @@ LAYERS = [Conv2d(12, 10, 3, padding=1, rng=generator(2)), Conv2d(12, 10, 3, stri
 @pytest.mark.parametrize("recorded", [False, True], ids=["weights", "output"])
 def test_at_full_ranks_it_computes_the_same(layer, recorded):
     x, inputs, y = record(layer)
-    split = Split(layer, inputs, y) if recorded else Split(layer)
+    split = LowRank(layer, inputs, y) if recorded else LowRank(layer)
     expected, found = layer(x), split.layers((12, 10) if split.tucker else (10, 10))(x)
     assert split.error((12, 10)) <= 1e-9
     assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
@@ -53,11 +53,11 @@ def smooth_maps(count=400, channels=6, seed=7):
 def test_pixels(bias):
     """At all of them the same is computed; at fewer what smooth maps lose is little, foretold, and nothing of the mean."""
     layer, x = Linear(6 * 16, 10, bias, rng=generator(8)), smooth_maps()
-    y, inputs = layer(x), Inputs()
+    y, inputs = layer(x), InputMoments()
     inputs.add(x, 16)
     assert not inputs.by_channel and inputs.covariance().shape == (16, 16)
     assert_allclose(inputs.of(np.arange(16, 48)).covariance(), inputs.covariance(), rtol=1e-9)      # all channels still tell of pixels
-    for split in (Split(layer, pixels=16), Split(layer, inputs, y, 16)):
+    for split in (LowRank(layer, pixels=16), LowRank(layer, inputs, y, 16)):
         assert split.error((16, 16)) <= 1e-9 and split.channels == (16, 10)
         assert_allclose(split.layers((16, 16))(x), y, atol=1e-5 * np.abs(y).max())
     found = split.layers((6, 6))
@@ -65,14 +65,14 @@ def test_pixels(bias):
     lost = ((found(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
     assert 1e-4 < lost < 2 * split.error((6, 6)) < 0.1
     assert_allclose(found(x).mean(axis=0), y.mean(axis=0), atol=1e-5)
-    by_weights = ((Split(layer, pixels=16).layers((6, 6))(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    by_weights = ((LowRank(layer, pixels=16).layers((6, 6))(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
     assert lost < 0.5 * by_weights
 
 
 def test_without_a_record_it_is_hosvd():
     layer = LAYERS[0]
     x = generator(6).standard_normal((2, 12, 7, 7)).astype(np.float32)
-    assert_allclose(Split(layer).layers((5, 4))(x), hosvd(layer, (5, 4))(x), atol=1e-5)
+    assert_allclose(LowRank(layer).layers((5, 4))(x), three_layers(layer, *tucker2(layer.weight, (5, 4)))(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -82,13 +82,13 @@ def test_with_a_record_less_of_the_output_is_lost(layer):
 
     def lost(split):
         return ((split.layers(ranks if split.tucker else (6, 6))(x) - layer(x)) ** 2).mean()
-    assert lost(Split(layer, inputs, y)) < 0.8 * lost(Split(layer))
+    assert lost(LowRank(layer, inputs, y)) < 0.8 * lost(LowRank(layer))
 
 
 @pytest.mark.parametrize("layer", LAYERS[2:], ids=str)
 def test_of_a_matrix_the_error_is_what_the_output_loses(layer):
     x, inputs, y = record(layer)
-    split = Split(layer, inputs, y)
+    split = LowRank(layer, inputs, y)
     for rank in (2, 5, 8):
         lost = ((split.layers((rank, rank))(x) - layer(x)) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
         assert_allclose(lost, split.error((rank, rank)), rtol=1e-3, atol=1e-8)
@@ -96,7 +96,7 @@ def test_of_a_matrix_the_error_is_what_the_output_loses(layer):
 
 def test_the_error_of_a_convolution_bounds_what_hosvd_loses():
     layer = LAYERS[0]
-    split = Split(layer)
+    split = LowRank(layer)
     for ranks in ((3, 8), (8, 3), (6, 6)):
         chain = [one.weight.astype(np.float64) for _, one in split.layers(ranks).children()]
         near = np.einsum("or,rskl,si->oikl", chain[2][:, :, 0, 0], chain[1], chain[0][:, :, 0, 0])
@@ -109,7 +109,7 @@ def test_the_mean_of_the_output_stays(layer):
     x, inputs, y = record(layer)
     inside = (slice(None), slice(None), slice(1, -1), slice(1, -1)) if x.ndim == 4 else ()          # the border's padding has no mean
     axes = (0, *range(2, x.ndim))
-    found = Split(layer, inputs, y).layers((3, 3))(x)[inside]
+    found = LowRank(layer, inputs, y).layers((3, 3))(x)[inside]
     assert_allclose(found.mean(axis=axes), layer(x)[inside].mean(axis=axes), atol=0.05 * y.std())
 
 
@@ -117,18 +117,18 @@ def test_channels_that_never_vary_do_no_harm():
     layer = LAYERS[0]
     x, _, _ = record(layer)
     x[:, 3] = 0
-    inputs = Inputs()
+    inputs = InputMoments()
     inputs.add(np.moveaxis(x, 1, -1).reshape(-1, 12), 12)
     y = layer(x)
-    split = Split(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
+    split = LowRank(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
     assert np.isfinite(split.layers((11, 10))(x)).all()
     assert split.error((11, 10)) < 1e-6
 
 
 def test_inputs_that_never_vary_at_all():
-    layer, inputs = Conv2d(12, 10, 3, rng=generator(2)), Inputs()
+    layer, inputs = Conv2d(12, 10, 3, rng=generator(2)), InputMoments()
     inputs.add(np.zeros((50, 12)), 12)
-    split, x = Split(layer, inputs), np.zeros((1, 12, 5, 5), np.float32)
+    split, x = LowRank(layer, inputs), np.zeros((1, 12, 5, 5), np.float32)
     assert_allclose(split.layers((8, 10))(x), layer(x), atol=1e-6)
     assert np.isfinite(split.error((8, 10)))
 
@@ -137,8 +137,8 @@ def test_of_fewer_answers_than_outputs_the_weights_tell():
     """Ten samples lie in ten dimensions: in each of these they would lose nothing, whatever others do."""
     layer = Linear(64, 32, rng=generator(2))
     x = generator(3).standard_normal((500, 64)).astype(np.float32)
-    few, many = (Split(layer, None, layer(x[:count])) for count in (10, 500))
-    assert few.error((10, 10)) == pytest.approx(Split(layer).error((10, 10))) == pytest.approx(many.error((10, 10)), rel=0.2)
+    few, many = (LowRank(layer, None, layer(x[:count])) for count in (10, 500))
+    assert few.error((10, 10)) == pytest.approx(LowRank(layer).error((10, 10))) == pytest.approx(many.error((10, 10)), rel=0.2)
 
 
 def test_inputs_of_some_channels():

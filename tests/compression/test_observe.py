@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from toy_detector import toy_detector
 
 from minicnn.compression import observe as observation
-from minicnn.compression.cost_table import has_matrix
-from minicnn.compression.observe import Reader, Watch, at, draw, half, observe, rectified
+from minicnn.compression.cost_table import weighted_layers
+from minicnn.compression.observe import at, draw, half, observe
+from minicnn.compression.recording import LayerInputs, Recorder, relu_followed
 from minicnn.detection.transform import Batch
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
@@ -25,8 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def seen(model):
-    paths = [path for path, layer in model.named_layers() if not layer.children() and has_matrix(layer)]
-    return observe(model, images(), paths, generator())
+    return observe(model, images(), generator(), weighted_layers(model))
 
 
 def test_all_layers_in_the_order_in_which_they_run(seen):
@@ -39,7 +39,7 @@ def test_answers_are_the_outputs_at_the_points(model, seen, path):
     with watch(model, {path: lambda x, y: outputs.append(y)}):
         for image in seen.images:
             model.backbone_and_rpn(model.prepare(image).pixels)
-    for y, points, answers in zip(outputs, seen.points[path], seen.answers[path]):
+    for y, points, answers in zip(outputs, seen.points[path], seen.outputs[path]):
         assert len(points) == len(answers) == 1 and answers[0].dtype == np.float16
         assert_allclose(answers[0], half(at(y, points[0])), rtol=2e-3, atol=1e-4)
         assert len(set(zip(*points[0]))) == len(answers[0]) == min(observation.POINTS, y[:, 0].size)
@@ -53,17 +53,17 @@ def test_heads_are_watched_on_the_best_proposals(model, seen):
             maps, _ = model.backbone_and_rpn(batch.pixels)
             assert_allclose(proposals, model.pool_rois(maps, batch)[0][:observation.PROPOSALS], atol=1e-3)
             model.box_head(model.pool_rois(maps, batch, proposals)[1])
-    for y, (points,), (answers,) in zip(outputs, seen.points[HEADS[0]], seen.answers[HEADS[0]]):
+    for y, (points,), (answers,) in zip(outputs, seen.points[HEADS[0]], seen.outputs[HEADS[0]]):
         assert_allclose(answers, at(y, points), rtol=2e-3, atol=1e-4)
-    assert seen.all_answers(HEADS[0]).shape == (sum(map(len, seen.proposals)), 16)
+    assert seen.all_outputs(HEADS[0]).shape == (sum(map(len, seen.proposals)), 16)
 
 
 def test_what_only_a_rectifier_reads(seen):
-    assert seen.rectified == {"backbone.0", "backbone.3", "backbone.6", "rpn.head.conv.0.0", *HEADS[:2]}
+    assert seen.relu_followed == {"backbone.0", "backbone.3", "backbone.6", "rpn.head.conv.0.0", *HEADS[:2]}
 
 
 def test_of_a_network_that_cannot_be_traced_nothing_is_known(model):
-    assert rectified(model, lambda x: x.sum(), np.zeros((1, 3, 32, 32), np.float32)) == set()
+    assert relu_followed(model, lambda x: x.sum(), np.zeros((1, 3, 32, 32), np.float32)) == set()
 
 
 def test_inputs_are_counted_channel_by_channel(seen):
@@ -77,8 +77,8 @@ def test_inputs_are_counted_channel_by_channel(seen):
 
 
 def test_one_seed_one_observation(model):
-    one, other = (observe(model, images(), ["backbone.3"], generator(5)) for _ in range(2))
-    assert_array_equal(one.all_answers("backbone.3"), other.all_answers("backbone.3"))
+    one, other = (observe(model, images(), generator(5), ["backbone.3"]) for _ in range(2))
+    assert_array_equal(one.all_outputs("backbone.3"), other.all_outputs("backbone.3"))
     assert one.proposals == [] and one.heads == ()
 
 
@@ -87,8 +87,8 @@ def test_looking_plans_once_for_a_shape(model, monkeypatch, backend):
     planned = []
     monkeypatch.setattr(fast_run, "compile", lambda network, *args: planned.append(type(network)) or compile(network, *args))
     with use(backend):
-        observe(model, images(), MAPS + HEADS, generator())
-    assert planned.count(Watch) == 2                                     # the way to the maps, and the box head
+        observe(model, images(), generator(), MAPS + HEADS)
+    assert planned.count(Recorder) == 2                                     # the way to the maps, and the box head
 
 
 class Pyramid(Layer):
@@ -104,14 +104,14 @@ class Pyramid(Layer):
 
 
 def test_calls_share_the_points_of_a_image():
-    seen = observe(Pyramid(), list(generator(1).standard_normal((2, 1, 3, 16, 20)).astype(np.float32)), ["layer"], generator())
-    assert [[len(rows) for rows in calls] for calls in seen.answers["layer"]] == [[102, 25]] * 2        # of 128, as 320 pixels to 80
+    seen = observe(Pyramid(), list(generator(1).standard_normal((2, 1, 3, 16, 20)).astype(np.float32)), generator(), ["layer"])
+    assert [[len(rows) for rows in calls] for calls in seen.outputs["layer"]] == [[102, 25]] * 2        # of 128, as 320 pixels to 80
     assert seen.inputs["layer"].count == 2 * (102 + 25)
 
 
 def test_of_many_outputs_fewer_points_are_kept(model, monkeypatch):
-    monkeypatch.setattr(observe, "KEPT", 8 * 4 * 10)
-    assert observe(model, images(), ["backbone.0"], generator()).all_answers("backbone.0").shape == (40, 8)
+    monkeypatch.setattr(observation, "KEPT", 8 * 4 * 10)
+    assert observe(model, images(), generator(), ["backbone.0"]).all_outputs("backbone.0").shape == (40, 8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -120,7 +120,7 @@ def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
     with use(backend):
         pixels, outputs = model.prepare(seen.images[0]).pixels, []
         with watch(model, {path: lambda x, y: outputs.append(y)}):
-            found = Reader(model, path, 1, model.backbone_and_rpn)(pixels)
+            found = LayerInputs(model, path, 1, model.backbone_and_rpn)(pixels)
             assert not outputs
         expected = []
         with watch(model, {path: lambda x, y: expected.append(x)}):
@@ -134,20 +134,20 @@ def test_a_layers_inputs_and_no_step_further(model, seen, path, backend):
 def test_a_reader_starts_at_a_layer_before(model, seen, backend):
     with use(backend):
         pixels = model.prepare(seen.images[0]).pixels
-        held, = Reader(model, "backbone.3", 1, model.backbone_and_rpn)(pixels)
-        reader = Reader(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn, "backbone.3")
-        expected, = Reader(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn)(pixels)
+        held, = LayerInputs(model, "backbone.3", 1, model.backbone_and_rpn)(pixels)
+        reader = LayerInputs(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn, "backbone.3")
+        expected, = LayerInputs(model, "rpn.head.cls_logits", 1, model.backbone_and_rpn)(pixels)
         found, = reader(np.zeros_like(pixels), held)
         assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-        assert reader.starts_there(pixels.shape, held.shape)
+        assert reader.needs_start_only(pixels.shape, held.shape)
 
 
 def test_where_something_goes_past_a_layer_nothing_starts_there():
     model = BasicBlock()
     through = model.__call__
     x = generator().standard_normal((1, 4, 6, 6)).astype(np.float32)
-    assert not Reader(model, "last", 1, through, "inside").starts_there(x.shape, x.shape)
-    assert Reader(model, "inside", 1, through, "first").starts_there(x.shape, x.shape)
+    assert not LayerInputs(model, "last", 1, through, "inside").needs_start_only(x.shape, x.shape)
+    assert LayerInputs(model, "inside", 1, through, "first").needs_start_only(x.shape, x.shape)
 
 
 class BasicBlock(Layer):
@@ -166,7 +166,7 @@ def test_of_several_calls_all_inputs(model, seen):
 
     def twice(x):
         return model.rpn.head(x), model.rpn.head(x)
-    assert len(Reader(model, "rpn.head.cls_logits", 2, twice)(x)) == 2
+    assert len(LayerInputs(model, "rpn.head.cls_logits", 2, twice)(x)) == 2
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 6, 7), (9, 5), (3, 5, 2, 4)])

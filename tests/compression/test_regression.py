@@ -11,13 +11,13 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def samples(count=200, inputs=6, outputs=4, noise=0.1, seed=0, rectified=False):
+def samples(count=200, inputs=6, outputs=4, noise=0.1, seed=0, relu=False):
     """Samples, and the weight and the bias that made them."""
     rng = generator(seed)
     weight, bias = generator(9).standard_normal((outputs, inputs)), generator(8).standard_normal(outputs)
     x = rng.standard_normal((count, inputs)) @ generator(7).standard_normal((inputs, inputs)) + 3
     y = x @ weight.T + bias + noise * rng.standard_normal((count, outputs))
-    return Samples(x.astype(np.float32), y.astype(np.float32), rectified), weight, bias
+    return Samples(x.astype(np.float32), y.astype(np.float32), relu), weight, bias
 
 
 def fitted(some, weight, strength, guide=None):
@@ -28,7 +28,7 @@ def fitted(some, weight, strength, guide=None):
 def loss(some, weight, bias):
     """The mean over samples of L, see the module's text."""
     p, y = some.predict(weight, bias), some.y
-    return np.where(y > 0, (y - p) ** 2, np.maximum(p, 0) ** 2 if some.rectified else (y - p) ** 2).sum(axis=1, dtype=np.float64).mean()
+    return np.where(y > 0, (y - p) ** 2, np.maximum(p, 0) ** 2 if some.relu else (y - p) ** 2).sum(axis=1, dtype=np.float64).mean()
 
 
 def test_predictions_and_covariances_are_those_of_the_samples():
@@ -37,7 +37,7 @@ def test_predictions_and_covariances_are_those_of_the_samples():
     assert_allclose(some.predict(weight, bias), x @ weight.T + bias, atol=1e-4)
     assert_allclose(some.covariance(), np.cov(x.T, bias=True), atol=1e-4)
     assert_allclose(some.error(weight, bias), ((x @ weight.T + bias - some.y) ** 2).sum() / (200 * some.y.var(axis=0).sum()), rtol=1e-3)
-    some.rectified = True
+    some.relu = True
     seen = np.maximum(some.y, 0)
     assert_allclose(some.error(weight, bias), ((np.maximum(x @ weight.T + bias, 0) - seen) ** 2).sum() / (200 * seen.var(axis=0).sum()),
                     rtol=1e-3)
@@ -88,16 +88,16 @@ def test_large_means_do_not_drown_the_covariance():
 
 
 def test_each_round_of_targets_lessens_what_a_rectifier_sees():
-    some, truth, bias = samples(rectified=True, noise=2)
+    some, truth, bias = samples(relu=True, noise=2)
     assert 0.1 < (some.y > 0).mean() < 0.9
     guide, losses = (truth + 1, bias), []
     for _ in range(30):
         losses.append(loss(some, *guide))
         guide = fitted(some, guide[0], 1e-9, guide)
     assert all(b <= a * (1 + 1e-4) for a, b in zip(losses, losses[1:])) and losses[-1] < 0.9 * losses[1]
-    some.rectified = False
+    some.relu = False
     linear = fitted(some, truth, 1e-9)
-    some.rectified = True
+    some.relu = True
     assert loss(some, *guide) < 0.98 * loss(some, *linear)
 
 
@@ -114,8 +114,8 @@ def test_the_strength_is_that_of_least_error_on_what_was_held_back():
 
 
 def test_a_cut_holds_in_every_round():
-    some, truth, bias = samples(rectified=True)
-    held_back = samples(seed=1, rectified=True)[0]
+    some, truth, bias = samples(relu=True)
+    held_back = samples(seed=1, relu=True)[0]
     factors, *_ = fit_best(some, held_back, truth, bias, lambda weight, covariance: reduce_rank(weight, covariance, 2)[::-1])
     assert [one.shape for one in factors] == [(2, 6), (4, 2)]
 

@@ -13,14 +13,14 @@ from minicnn.compression.channels import prune_group
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.filter_statistics import Clusters
-from minicnn.compression.rounds import Options, Target, compress, plan_round, removed_counts, trim
+from minicnn.compression.rounds import PruningOptions, PruningTarget, plan_round, prune_in_rounds, removed_counts, trim
 from minicnn.errors import InputError
 from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import Linear, ReLU
 from minicnn.models.classifier import Classifier
 from minicnn.train_classifier import train_classifier
 
-PLAIN = Options(compensate=False, minimum=2)
+PLAIN, AT_LEAST_TWO = PruningOptions(compensate=False, minimum=2), PruningOptions(minimum=2)
 FIRST = {"conv1": 6, "conv2": 16, "fc1": 120, "fc2": 84}      # widths before any round
 
 
@@ -75,9 +75,9 @@ def noise(model, number):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_target_is_met_and_one_filter_less_would_miss_it(kind, share, method):
     model = lenet()
-    target = Target(kind, share * size(model, kind))
+    target = PruningTarget(kind, share * size(model, kind))
     states = [copy.deepcopy(model)]
-    rounds = compress(model, target, PLAIN._replace(method=method), seed=0,
+    rounds = prune_in_rounds(model, target, PLAIN._replace(method=method), seed=0,
                       on_round=lambda model, rounds: states.append(copy.deepcopy(model)))
     assert size(model, kind) == rounds[-1][kind] <= target.value
     assert [entry["parameters"] for entry in rounds] == [size(state) for state in states[1:]]
@@ -104,13 +104,13 @@ def scores(step):
 def test_the_only_round_takes_the_first_of_the_order(share):
     """Everything the weak clusters hold, least mean square over the layer's mean first, up to the target."""
     model = lenet()
-    plan = plan_round(model, Target("parameters", 1), PLAIN, np.random.default_rng([0, 1]))     # out of reach: the whole plan
+    plan = plan_round(model, PruningTarget("parameters", 1), PLAIN, np.random.default_rng([0, 1]))     # out of reach: the whole plan
     order = []
     for step in plan:
         score = scores(step["clusters"]._asdict())
         order += [(score[index], step["group"].producers[0], index) for index in step["remove"]]
     order.sort()
-    rounds = compress(model, Target("parameters", share * 61706), PLAIN, seed=0)
+    rounds = prune_in_rounds(model, PruningTarget("parameters", share * 61706), PLAIN, seed=0)
     assert len(rounds) == 1
     removed = {(step["path"], index) for step in rounds[0]["groups"] for index in step["removed"]}
     assert removed == {(path, index) for _, path, index in order[:len(removed)]}
@@ -130,7 +130,7 @@ def test_trim_by_hand(value, expected):
     plan = [{"group": group, "clusters": Clusters(np.zeros(4), np.array(square), None, 0, 0), "remove": np.arange(3)}
             for group, square in zip(groups, squares)]
     before = arrays(model)
-    trim(model, plan, Target("parameters", value))
+    trim(model, plan, PruningTarget("parameters", value))
     assert [step["remove"].tolist() for step in plan] == expected
     assert_same(arrays(model), before)
 
@@ -138,7 +138,7 @@ def test_trim_by_hand(value, expected):
 def test_a_target_that_is_met_needs_no_round():
     model = lenet()
     before = arrays(model)
-    assert compress(model, Target("parameters", 61706), PLAIN, seed=0, finetune=pytest.fail, evaluate=pytest.fail) == []
+    assert prune_in_rounds(model, PruningTarget("parameters", 61706), PLAIN, seed=0, finetune=pytest.fail, evaluate=pytest.fail) == []
     assert_same(arrays(model), before)
 
 
@@ -148,11 +148,11 @@ def test_every_layer_keeps_the_minimum(minimum):
     model = lenet()
     m = minimum
     least = 26 * m + (25 * m + 1) * m + (25 * m + 1) * m + (m + 1) * m + (m + 1) * 10
-    rounds = compress(model, Target("parameters", least), PLAIN._replace(minimum=minimum), seed=0)
+    rounds = prune_in_rounds(model, PruningTarget("parameters", least), PLAIN._replace(minimum=minimum), seed=0)
     assert widths(model) == dict.fromkeys(FIRST, minimum)
     assert size(model) == rounds[-1]["parameters"] == least
     with pytest.raises(InputError, match=f"expected at least {least}: .* keeps {minimum} channels. Choose"):
-        compress(lenet(), Target("parameters", least - 1), PLAIN._replace(minimum=minimum), seed=0)
+        prune_in_rounds(lenet(), PruningTarget("parameters", least - 1), PLAIN._replace(minimum=minimum), seed=0)
 
 
 @pytest.mark.parametrize("kind, value, options, words", [
@@ -164,21 +164,21 @@ def test_an_unreachable_target_is_refused_before_anything_is_changed(kind, value
     model = lenet()
     before = arrays(model)
     with pytest.raises(InputError, match=words):
-        compress(model, Target(kind, value), options, seed=0, on_round=pytest.fail)
+        prune_in_rounds(model, PruningTarget(kind, value), options, seed=0, on_round=pytest.fail)
     assert_same(arrays(model), before)
 
 
 def test_layers_below_the_minimum_are_left_alone():
     model = lenet()
     prune_group(model, model.channel_groups()[0], [1, 2, 3, 4, 5])
-    compress(model, Target("parameters", 20000), PLAIN._replace(minimum=3), seed=0)
+    prune_in_rounds(model, PruningTarget("parameters", 20000), PLAIN._replace(minimum=3), seed=0)
     assert widths(model)["conv1"] == 1 and min(widths(model).values()) == 1
     assert sorted(widths(model).values())[1] >= 3
 
 
 def test_without_linear_the_neurons_stay():
     model = lenet()
-    rounds = compress(model, Target("macs", 100000), PLAIN._replace(linear=False), seed=0)
+    rounds = prune_in_rounds(model, PruningTarget("macs", 100000), PLAIN._replace(linear=False), seed=0)
     left = widths(model)
     assert left["fc1"] == 120 and left["fc2"] == 84 and left["conv2"] < 16
     assert {step["path"] for entry in rounds for step in entry["groups"]} <= {"conv1", "conv2"}
@@ -194,7 +194,7 @@ def test_accuracy_stops_before_it_falls_below_and_returns_the_last_good_network(
         tuned.append(number)
         return noise(model, number)
 
-    rounds = compress(model, Target("accuracy", 0.1), PLAIN, seed=0, finetune=finetune,
+    rounds = prune_in_rounds(model, PruningTarget("accuracy", 0.1), PLAIN, seed=0, finetune=finetune,
                       evaluate=lambda model: size(model) / 61706,
                       on_round=lambda model, rounds: states.append((arrays(model), len(rounds))))
     assert [count for _, count in states] == list(range(1, len(rounds) + 1)) and len(rounds) >= 1
@@ -207,13 +207,13 @@ def test_accuracy_stops_before_it_falls_below_and_returns_the_last_good_network(
 def test_an_accuracy_missed_at_once_returns_the_network_as_it_came():
     model = lenet()
     before = arrays(model)
-    assert compress(model, Target("accuracy", 0.5), PLAIN, seed=0, evaluate=lambda model: 0.4, finetune=noise) == []
+    assert prune_in_rounds(model, PruningTarget("accuracy", 0.5), PLAIN, seed=0, evaluate=lambda model: 0.4, finetune=noise) == []
     assert_same(arrays(model), before)
 
 
 def test_an_accuracy_never_missed_ends_with_the_smallest_network():
     model = lenet()
-    compress(model, Target("accuracy", 0.5), PLAIN, seed=0, evaluate=lambda model: 1.0)
+    prune_in_rounds(model, PruningTarget("accuracy", 0.5), PLAIN, seed=0, evaluate=lambda model: 1.0)
     assert widths(model) == dict.fromkeys(FIRST, 2)
 
 
@@ -221,12 +221,12 @@ def test_an_accuracy_never_missed_ends_with_the_smallest_network():
 
 @pytest.mark.parametrize("method", ["l1", "fpgm", "random"])
 def test_controls_remove_as_many_of_each_layer_and_round(method):
-    target = Target("parameters", 12000)
-    rounds = compress(lenet(), target, PLAIN, seed=0, finetune=noise)
+    target = PruningTarget("parameters", 12000)
+    rounds = prune_in_rounds(lenet(), target, PLAIN, seed=0, finetune=noise)
     counts = removed_counts(rounds)
     assert len(counts) > 1 and counts == [{step["path"]: len(step["removed"]) for step in entry["groups"]} for entry in rounds]
     model = lenet()
-    like = compress(model, target, PLAIN._replace(method=method), seed=3, counts=counts, finetune=noise)
+    like = prune_in_rounds(model, target, PLAIN._replace(method=method), seed=3, counts=counts, finetune=noise)
     assert removed_counts(like) == counts
     assert [entry["parameters"] for entry in like] == [entry["parameters"] for entry in rounds]
     assert [[step["removed"] for step in entry["groups"]] for entry in like] != [
@@ -237,7 +237,7 @@ def test_controls_remove_as_many_of_each_layer_and_round(method):
 def test_a_control_takes_those_of_least_score(method):
     model, counts = lenet(), [{"conv2": 5, "fc2": 10}]
     original = copy.deepcopy(model)
-    rounds = compress(model, Target("parameters", 0), PLAIN._replace(method=method), seed=0, counts=counts)
+    rounds = prune_in_rounds(model, PruningTarget("parameters", 0), PLAIN._replace(method=method), seed=0, counts=counts)
     removed = {step["path"]: step["removed"] for step in rounds[0]["groups"]}
     assert {path: len(gone) for path, gone in removed.items()} == counts[0] and len(rounds) == 1
     if method in ("l1", "fpgm"):
@@ -249,7 +249,7 @@ def test_random_depends_on_the_seed_and_the_round():
     def removed(seed, round):
         """By that round, were it the first to change anything."""
         before = [{"groups": []}] * (round - 1)
-        return compress(lenet(), Target("parameters", 0), PLAIN._replace(method="random"), seed=seed, rounds=before,
+        return prune_in_rounds(lenet(), PruningTarget("parameters", 0), PLAIN._replace(method="random"), seed=seed, rounds=before,
                         counts=[{"fc1": 9}] * round)[-1]["groups"][0]["removed"]
 
     assert removed(0, 1) == removed(0, 1)
@@ -264,8 +264,8 @@ def test_what_is_recorded_is_true_and_speaks_of_the_original_network():
     for path, count in FIRST.items():
         model.get_layer(path).bias[:] = np.arange(count)
     states = [copy.deepcopy(model)]
-    rounds = compress(model, Target("parameters", 8000), PLAIN, seed=0, evaluate=size, finetune=lambda model, number: [number],
-                      on_round=lambda model, rounds: states.append(copy.deepcopy(model)))
+    rounds = prune_in_rounds(model, PruningTarget("parameters", 8000), PLAIN, seed=0, evaluate=size,
+                             finetune=lambda model, number: [number], on_round=lambda model, rounds: states.append(copy.deepcopy(model)))
     assert len(rounds) > 1 and len({step["path"] for entry in rounds for step in entry["groups"]}) > 1
     for before, after, entry in zip(states, states[1:], rounds):
         assert list(entry) == ["groups", "accuracy_pruned", "losses", "accuracy", "parameters", "macs"]
@@ -291,19 +291,19 @@ def test_what_is_recorded_is_true_and_speaks_of_the_original_network():
 
 
 def test_without_finetune_and_evaluate_the_record_says_so():
-    entry = compress(lenet(), Target("parameters", 60000), PLAIN, seed=0)[0]
+    entry = prune_in_rounds(lenet(), PruningTarget("parameters", 60000), PLAIN, seed=0)[0]
     assert entry["losses"] == [] and entry["accuracy"] is None and entry["accuracy_pruned"] is None
 
 
 def test_filters_all_alike_have_no_silhouette():
     model = chain(3, 4, 2)
-    rounds = compress(model, Target("parameters", 14), PLAIN, seed=0)
+    rounds = prune_in_rounds(model, PruningTarget("parameters", 14), PLAIN, seed=0)
     assert rounds[0]["groups"][0]["silhouette"] is None
     assert rounds[0]["groups"][0]["removed"] == [0, 1] and size(model) == 14
 
 
 def test_a_given_number_of_clusters():
-    entry = compress(lenet(), Target("parameters", 60000), PLAIN._replace(n_clusters=3), seed=0)[0]
+    entry = prune_in_rounds(lenet(), PruningTarget("parameters", 60000), PLAIN._replace(n_clusters=3), seed=0)[0]
     assert all(set(step["labels"]) == {0, 1, 2} for step in entry["groups"])
 
 
@@ -316,7 +316,7 @@ def test_compensation_is_an_option():
         for path in FIRST:
             model.get_layer(path).bias += 0.5       # the means are not near zero
         expected = model(images).mean(axis=0)
-        compress(model, Target("parameters", 0), Options("l1", compensate=compensate), seed=0, images=images,
+        prune_in_rounds(model, PruningTarget("parameters", 0), PruningOptions("l1", compensate=compensate), seed=0, images=images,
                  counts=[{"fc2": 40}])
         moved[compensate] = np.abs(model(images).mean(axis=0) - expected).max()
     assert moved[True] < 1e-5 < 1e-2 < moved[False]
@@ -328,7 +328,7 @@ class Interrupted(Exception):
     pass
 
 
-def run(model, target, rounds=(), options=Options(minimum=2), finetune=noise, stop=None, **more):
+def run(model, target, rounds=(), options=AT_LEAST_TWO, finetune=noise, stop=None, **more):
     """A run with compensation; ``stop``: interrupted after that round, what its checkpoint would hold."""
     kept = []
 
@@ -339,20 +339,20 @@ def run(model, target, rounds=(), options=Options(minimum=2), finetune=noise, st
 
     images = np.random.default_rng(1).random((8, 1, 28, 28), np.float32)
     try:
-        return model, compress(model, target, options, seed=0, images=images, finetune=finetune, rounds=rounds, on_round=keep,
+        return model, prune_in_rounds(model, target, options, seed=0, images=images, finetune=finetune, rounds=rounds, on_round=keep,
                                **more)
     except Interrupted:
         return kept
 
 
 def test_same_seed_same_network_and_record():
-    (a, first), (b, second) = (run(lenet(), Target("parameters", 9000)) for _ in range(2))
+    (a, first), (b, second) = (run(lenet(), PruningTarget("parameters", 9000)) for _ in range(2))
     assert_same(arrays(a), arrays(b))
     assert first == second
 
 
 @pytest.mark.parametrize("stop", [1, 2])
-@pytest.mark.parametrize("target", [Target("parameters", 6000), Target("macs", 60000)])
+@pytest.mark.parametrize("target", [PruningTarget("parameters", 6000), PruningTarget("macs", 60000)])
 def test_a_resumed_run_is_bit_identical(stop, target):
     whole, expected = run(lenet(), target)
     assert len(expected) > stop
@@ -364,8 +364,8 @@ def test_a_resumed_run_is_bit_identical(stop, target):
 
 
 @pytest.mark.parametrize("target, more", [
-    (Target("parameters", 9000), {}),
-    (Target("parameters", 0), {"options": Options("l1"), "counts": [{"fc2": 20}, {"conv1": 1}]}),
+    (PruningTarget("parameters", 9000), {}),
+    (PruningTarget("parameters", 0), {"options": PruningOptions("l1"), "counts": [{"fc2": 20}, {"conv1": 1}]}),
 ], ids=["statistics", "counts"])
 def test_a_run_resumed_from_a_file_is_bit_identical(target, more):
     """Real fine-tuning, and the network built again from its arrays and description, as the command line does."""
@@ -385,7 +385,7 @@ def test_a_run_resumed_from_a_file_is_bit_identical(target, more):
 
 
 def test_resuming_a_finished_run_changes_nothing():
-    model, rounds = run(lenet(), Target("parameters", 9000))
+    model, rounds = run(lenet(), PruningTarget("parameters", 9000))
     before = arrays(model)
-    assert run(model, Target("parameters", 9000), rounds, finetune=pytest.fail)[1] == rounds
+    assert run(model, PruningTarget("parameters", 9000), rounds, finetune=pytest.fail)[1] == rounds
     assert_same(arrays(model), before)

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import minicnn
-from minicnn.compression import tucker
 from minicnn.compression.channels import channel_columns, prune_group
+from minicnn.compression.low_rank import LowRank
 from minicnn.models import BUILDERS
 
 SMALL = {"min_size": 64, "max_size": 96, "rpn_post_nms_top_n_test": 20, "num_classes": 4, "box_head_width": 64}
@@ -99,7 +99,7 @@ def test_channels_that_nobody_reads_can_go(name):
 def test_what_was_split_has_groups_too():
     model = minicnn.build("fasterrcnn_vgg16", rng=generator(), **SMALL)
     for path in ("backbone.26", "backbone.28", "rpn.head.conv.0.0"):
-        model.replace_layer(path, tucker.split(model.get_layer(path), (40, 30)))
+        model.replace_layer(path, LowRank(model.get_layer(path)).layers((40, 30)))
     groups = {group.producers[0]: group for group in model.channel_groups()}
     assert groups["backbone.26.0"].consumers == (("backbone.26.1", 1),)
     assert groups["backbone.26.2"].consumers == (("backbone.28.0", 1),)

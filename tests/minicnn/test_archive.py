@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 import minicnn
 from minicnn import InputError
 from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
-from minicnn.compression import svd, tucker
 from minicnn.compression.channels import prune_group
+from minicnn.compression.low_rank import LowRank
 from minicnn.functional import dispatch
 from minicnn.layers import Layer
 
@@ -96,9 +96,9 @@ def test_round_trip_is_bit_equal_and_rebuilt_from_the_file_alone(path, name, pru
 
 @pytest.mark.usefixtures("backend")
 def test_split_layers_are_rebuilt_from_the_file_alone(path, model):
-    model.conv2 = tucker.split(model.conv2, (4, 9))
-    model.replace_layer("conv2.1", tucker.split(model.get_layer("conv2.1"), (3, 5)))
-    model.fc1 = svd.split(model.fc1, 30)
+    model.conv2 = LowRank(model.conv2).layers((4, 9))
+    model.replace_layer("conv2.1", LowRank(model.get_layer("conv2.1")).layers((3, 5)))
+    model.fc1 = LowRank(model.fc1).layers((30, 30))
     minicnn.save(path, model)
     again = minicnn.load(path)
     assert describe(again) == describe(model) and [key for key, _ in again.named_layers()] == [key for key, _ in model.named_layers()]

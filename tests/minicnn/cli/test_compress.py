@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive, write_archive
-from minicnn.cli import compress
+from minicnn.compression import method
 from minicnn.compression.cost_table import cost_table
 
 
@@ -126,14 +126,14 @@ def test_other_options(squeeze, options):
 def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, monkeypatch, target):
     status, whole, _ = squeeze(*target, out="whole.npz")
     assert status == 0 and len(whole["rounds"]) > 1
-    train = compress.train
+    train_classifier = method.train_classifier
 
     def stop_in_round_two(*args, **options):
         if options["label"].startswith("round 2"):
             raise KeyboardInterrupt
-        return train(*args, **options)
+        return train_classifier(*args, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(compress, "train", stop_in_round_two)
+        patch.setattr(method, "train_classifier", stop_in_round_two)
         status, document, err = squeeze(*target, out="stopped.npz")
     assert status == 130 and document is None and "--resume" in err
     assert sorted(path.name for path in here.iterdir()) == ["stopped.checkpoint.npz", "whole.npz"]

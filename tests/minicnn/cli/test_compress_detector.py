@@ -14,11 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import minicnn
 from minicnn.archive import read_archive
-from minicnn.cli import detector_compression
+from minicnn.compression import method as whole_method
 from minicnn.compression import repair
 from minicnn.compression.cost_table import cost_table
 from minicnn.data.images import write_image
 from minicnn.data.scenes import CLASS_NAMES, write_scenes
+from minicnn.fast import timing
 from minicnn.functional import dispatch
 from minicnn.models import BUILDERS
 
@@ -28,7 +29,7 @@ def known(monkeypatch):
     """The small detector of the tests stands among the real ones, and the machine's speed need not be measured."""
     monkeypatch.setitem(sys.modules, "minicnn.detection.toy_detector", toy_detector)
     monkeypatch.setitem(BUILDERS, "toy", "minicnn.detection.toy_detector:toy_detector")
-    monkeypatch.setattr(detector_compression, "machine_rates", lambda backend: RATES)
+    monkeypatch.setattr(timing, "machine_rates", lambda backend: RATES)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_json_the_file_and_the_lines(run, scenes, net, here):
         sides = sum(name in row for name in ("into_values", "out_values"))
         assert len(model.get_layer(row["path"]).children()) == (sides + 1 if row["ranks"] else 0)
     assert document["repair"] and all(row["after"] <= row["before"] + 1e-6 for row in document["repair"])
-    assert set(document["seconds"]) == {"looking at images", "surgery", "repair", "measuring"}
+    assert set(document["seconds"]) == {"looking at pictures", "surgery", "repair", "measuring"}
     told = " ".join(run("info", "small.npz")[1].split())
     assert " decomposed " in told and "repaired from 12 images" in told
 
@@ -131,7 +132,7 @@ def test_what_images_alone_show_to_be_needless_is_pruned(run, scenes, net, here)
     minicnn.save("net.npz", model)
     options = "--layers", "backbone.3", "--target-parameters", 0.9999
     status, _, err = squeeze(run, *options)
-    assert status == 2 and "none can be pruned or split" in err
+    assert status == 2 and "none can be pruned or decomposed" in err
     status, document, _ = squeeze(run, *options, "--data", scenes, "--repair", 0)
     assert status == 0 and document["surgery"]["removed"] == {"backbone.3": list(range(8, 16))}
 
@@ -148,8 +149,8 @@ def test_large_photographs_are_made_as_small_as_the_network_looks_at(run, net, h
     (here / "photos").mkdir()
     for number in range(10):
         write_image(here / "photos" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (300, 400, 3), np.uint8))
-    shapes, observe = [], detector_compression.observe
-    monkeypatch.setattr(detector_compression, "observe", lambda model, images, *rest: shapes.extend(
+    shapes, observe = [], whole_method.observe
+    monkeypatch.setattr(whole_method, "observe", lambda model, images, *rest: shapes.extend(
         image.shape for image in images) or observe(model, images, *rest))
     assert squeeze(run, "--target-storage", 0.8, "--data", "photos", "--low", 8)[0] == 0
     assert shapes == [(96, 128, 3)] * 10
@@ -158,12 +159,13 @@ def test_large_photographs_are_made_as_small_as_the_network_looks_at(run, net, h
 @pytest.mark.parametrize("method", ["hybrid", "statistics"])
 def test_the_original_keeps_its_numbers(run, scenes, net, here, monkeypatch, method):
     """It shares its arrays with the one that is made smaller."""
-    twins, twin = [], detector_compression.twin
-    monkeypatch.setattr(detector_compression, "twin", lambda model: twins.append(twin(model)) or twins[-1])
+    originals, measure = [], whole_method.measure
+    monkeypatch.setattr(whole_method, "measure",
+                        lambda report, original, *rest: originals.append(original) or measure(report, original, *rest))
     low = ["--low", 8] * (method == "hybrid")
     assert squeeze(run, "--method", method, "--target-storage", 0.8, "--data", scenes, "--repair", 12, *low)[0] == 0
     arrays, _ = read_archive("net.npz")
-    for name, array in twins[-1].named_arrays():                        # the one before it was a trial
+    for name, array in originals[-1].named_arrays():
         assert_array_equal(array, arrays[name])
 
 
@@ -261,7 +263,7 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-storage", 0.01, "--low", 8), "of the convolutions, expected at least 0."),
     (("--target-storage", 7), "got --target-storage 7, expected the share that is kept"),
     (("--target-accuracy", 0.5), "got --target-accuracy for a detector"),
-    (("--target-storage", 0.8, "--layers", "nothing*"), "got the layers nothing*, of which none can be pruned or split"),
+    (("--target-storage", 0.8, "--layers", "nothing*"), "got the layers nothing*, of which none can be pruned or decomposed"),
     (("--target-storage", 0.8, "--repair", 12), "got --repair 12 without --data"),
     (("--target-storage", 0.8, "--data", "SCENES", "--repair", 500), "got 19 images to repair from, expected at least 500"),
     (("--target-storage", 0.8, "--data", "SCENES", "--repair", 3), "got 3 images to repair from, expected at least 10"),
@@ -272,7 +274,7 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-storage", 0.8, "--like", "net.npz"), "got --like for net.npz, which is a toy, expected options of detectors"),
     (("--target-storage", 0.8, "--finetune-epochs", 3), "got --finetune-epochs for net.npz"),
     (("--target-storage", 0.8, "--no-compensate"), "got --no-compensate for net.npz"),
-    (("--target-storage", 0.8, "--minimum", 8), "got --minimum with --method hybrid, expected options that it heeds"),
+    (("--target-storage", 0.8, "--minimum", 8), "got --minimum with --method hybrid, where it has no effect. Leave it out."),
     (("--target-storage", 0.8, "--method", "tucker", "--low", 8), "got --low with --method tucker"),
     (("--target-storage", 0.8, "--method", "l1", "--no-rpn"), "got --no-rpn with --method l1"),
     (("--target-storage", 0.8, "--method", "fpgm", "--linear", "svd"), "got --linear svd with --method fpgm"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 import minicnn
 from minicnn.compression.cost_table import cost_table
-from minicnn.compression.rounds import Options, Target, compress
+from minicnn.compression.rounds import PruningOptions, PruningTarget, prune_in_rounds
 from minicnn.errors import InputError
 from minicnn.report.pruning_page import cluster_chart, filters_images, kernel_grid, png, write_report
 
@@ -28,7 +28,7 @@ def pruned():
     def sizes(model):
         return {**cost_table(model, model.input_shape), "accuracy": 0.5, "test": {"accuracy": 0.5, "images": 10}}
     before = sizes(model)
-    rounds = compress(model, Target("parameters", 20000), Options(), seed=0, evaluate=lambda model: 0.25)
+    rounds = prune_in_rounds(model, PruningTarget("parameters", 20000), PruningOptions(), seed=0, evaluate=lambda model: 0.25)
     return original, {"architecture": "lenet5 <&>", "settings": {"options": {"method": "statistics"}}, "before": before,
                       "after": sizes(model), "rounds": rounds}
 

@@ -1,0 +1,36 @@
+"""The file from which an interrupted compression is resumed."""
+
+from pathlib import Path
+
+from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_compression_checkpoint
+
+
+class Checkpoint:
+    """A file with an unfinished compression: the network, which ``minicnn.load`` reads, and how far the work has come.
+
+    Args:
+        path: of the file.
+        resume: go on from the file if it is there.
+        origin: JSON-able facts on which an interrupted and a resumed compression must agree besides their options, such as the source
+            file's SHA-256.
+    """
+
+    def __init__(self, path: str | Path, resume: bool = False, origin: dict | None = None):
+        self.path, self.resume, self.origin, self.settings = path, resume, origin or {}, {}
+
+    def open(self, settings: dict):
+        """(model, progress) of an interrupted compression with these settings; None if there is none, or it is not to be resumed.
+
+        Raises:
+            InputError: the file is damaged, or of another compression.
+        """
+        self.settings = jsonable({**self.origin, **settings})
+        return read_compression_checkpoint(self.path, self.settings) if self.resume and Path(self.path).exists() else None
+
+    def save(self, model, progress) -> None:
+        """Write the network and how far the work has come."""
+        write_compression_checkpoint(self.path, model, self.settings, progress)
+
+    def remove(self) -> None:
+        """Remove the file, once the result is saved."""
+        Path(self.path).unlink(missing_ok=True)

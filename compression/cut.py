@@ -1,0 +1,48 @@
+"""Step 2: make a detector smaller by pruning and decomposition, in place."""
+
+import copy
+
+import numpy as np
+
+from minicnn.compression.hybrid import Cut, prune_and_decompose
+from minicnn.compression.rounds import check_reachable, prune_to
+
+
+def cut(model, options, *, rng, observation=None, cost_model=None, on_round=None) -> Cut:
+    """Prune and decompose layers by the method of the options, in place.
+
+    Args:
+        model: a ``minicnn.models.protocol.CompressibleDetector``.
+        options: ``options.DetectorOptions``.
+        rng: a Generator, for k-means; methods that prune alone draw from ``options.seed``.
+        observation: the model's ``observe.Observation``, or None.
+        cost_model: a ``cost_model.CostModel``; None: this machine's.
+        on_round: called with the model and all rounds after each round of a method that prunes alone.
+
+    Returns:
+        A ``hybrid.Cut``.
+
+    Raises:
+        InputError: no layer can be decomposed, ranks do not fit, a target is out of reach.
+    """
+    if options.decomposes:
+        return prune_and_decompose(model, options.rule, options.hybrid, rng=rng, cost_model=cost_model,
+                                   observation=observation if options.errors == "output" else None)
+    return Cut(*prune_to(model, *options.pruning(model), seed=options.seed, on_round=on_round), [])
+
+
+def check_cut(model, options, cost_model=None) -> None:
+    """Raise InputError, within seconds and before any image is observed, if ``cut`` cannot meet the options.
+
+    Ranks are chosen by the weights alone, after as much pruning as there can be.
+    """
+    if options.decomposes:
+        trial = options.hybrid._replace(loss=1.0)
+        prune_and_decompose(shallow_copy(model), options.rule, trial, rng=np.random.default_rng(options.seed), cost_model=cost_model)
+    else:
+        check_reachable(model, *options.pruning(model))
+
+
+def shallow_copy(model):
+    """A copy of a model that has the same arrays: cutting and repair give layers new arrays, and write into none."""
+    return copy.deepcopy(model, {id(array): array for _, array in model.named_arrays()})

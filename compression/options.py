@@ -1,0 +1,79 @@
+"""What ``compress_detector`` shall do: the method, the rule for ranks or the target, the layers, and how errors are estimated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minicnn.compression.cost_table import cost_table
+from minicnn.compression.hybrid import HybridOptions
+from minicnn.compression.rounds import PruningOptions, PruningTarget
+from minicnn.compression.rules import RankRule, with_room_for_biases
+
+DECOMPOSING = ("hybrid", "tucker")      # methods that decompose layers; the others, ``criteria.METHODS``, prune alone
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """How to compress a detector.
+
+    rule: a ``RankRule``: how ranks are found, or the target; targets other than "time" also hold for methods that prune alone.
+    method: "hybrid" (the paper's), "tucker" (everything is decomposed), or pruning alone by "statistics", "l1", "fpgm" or "random".
+    linear: linear layers take part. layers, left_out: patterns of paths, see ``HybridOptions``. low: see ``HybridOptions``.
+    minimum, n_clusters: see ``PruningOptions``, for methods that prune alone; minimum None: the default there.
+    errors: "output": ranks are chosen by the loss of a layer's output on the images; "weights": by the loss of its weights.
+    repair: fit the smaller network to the original's outputs on the images.
+    seed: every random choice comes from it.
+    Without images errors are those of the weights, and nothing is repaired.
+    """
+
+    rule: RankRule
+    method: str = "hybrid"
+    linear: bool = True
+    layers: Sequence[str] = ("*",)
+    left_out: Sequence[str] = ()
+    low: int = 128
+    minimum: int | None = None
+    n_clusters: int | None = None
+    errors: str = "output"
+    repair: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.rule.is_target and self.rule.kind != "time" or self.decomposes:
+            return
+        raise ValueError(f"DetectorOptions: got the rule {self.rule.kind} with {self.method}, expected a target of storage, parameters or "
+                         f"macs, or one of the methods {' and '.join(DECOMPOSING)}.")
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether layers are decomposed, and not only pruned."""
+        return self.method in DECOMPOSING
+
+    @property
+    def observes(self) -> bool:
+        """Whether the original network must be observed on the images."""
+        return self.repair or self.decomposes and self.errors == "output"
+
+    @property
+    def hybrid(self) -> HybridOptions:
+        """The options of the methods that decompose; "tucker" prunes nothing."""
+        return HybridOptions(0 if self.method == "tucker" else self.low, self.linear, tuple(self.layers), tuple(self.left_out))
+
+    def pruning(self, model) -> tuple[PruningTarget, PruningOptions]:
+        """The target and the options of the methods that prune alone; channels are not compensated, since repair follows."""
+        kind = {"storage": "bytes"}.get(self.rule.kind, self.rule.kind)
+        minimum = PruningOptions().minimum if self.minimum is None else self.minimum
+        return (PruningTarget(kind, self.rule.value * cost_table(model, model.input_shape)[kind]),
+                PruningOptions(self.method, self.linear, minimum, self.n_clusters, compensate=False))
+
+    def suited_to(self, model, images: Sequence[np.ndarray]) -> "DetectorOptions":
+        """The same without what needs images if there are none, and with room for the biases that repair may add."""
+        repair = bool(len(images)) and self.repair
+        return replace(self, repair=repair, errors=self.errors if len(images) else "weights",
+                       rule=with_room_for_biases(self.rule, model) if repair else self.rule)
+
+    def settings(self) -> dict:
+        """What a checkpoint must agree on."""
+        return {"method": self.method, "rule": self.rule._asdict(), "options": self.hybrid._asdict(), "errors": self.errors,
+                "minimum": self.minimum, "clusters": self.n_clusters, "seed": self.seed}

@@ -1,0 +1,52 @@
+"""The tables of ``minicnn compress`` for a terminal, and its lines on standard error."""
+
+import sys
+
+from minicnn.cli.tables import fitted, percent, points, table
+
+COUNTS = {"bytes": "file, bytes as float32", "convolution_parameters": "convolutions, parameters",
+          "linear_parameters": "linear layers, parameters", "macs": "MACs"}
+
+
+def print_state(name, sizes):
+    """One line on standard error: what is left, and the validation accuracy, just pruned -> fine-tuned."""
+    pruned = f"{percent(sizes['accuracy_pruned'])} -> " if "accuracy_pruned" in sizes else ""
+    print(f"{name}: {sizes['parameters']:,} parameters, {sizes['macs']:,} MACs, validation {pruned}{percent(sizes['accuracy'])}",
+          file=sys.stderr)
+
+
+def classifier_table(before, after):
+    """A classifier's sizes and accuracy, before and after."""
+    rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
+             percent(new["parameters"] / old["parameters"])) for old, new in zip(before["layers"], after["layers"])]
+    for name, key in (("parameters", "parameters"), ("  convolutions", "convolution_parameters"),
+                      ("  linear layers", "linear_parameters"), ("MACs", "macs"), ("bytes", "bytes")):
+        rows.append((name, "", "", f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])))
+    accuracies = before["test"]["accuracy"], after["test"]["accuracy"]
+    rows.append(("test accuracy", "", "", *map(percent, accuracies), f"{100 * (accuracies[1] - accuracies[0]):+.2f} pt"))
+    return table(("", "filters", "kept", "before", "after", "left"), rows)
+
+
+def detector_tables(document):
+    """A detector's layers, sizes, time and mean AP, before and after; document: what --json prints."""
+    before, after, step = document["before"], document["after"], document["surgery"]
+    layers = fitted(("layer", "now", "parameters", "left", "ms", "then"),
+                    [(row["path"], form(row), f"{row['parameters'][0]:,}", f"{100 * row['parameters'][1] / row['parameters'][0]:.0f} %",
+                      *(f"{value:.1f}" for value in row["milliseconds"])) for row in document["layers"]])
+    rows = [(name, f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])) for key, name in COUNTS.items()]
+    rows.append((f"measured, ms ({document['backend']})", *(f"{state['milliseconds']:.0f}" for state in (before, after)),
+                 f"{before['milliseconds'] / after['milliseconds']:.2f} x faster"))
+    if "mAP" in after:
+        maps = before["mAP"]["voc07"], after["mAP"]["voc07"]
+        rows.append((f"VOC07 on {document['validation']['split']}", *map(points, maps), f"{100 * (maps[1] - maps[0]):+.2f} points"))
+    repaired = f"repaired from {step['repaired_from']} images" if step["repaired_from"] else "not repaired"
+    return "\n".join([layers, "", table(("", "before", "after", "left"), rows), "",
+                      f"{document['file']}: {document['architecture']} by {step['method']}, {repaired}"])
+
+
+def form(row):
+    """A layer's form after compression: pixels 6, Tucker 64 96, SVD 128, 40 of 64, whole."""
+    if row["ranks"]:
+        ranks = row["ranks"]
+        return f"pixels {ranks[0]}" if row["pixels"] > 1 else "Tucker {} {}".format(*ranks) if "into_values" in row else f"SVD {ranks[0]}"
+    return f"{row['weight'][0] - row['removed']} of {row['weight'][0]}" if row["removed"] else "whole"
