@@ -3,6 +3,7 @@
 import copy
 import gzip
 import importlib.util
+import itertools
 import os
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 from small_detector import small_detector
+from subprocesses import HUNG
 
 import minicnn
 from minicnn.cli.main import main
@@ -133,18 +135,57 @@ def refused(run, tmp_path):
 
 
 @pytest.fixture
-def start(here):
-    """start(*argv): the command as a process of its own, by the console script where it is installed."""
+def open_process(here):
+    """open_process(command): a process in the test's folder that does not outlive the test."""
     processes = []
 
-    def start(*argv, **options):
-        script = os.path.join(os.path.dirname(sys.executable), "minicnn")
-        command = [script] if os.path.exists(script) else [
-            sys.executable, "-c", "import sys; from minicnn.cli.main import main; sys.exit(main())"]
-        processes.append(subprocess.Popen([*command, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                          cwd=here, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, **options))
+    def open_process(command, **options):
+        processes.append(subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here,
+                                          env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, **options))
         return processes[-1]
-    yield start
+    yield open_process
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def start(open_process):
+    """start(*argv): ``minicnn`` as a process of its own, by the console script where it is installed."""
+    def start(*argv, **options):
+        script = os.path.join(os.path.dirname(sys.executable), "minicnn")
+        command = [script] if os.path.exists(script) else [sys.executable, "-m", "minicnn"]
+        return open_process([*command, *argv], **options)
+    return start
+
+
+PAUSED = """
+import sys, time
+from minicnn.cli.main import main
+from minicnn.optim import SGD
+
+step, begun = SGD.step, []
+
+def pausing(*args):
+    begun.append(None)
+    if len(begun) == {number}:
+        print("paused", file=sys.stderr, flush=True)
+        time.sleep({seconds})
+    return step(*args)
+
+SGD.step = pausing
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def start_paused(open_process):
+    """start_paused(number, *argv): ``minicnn`` as a process that waits for a signal in its training step of that number.
+
+    Returns the process and the lines that it has written to standard error: whatever the machine's speed, it is there when the test
+    sends its signal.
+    """
+    def start_paused(number, *argv):
+        process = open_process([sys.executable, "-c", PAUSED.format(number=number, seconds=HUNG), *argv])
+        return process, list(itertools.takewhile("paused\n".__ne__, process.stderr))
+    return start_paused

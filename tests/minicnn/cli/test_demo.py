@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from subprocesses import HUNG
 
 import minicnn
 
@@ -11,7 +12,7 @@ import minicnn
 @pytest.mark.slow
 def test_the_whole_demo(start, here):
     process = start("demo", "--out", "demo/", "--json", "-")
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 0, err
     document = json.loads(out)
     assert document["after"]["parameters"] <= 0.1 * document["before"]["parameters"] == 43108

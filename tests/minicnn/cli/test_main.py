@@ -4,6 +4,7 @@ import importlib
 import json
 
 import pytest
+from subprocesses import HUNG
 
 import minicnn
 from minicnn.cli import compress, parser, train
@@ -90,7 +91,7 @@ def test_each_verb_as_a_process(start, data_of_a_process, here):
     }
     for verb, options in verbs.items():
         process = start(verb, *options, "--json", "-")
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HUNG)
         assert process.returncode == 0, err
         assert isinstance(json.loads(out), dict)
         assert "Traceback" not in err and "Warning" not in err
@@ -98,7 +99,7 @@ def test_each_verb_as_a_process(start, data_of_a_process, here):
     assert sorted(path.name for path in here.iterdir()) == ["lenet.npz", "report", "small.npz"]
     assert [path.name for path in (here / "report").iterdir()] == ["report.html"]
     process = start("info", "none.npz")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 2 and out == "" and err.count("\n") == 1 and err.startswith("minicnn info: error: ")
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from subprocesses import HUNG
 
 from minicnn.data import load_annotated, scenes
 from minicnn.data.annotated import read_annotated
@@ -53,11 +54,11 @@ def test_usage_errors(refused, here, options):
 
 def test_ctrl_c_leaves_nothing(start, here):
     process = start("scenes", "data", "--count", 9999)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HUNG
     while not list(here.glob(".data.*/JPEGImages/000003.jpg")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 130 and out == "" and err == "\nminicnn scenes: interrupted\n"
     assert list(here.iterdir()) == []

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from numpy.testing import assert_array_equal
+from subprocesses import HUNG
 
 import minicnn
 from minicnn.archive import read_archive
@@ -59,23 +60,23 @@ def test_the_seed_decides(run, data, here):
         same_weights("a.npz", "c.npz")
 
 
-def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_network_comes(start, data_of_a_process, here):
+def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_network_comes(start, start_paused, data_of_a_process, here):
     command = ["train", "lenet5", "--data", data_of_a_process, "--epochs", 8]
-    process = start(*command, "--out", "stopped.npz")
-    assert next(line for line in process.stderr if not line.startswith("minicnn: compil")).startswith("epoch 1/8")
+    process, shown = start_paused(17, *command, "--out", "stopped.npz")             # in the fourth epoch of five steps each
+    assert [line[:9] for line in shown if not line.startswith("minicnn: compil")] == ["epoch 1/8", "epoch 2/8", "epoch 3/8"]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 130 and out == ""
     assert err.endswith("minicnn train: interrupted: add --resume to the same command to go on from the last checkpoint\n")
     assert "Traceback" not in err
     assert [path.name for path in here.iterdir()] == ["stopped.checkpoint.npz"]
     done = len(read_archive("stopped.checkpoint.npz")[1]["progress"]["losses"])
-    assert done < 8
+    assert done == 3
 
     resumed, whole = start(*command, "--out", "stopped.npz", "--resume"), start(*command, "--out", "whole.npz")
-    err = resumed.communicate(timeout=60)[1]
+    err = resumed.communicate(timeout=HUNG)[1]
     assert resumed.returncode == 0 and err.startswith(f"resuming after epoch {done} from stopped.checkpoint.npz\n")
-    assert whole.communicate(timeout=60) and whole.returncode == 0
+    assert whole.communicate(timeout=HUNG) and whole.returncode == 0
     same_weights("stopped.npz", "whole.npz")
     assert sorted(path.name for path in here.iterdir()) == ["stopped.npz", "whole.npz"]
 
