@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there."""
+"""Write files and folders whole or not at all, check paths before work begins, and hash files."""
 
 import contextlib
 import hashlib
@@ -15,9 +15,9 @@ from minicnn.errors import InputError
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """A binary file to write to; when the block ends without an error it takes the place of ``path``, flushed to disk.
+    """Open a temporary binary file that replaces ``path`` when the block ends without an error, flushed to disk.
 
-    Ctrl-C waits until the file is whole or, after another error, gone.
+    Ctrl-C is held back until the file is complete or, after another error, removed.
 
     Raises:
         InputError: the folder does not exist or cannot be written.
@@ -36,7 +36,7 @@ def atomic_write(path):
                 os.fsync(file.fileno())
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)         # mkstemp makes files that others cannot read
+            os.chmod(temporary, 0o666 & ~umask)         # mkstemp makes files that only their owner can read
             os.replace(temporary, path)
         except OSError as error:
             os.unlink(temporary)
@@ -48,10 +48,10 @@ def atomic_write(path):
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """A new folder to fill; when the block ends without an error it gets the name ``path``, else it is removed with all in it.
+    """Make a temporary folder that is renamed to ``path`` when the block ends without an error, and removed after an error.
 
     Raises:
-        InputError: there is something at ``path``, other than an empty folder, or it cannot be written.
+        InputError: ``path`` exists and is not an empty folder, or it cannot be written.
     """
     path = Path(path)
     check_vacant(path)
@@ -64,26 +64,26 @@ def atomic_folder(path):
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o777 & ~umask)             # mkdtemp makes folders that others cannot read
-        check_vacant(path)                              # somebody may have been faster
+        os.chmod(temporary, 0o777 & ~umask)             # mkdtemp makes folders that only their owner can read
+        check_vacant(path)                              # another process may have made it meanwhile
         if path.is_dir():
             path.rmdir()
         os.rename(temporary, path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)    # if it has its name, there is nothing to remove
+        shutil.rmtree(temporary, ignore_errors=True)    # after the renaming there is nothing to remove
 
 
 def check_vacant(path):
-    """Raise InputError unless there is nothing at ``path``, or an empty folder, other than the one that we are in."""
+    """Raise InputError unless ``path`` does not exist, or is an empty folder other than the current one."""
     try:
         if not os.path.lexists(path):
             return
         if not path.is_dir():
             kind = "a file"
         elif any(path.iterdir()):
-            kind = "a folder with something in it"
+            kind = "a folder that is not empty"
         elif os.path.samefile(path, os.curdir):
             kind = "the current folder"
         else:
@@ -95,12 +95,12 @@ def check_vacant(path):
 
 @contextlib.contextmanager
 def interrupts_held():
-    """Within the block Ctrl-C only waits; it takes effect at the block's end. For short work that must not be left half done.
+    """Hold back Ctrl-C until the block ends, for short work that must not be left unfinished.
 
-    Signals reach the main thread alone, so that elsewhere there is nothing to hold.
+    Signals are handled by the main thread only, so in other threads there is nothing to hold back.
     """
     previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(previous):     # ignored, or not Python's
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):     # ignored, or set outside Python
         yield
         return
     held = []
@@ -114,7 +114,7 @@ def interrupts_held():
 
 
 def check_writable(path):
-    """Fail now rather than after an hour's work: raise InputError unless ``path`` could be written."""
+    """Raise InputError, before any work is done, unless ``path`` can be written."""
     try:
         with tempfile.TemporaryFile(dir=Path(path).parent):
             pass
@@ -124,7 +124,7 @@ def check_writable(path):
 
 
 def check_regular(path):
-    """A folder or a device must not be replaced by a file."""
+    """Raise InputError if ``path`` is a folder or a device, which a file must not replace."""
     if path.is_dir():
         raise InputError(f"got the folder {path} to write to, expected a file. Add a file name.")
     if path.exists() and not path.is_file():
@@ -132,7 +132,7 @@ def check_regular(path):
 
 
 def make_folder(path):
-    """Make a folder to write into, and its parents; raise InputError if that cannot be done."""
+    """Make a folder to write into, and its parents; raises InputError if they cannot be made or written."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         check_writable(Path(path, "file"))
@@ -141,10 +141,10 @@ def make_folder(path):
 
 
 def sha256(path):
-    """The SHA-256 of a file, hexadecimal.
+    """The SHA-256 of a file, in hexadecimal.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -178,4 +178,5 @@ def cache_folder():
 
 
 def unwritable(path, error):
+    """The InputError for an OSError while writing ``path``."""
     return InputError(f"cannot write {path} ({error.strerror or error}), expected a writable place. Make the folder or choose another.")

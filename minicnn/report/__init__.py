@@ -1,1 +1,1 @@
-"""Pages and images that show what was done: self-contained HTML, drawn as inline SVG."""
+"""Reports: self-contained HTML pages with inline SVG charts."""

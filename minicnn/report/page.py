@@ -1,4 +1,4 @@
-"""A self-contained HTML page: no script, nothing fetched."""
+"""Self-contained HTML pages: without scripts, and without anything to download."""
 
 import base64
 import html
@@ -25,27 +25,31 @@ figure { margin: 0 } figcaption { font-size: .85em; color: #555 } svg { width: 1
 
 
 def page(title, body):
-    """The page's text; ``body`` is HTML."""
+    """A whole HTML page; ``title`` is plain text, ``body`` is HTML."""
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
             f'initial-scale=1"><title>{html.escape(title)}</title><style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>'
             f"{body}</body></html>\n")
 
 
 def table(headers, rows):
-    """An HTML table; cells are plain text."""
+    """An HTML table; cells are plain text.
+
+    >>> table(["layer", "MACs"], [["conv1", "<1"]])
+    '<div class="scroll"><table><tr><th>layer</th><th>MACs</th></tr><tr><td>conv1</td><td>&lt;1</td></tr></table></div>'
+    """
     def row(cells, tag):
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
     return f'<div class="scroll"><table>{row(headers, "th")}{"".join(row(cells, "td") for cells in rows)}</table></div>'
 
 
 def key_line(entries):
-    """What the colours of a drawing mean: of each entry its colour, a sign to show it, and a name."""
+    """The legend of a chart in one line of HTML; entries: (colour, sign drawn in it, name)."""
     return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'
                                           for color, sign, name in entries) + "</span>"
 
 
 def data_uri(image, form, **options):
-    """A Pillow image as the address that holds its bytes; form: "PNG" or "JPEG", options: of Pillow's ``save``."""
+    """A Pillow image as a data: URI; form: "PNG" or "JPEG", options: of Pillow's ``save``."""
     stream = io.BytesIO()
     image.save(stream, form, **options)
     return f"data:image/{form.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

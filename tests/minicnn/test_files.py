@@ -196,7 +196,7 @@ def test_atomic_folder_replaces_nothing(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("none")
     monkeypatch.chdir(tmp_path / "here")
-    for path, expected in ((tmp_path / "full", "something in it"), (tmp_path / "full" / "a", "a file"), (tmp_path / "link", "a file"),
+    for path, expected in ((tmp_path / "full", "not empty"), (tmp_path / "full" / "a", "a file"), (tmp_path / "link", "a file"),
                            (tmp_path / "here", "the current folder"), (tmp_path / "full" / "a" / "b", "cannot write")):
         with pytest.raises(InputError, match=expected):
             fill(path)
@@ -204,7 +204,7 @@ def test_atomic_folder_replaces_nothing(tmp_path, monkeypatch):
 
 
 def test_atomic_folder_when_another_was_faster(tmp_path):
-    with pytest.raises(InputError, match="something in it"):
+    with pytest.raises(InputError, match="not empty"):
         with atomic_folder(tmp_path / "x") as folder:
             (folder / "a").write_bytes(b"late")
             fill(tmp_path / "x")

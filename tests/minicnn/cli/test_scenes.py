@@ -38,7 +38,7 @@ def test_the_same_command_makes_the_same_bytes(run, here):
 
 
 @pytest.mark.parametrize("argv, expected", [
-    (["full"], "something in it"), (["full/file"], "a file"), ([""], "folder"), (["full/file/x"], "cannot write"),
+    (["full"], "not empty"), (["full/file"], "a file"), ([""], "folder"), (["full/file/x"], "cannot write"),
     (["new", "--size", "63x100"], "63 x 100"), (["new", "--size", "100x5000"], "4096"), (["new", "--json", "none/x.json"], "none/x.json")])
 def test_what_cannot_be_done_is_one_line(refused, here, argv, expected):
     (here / "full").mkdir()

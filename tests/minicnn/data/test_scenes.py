@@ -176,7 +176,7 @@ def test_what_cannot_be_made(tmp_path, options, expected):
 
 def test_a_folder_with_something_in_it_stays(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(InputError, match="something in it"):
+    with pytest.raises(InputError, match="not empty"):
         write_scenes(tmp_path, count=9)
     assert listing(tmp_path) == {"file": b"old"}
 
