@@ -1,6 +1,6 @@
-"""Element-wise non-linearities. Backward takes what forward took: ``f_backward(grad_y, x) -> grad_x``.
+"""Element-wise activation functions; the gradient is ``f_backward(grad_y, x) -> grad_x``, with the input x of ``f``.
 
-Reference: Howard et al., Searching for MobileNetV3 (2019), section 5.2, for the two "hard" ones.
+Reference: Howard et al., Searching for MobileNetV3 (2019), section 5.2, for hardsigmoid and hardswish.
 """
 
 import numpy as np
@@ -9,54 +9,66 @@ from minicnn.functional.dispatch import operation
 
 
 @operation
-def relu(x):
-    """max(x, 0); NaN stays NaN."""
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0); NaN stays NaN.
+
+    >>> relu(np.array([-2.0, 0.0, 3.0])).tolist()
+    [0.0, 0.0, 3.0]
+    """
     return np.maximum(x, 0)
 
 
 @operation
-def relu_backward(grad_y, x):
-    """Pass the gradient where x > 0; at 0 it is 0, as in torch."""
+def relu_backward(grad_y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gradient of ``relu``: grad_y where x > 0, else 0; at 0 it is 0, as in torch."""
     return grad_y * (x > 0).astype(x.dtype)
 
 
 @operation
-def sigmoid(x):
-    """1 / (1 + exp(-x)), written with exp(-|x|) so that it never overflows."""
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), computed from exp(-abs(x)) so that it never overflows.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, small) / (1 + small)
 
 
 @operation
-def sigmoid_backward(grad_y, x):
-    """s' = s (1 - s)."""
+def sigmoid_backward(grad_y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gradient of ``sigmoid``: s' = s (1 - s)."""
     y = sigmoid(x)
     return grad_y * y * (1 - y)
 
 
 @operation
-def hardsigmoid(x):
+def hardsigmoid(x: np.ndarray) -> np.ndarray:
     """min(max(x + 3, 0), 6) / 6."""
     return np.clip(x + 3, 0, 6) / 6
 
 
 @operation
-def hardsigmoid_backward(grad_y, x):
-    """1/6 strictly between -3 and 3, else 0."""
+def hardsigmoid_backward(grad_y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gradient of ``hardsigmoid``: 1/6 strictly between -3 and 3, else 0."""
     return grad_y * ((x > -3) & (x < 3)) / 6
 
 
 @operation
-def hardswish(x):
-    """x min(max(x + 3, 0), 6) / 6."""
+def hardswish(x: np.ndarray) -> np.ndarray:
+    """x min(max(x + 3, 0), 6) / 6.
+
+    >>> hardswish(np.array([1.5, 3.0])).tolist()
+    [1.125, 3.0]
+    """
     y = x + 3
-    np.clip(y, 0, 6, out=y)                         # in place: maps are large
+    np.clip(y, 0, 6, out=y)                         # in place: feature maps are large
     y *= x
     y /= 6
     return y
 
 
 @operation
-def hardswish_backward(grad_y, x):
-    """0 up to -3, x/3 + 1/2 between, 1 from 3 on."""
+def hardswish_backward(grad_y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Gradient of ``hardswish``: 0 for x <= -3, 1 for x >= 3, x/3 + 1/2 between."""
     return grad_y * np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5)).astype(x.dtype, copy=False)

@@ -1,26 +1,30 @@
 """Two-dimensional convolution (cross-correlation, as in torch) by im2col and a matrix product.
 
-Every output pixel is the product of a filter with the patch under it. ``im2col`` writes the patches side by side as the
-columns of a matrix, so that all pixels of all images come from one product ``rows @ columns``: the filters are the rows.
+Every output pixel is the inner product of a filter with the patch under it. ``im2col`` writes the patches as the columns of a matrix,
+so that all pixels of all images are computed by one product ``rows @ columns``, where the rows are the filters.
 
-In memory the batch is innermost: arrays are (C, H, W, N), returned as the view (N, C, H, W). For the small images of
-LeNet this makes every copy below run over N adjacent numbers, which is three times as fast as running over a row of 8 pixels.
+In memory the batch is innermost: arrays are (C, H, W, N), returned as the view (N, C, H, W). For the small images of LeNet every copy
+below then runs over N adjacent numbers, which is three times as fast as running over a row of 8 pixels.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn.functional.dispatch import operation
 
-# Columns held at once: few enough to stay in the processor's cache between being written and being multiplied, but as many as there
-# are weights, which are read again for each strip.
+# Bytes of the columns made at a time: few enough to stay in the processor's cache between being written and being multiplied, but at
+# least as many as the weights have, which are read again for each strip of rows.
 COLUMN_BYTES = 2**20
+
+IntPair = int | Sequence[int]           # a number, or (vertical, horizontal)
 
 
 @operation
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: IntPair = 1, padding: IntPair = 0,
+           dilation: IntPair = 1, groups: int = 1) -> np.ndarray:
     """Correlate each image with each filter: y[n, o] = bias[o] + sum over c, i, j of weight[o, c, i, j] * patch of x[n, c].
 
     Args:
@@ -28,17 +32,21 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         weight: (O, C // groups, KH, KW).
         bias: (O,) or None.
         stride, padding, dilation: int or (vertical, horizontal), pixels; padding is of zeros, on both sides.
-        groups: output channels o of group g see the input channels of group g only; groups = C = O is depthwise.
+        groups: the output channels of group g read only the input channels of group g; groups = C = O is depthwise.
 
     Returns:
         y: (N, O, Ho, Wo), with Ho = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1; a view, batch innermost in memory.
 
     Raises:
-        ValueError: shapes that do not fit one another, or a kernel larger than the padded image.
+        ValueError: the shapes do not fit each other, or the kernel is larger than the padded image.
 
-    Memory: the columns of all pixels would hold KH * KW copies of the input; those of some rows of the output are made at a time.
+    Memory: the columns of all pixels would hold KH * KW copies of the input, so they are made for some output rows at a time.
 
     Reference: Chellapilla, Puri, Simard, High performance convolutional neural networks for document processing (2006).
+
+    >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> conv2d(image, np.ones((1, 1, 2, 2)))[0, 0].tolist()         # sums of 2 x 2 pixels
+    [[8.0, 12.0], [20.0, 24.0]]
     """
     geometry = Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
     n, o, ho, wo = geometry.y_shape
@@ -52,13 +60,15 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @operation
-def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
+def conv2d_backward(grad_y: np.ndarray, x: np.ndarray, weight: np.ndarray, stride: IntPair = 1, padding: IntPair = 0,
+                    dilation: IntPair = 1, groups: int = 1,
+                    input_gradient: bool = True) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Gradients of ``conv2d``: with y = rows @ columns, they are (columns @ grad_y^T)^T and rows^T @ grad_y.
 
     Args:
         grad_y: (N, O, Ho, Wo), the gradient of the loss with respect to y.
         x, weight, stride, padding, dilation, groups: as given to ``conv2d``.
-        input_gradient: False leaves grad_x out (the first layer of a network needs none).
+        input_gradient: False: grad_x is not computed, which the first layer of a network does not need.
 
     Returns:
         grad_x: (N, C, H, W) or None; grad_weight: as weight; grad_bias: (O,).
@@ -81,7 +91,7 @@ def conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1
 
 
 class Geometry:
-    """What a convolution's shapes and arguments come to; checked here, once."""
+    """The checked arguments of a convolution as pairs, and the shapes that follow from them."""
 
     def __init__(self, x_shape, weight_shape, stride, padding, dilation, groups):
         got = f"conv2d: got x {tuple(x_shape)}, weight {tuple(weight_shape)}, groups={groups}"
@@ -107,10 +117,11 @@ class Geometry:
 
 
 def im2col(x, geometry):
-    """Write the patches of x (N, C, H, W) side by side as columns, some rows of the output at a time.
+    """Write the patches of x (N, C, H, W) as columns, for some output rows at a time.
 
     Yields:
-        strip: slice of S output rows; columns: (G, C/G KH KW, S Wo N), valid until the next are made.
+        strip: slice of S output rows.
+        columns: (G, C/G KH KW, S Wo N), valid until the next iteration.
     """
     (ph, pw), (sh, sw), (dh, dw) = geometry.padding, geometry.stride, geometry.dilation
     x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))                    # (C, H, W, N): free if it came from here
@@ -134,7 +145,7 @@ def im2col(x, geometry):
 
 
 def add_col2im(x, columns, strip, geometry):
-    """Add each column back to the patch it came from, in place; x is (C, Hp, Wp, N)."""
+    """Add each column to the patch it was written from, in place; x is (C, Hp, Wp, N), padded."""
     (c, _, _, n), (kh, kw), (sh, sw), (dh, dw) = x.shape, geometry.kernel, geometry.stride, geometry.dilation
     s, wo = strip.stop - strip.start, geometry.y_shape[3]
     columns = columns.reshape(c, kh, kw, s, wo, n)
@@ -144,6 +155,6 @@ def add_col2im(x, columns, strip, geometry):
             x[:, top:top + (s - 1) * sh + 1:sh, left:left + (wo - 1) * sw + 1:sw] += columns[:, i, j]
 
 
-def pair(value):
-    """torch's rule: one number stands for (vertical, horizontal)."""
+def pair(value: IntPair) -> tuple[int, ...]:
+    """(vertical, horizontal) of a number, which stands for both as in torch, or of a sequence of two."""
     return (value, value) if isinstance(value, (int, np.integer)) else tuple(value)

@@ -1,21 +1,27 @@
-"""The fully connected layer: one matrix product; and the same one on each block of what is read."""
+"""The linear (fully connected) operation, on whole inputs and on each block of the inputs."""
+
+import numpy as np
 
 from minicnn.functional.dispatch import operation
 
 
 @operation
-def linear(x, weight, bias=None):
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """y = x weight^T + bias.
 
     Args:
         x: (N, I), floating; its dtype is kept.
-        weight: (O, I); bias: (O,) or None.
+        weight: (O, I).
+        bias: (O,) or None.
 
     Returns:
         y: (N, O).
 
     Raises:
         ValueError: x is not (N, I).
+
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.5, -0.5])).tolist()
+    [[11.5, 16.5]]
     """
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"linear: got x {x.shape} and weight {weight.shape}; expected x (N, {weight.shape[1]}). "
@@ -27,16 +33,17 @@ def linear(x, weight, bias=None):
 
 
 @operation
-def linear_backward(grad_y, x, weight, input_gradient=True):
+def linear_backward(grad_y: np.ndarray, x: np.ndarray, weight: np.ndarray,
+                    input_gradient: bool = True) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Gradients of ``linear``: grad_y (N, O) -> grad_x (N, I) or None, grad_weight (O, I), grad_bias (O,)."""
     return grad_y @ weight if input_gradient else None, grad_y.T @ x, grad_y.sum(axis=0)
 
 
 @operation
-def linear_blocks(x, weight):
-    """The same linear map of each block of I inputs: y = (weight x_1, ..., weight x_C), x_c the c-th block.
+def linear_blocks(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Multiply each block of I inputs by the same matrix: y = (weight x_1, ..., weight x_C), where x_c is the c-th block.
 
-    Of flattened maps (N, C H W), I = H W, it mixes the pixels of each channel.
+    On flattened feature maps (N, C H W) with I = H W, the blocks are the channels and the matrix mixes the pixels of each of them.
 
     Args:
         x: (N, C I), floating; its dtype is kept.
@@ -47,6 +54,9 @@ def linear_blocks(x, weight):
 
     Raises:
         ValueError: x is not (N, C I).
+
+    >>> linear_blocks(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([[1.0, 1.0]])).tolist()        # sums of pairs
+    [[3.0, 7.0]]
     """
     outputs, inputs = weight.shape
     if x.ndim != 2 or x.shape[1] % inputs:
@@ -56,7 +66,8 @@ def linear_blocks(x, weight):
 
 
 @operation
-def linear_blocks_backward(grad_y, x, weight, input_gradient=True):
+def linear_blocks_backward(grad_y: np.ndarray, x: np.ndarray, weight: np.ndarray,
+                           input_gradient: bool = True) -> tuple[np.ndarray | None, np.ndarray]:
     """Gradients of ``linear_blocks``: grad_y (N, C O) -> grad_x (N, C I) or None, grad_weight (O, I)."""
     grad_y = grad_y.reshape(-1, len(weight))
     return (grad_y @ weight).reshape(x.shape) if input_gradient else None, grad_y.T @ x.reshape(-1, weight.shape[1])

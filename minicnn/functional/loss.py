@@ -7,30 +7,39 @@ from minicnn.functional.dispatch import operation
 
 
 @operation
-def softmax(logits):
-    """exp(logits) over its sum along the last axis; the row's maximum is taken off first, so that exp stays finite."""
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """exp(logits) divided by its sum along the last axis; the maximum is subtracted first, so that exp stays finite.
+
+    >>> softmax(np.log([[1.0, 3.0]])).round(6).tolist()
+    [[0.25, 0.75]]
+    """
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
 @operation
-def cross_entropy(logits, target, ignore_index=-100):
-    """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target], or of -sum_k target_k log softmax(logits)_k.
+def cross_entropy(logits: np.ndarray, target: np.ndarray, ignore_index: int = -100) -> float:
+    """Softmax cross-entropy: the mean over rows of -log softmax(logits)[target].
+
+    For a target of probabilities it is the mean of -sum_k target_k log softmax(logits)_k.
 
     Args:
         logits: (N, K), floating.
         target: (N,) int, 0 <= target < K, or ``ignore_index``; or (N, K), the probabilities of the classes.
-        ignore_index: rows with this target do not count (torch's default).
+        ignore_index: rows with this target are left out; torch's default.
 
     Returns:
         loss: float; NaN if every row is ignored, as in torch.
 
     Raises:
-        ValueError: a target out of range.
+        ValueError: a target is out of range.
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), equation 6.31.
+
+    >>> round(cross_entropy(np.zeros((3, 10)), np.array([0, 4, 9])), 6)         # log(10): as bad as guessing
+    2.302585
     """
-    rows = np.arange(len(logits)) if target.ndim == 2 else counted(logits, target, ignore_index)
+    rows = np.arange(len(logits)) if target.ndim == 2 else counted_rows(logits, target, ignore_index)
     if not rows.size:
         return float("nan")
     z = logits[rows].astype(np.float64)
@@ -42,19 +51,22 @@ def cross_entropy(logits, target, ignore_index=-100):
 
 
 @operation
-def cross_entropy_backward(logits, target, ignore_index=-100):
-    """(softmax(logits) - one_hot(target)) / rows that count: -> grad_logits (N, K); for probabilities, (softmax(logits) - target) / N."""
+def cross_entropy_backward(logits: np.ndarray, target: np.ndarray, ignore_index: int = -100) -> np.ndarray:
+    """Gradient of ``cross_entropy``: grad_logits (N, K), (softmax(logits) - one_hot(target)) / number of rows not left out.
+
+    For a target of probabilities it is (softmax(logits) - target) / N.
+    """
     if target.ndim == 2:
         return (softmax(logits) * target.sum(axis=1, keepdims=True) - target) / logits.dtype.type(max(len(logits), 1))
-    rows = counted(logits, target, ignore_index)
+    rows = counted_rows(logits, target, ignore_index)
     grad = np.zeros_like(logits)
     grad[rows] = softmax(logits[rows])
     grad[rows, target[rows]] -= 1
     return grad / max(rows.size, 1)
 
 
-def counted(logits, target, ignore_index):
-    """The rows whose target is not ``ignore_index``; checks the others."""
+def counted_rows(logits, target, ignore_index):
+    """The rows whose target is not ``ignore_index``; raises ValueError if a target is out of range."""
     rows = np.flatnonzero(target != ignore_index)
     wanted = target[rows]
     bad = (wanted < 0) | (wanted >= logits.shape[1])
@@ -65,18 +77,21 @@ def counted(logits, target, ignore_index):
 
 
 @operation
-def smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
+def smooth_l1_loss(x: np.ndarray, target: np.ndarray, beta: float = 1.0, reduction: str = "mean") -> float:
     """0.5 d^2 / beta where |d| < beta, else |d| - 0.5 beta, with d = x - target.
 
     Args:
         x, target: same shape, floating.
-        beta: where the parabola meets the line; 0 is the plain L1 loss. Faster R-CNN takes 1/9.
+        beta: where the parabola meets the line; 0: the plain L1 loss. Faster R-CNN uses 1/9.
         reduction: "mean" or "sum".
 
     Returns:
         loss: float.
 
     Reference: Girshick, Fast R-CNN (2015), equation 3 (there beta = 1).
+
+    >>> smooth_l1_loss(np.array([0.5, 3.0]), np.zeros(2), reduction="sum")
+    2.625
     """
     d = np.abs(x.astype(np.float64) - target)
     loss = np.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
@@ -84,24 +99,28 @@ def smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
 
 
 @operation
-def smooth_l1_loss_backward(x, target, beta=1.0, reduction="mean"):
-    """d / beta where |d| < beta, else sign(d); over the number of elements for the mean: -> grad_x, as x."""
+def smooth_l1_loss_backward(x: np.ndarray, target: np.ndarray, beta: float = 1.0, reduction: str = "mean") -> np.ndarray:
+    """Gradient of ``smooth_l1_loss``, as x: d / beta where |d| < beta, else sign(d); for the mean divided by the number of elements."""
     d = x - target
     grad = np.where(np.abs(d) < beta, d / beta, np.sign(d)) if beta else np.sign(d)
     return grad / (d.size if reduction == "mean" else 1)
 
 
 @operation
-def binary_cross_entropy_with_logits(x, target):
-    """The mean of -target log s(x) - (1 - target) log(1 - s(x)), s the sigmoid, written so that no exponential overflows.
+def binary_cross_entropy_with_logits(x: np.ndarray, target: np.ndarray) -> float:
+    """The mean of -target log s(x) - (1 - target) log(1 - s(x)), where s is the sigmoid; computed so that no exponential overflows.
 
     Args:
-        x: logits, floating; target: same shape, 0 to 1.
+        x: logits, floating.
+        target: same shape, 0 to 1.
 
     Returns:
-        loss: float; NaN of nothing, as in torch.
+        loss: float; NaN if x is empty, as in torch.
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2.2.
+
+    >>> round(binary_cross_entropy_with_logits(np.zeros(4), np.array([0.0, 0.0, 1.0, 1.0])), 6)
+    0.693147
     """
     if not x.size:
         return float("nan")
@@ -110,6 +129,6 @@ def binary_cross_entropy_with_logits(x, target):
 
 
 @operation
-def binary_cross_entropy_with_logits_backward(x, target):
-    """(s(x) - target) over the number of elements: -> grad_x, as x."""
+def binary_cross_entropy_with_logits_backward(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Gradient of ``binary_cross_entropy_with_logits``, as x: (s(x) - target) divided by the number of elements."""
     return (sigmoid(x) - target).astype(x.dtype) / max(x.size, 1)

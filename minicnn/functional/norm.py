@@ -1,7 +1,7 @@
 """Batch normalisation, per channel of (N, C, H, W): y = weight (x - mean) / sqrt(var + eps) + bias.
 
-In training the mean and variance are the batch's own and gradients flow through them; in evaluation (and for torchvision's
-"frozen" norm) they are constants, and the whole is one multiplication and one addition.
+In training, mean and variance are those of the batch, and gradients flow through them. In evaluation, and in torchvision's "frozen"
+norm, they are constants, and the operation is one multiplication and one addition.
 
 Reference: Ioffe, Szegedy, Batch normalization (2015), algorithm 1 and section 3.
 """
@@ -11,12 +11,13 @@ import numpy as np
 from minicnn.functional.dispatch import operation
 
 CHANNEL = (slice(None), None, None)     # (C,) -> (C, 1, 1)
-OVER = (0, 2, 3)                        # a channel's statistics run over images and pixels
+OVER = (0, 2, 3)                        # axes over which a channel's statistics are taken: images and pixels
 
 
 @operation
-def batch_norm_training(x, weight, bias, eps=1e-5):
-    """Normalise with the batch's own statistics.
+def batch_norm_training(x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
+                        eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalise by the batch's own statistics.
 
     Args:
         x: (N, C, H, W), floating; its dtype is kept; N H W > 1.
@@ -24,10 +25,11 @@ def batch_norm_training(x, weight, bias, eps=1e-5):
         eps: added to the variance.
 
     Returns:
-        y: (N, C, H, W); mean, var: (C,), the batch's mean and *biased* variance, accumulated in float64.
+        y: (N, C, H, W).
+        mean, var: (C,), the batch's mean and *biased* variance, accumulated in float64.
 
     Raises:
-        ValueError: a channel has a single value, whose variance means nothing.
+        ValueError: a channel has a single value, and so no variance.
     """
     if x.size == x.shape[1]:
         raise ValueError(f"batch_norm: got x {x.shape} in training, expected more than one value per channel. "
@@ -38,10 +40,12 @@ def batch_norm_training(x, weight, bias, eps=1e-5):
 
 
 @operation
-def batch_norm_training_backward(grad_y, x, mean, var, weight, eps=1e-5):
+def batch_norm_training_backward(grad_y: np.ndarray, x: np.ndarray, mean: np.ndarray, var: np.ndarray, weight: np.ndarray,
+                                 eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of ``batch_norm_training``: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,).
 
-    With z = (x - mean) / sqrt(var + eps):  grad_x = weight / sqrt(var + eps) * (g - mean(g) - z mean(g z)), means over the batch.
+    With z = (x - mean) / sqrt(var + eps) and g = grad_y, grad_x = weight / sqrt(var + eps) * (g - mean(g) - z mean(g z)), where the
+    means are over images and pixels.
     """
     inverse = 1 / np.sqrt(var + x.dtype.type(eps))
     z = (x - mean[CHANNEL]) * inverse[CHANNEL]
@@ -53,8 +57,10 @@ def batch_norm_training_backward(grad_y, x, mean, var, weight, eps=1e-5):
 
 
 @operation
-def batch_norm(x, mean, var, weight, bias, eps=1e-5):
-    """Normalise with given statistics (evaluation and frozen form), in torchvision's order: x a + (bias - mean a).
+def batch_norm(x: np.ndarray, mean: np.ndarray, var: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+    """Normalise by given statistics, as in evaluation and in the frozen norm.
+
+    In torchvision's order of operations: x a + (bias - mean a), with a = weight / sqrt(var + eps).
 
     Args:
         x: (N, C, H, W), floating; its dtype is kept.
@@ -63,17 +69,22 @@ def batch_norm(x, mean, var, weight, bias, eps=1e-5):
 
     Returns:
         y: (N, C, H, W).
+
+    >>> one = np.ones(1)
+    >>> batch_norm(np.array([2.0, 4.0]).reshape(2, 1, 1, 1), mean=3 * one, var=4 * one, weight=one, bias=0 * one, eps=0.0).ravel().tolist()
+    [-0.5, 0.5]
     """
     scale = weight / np.sqrt(var + var.dtype.type(eps))
     shift = bias - mean * scale
     y = x * scale.astype(x.dtype)[CHANNEL]
-    y += shift.astype(x.dtype)[CHANNEL]             # in place: maps are large
+    y += shift.astype(x.dtype)[CHANNEL]             # in place: feature maps are large
     return y
 
 
 @operation
-def batch_norm_backward(grad_y, x, mean, var, weight, eps=1e-5):
-    """Gradients of ``batch_norm``, its statistics constant: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,)."""
+def batch_norm_backward(grad_y: np.ndarray, x: np.ndarray, mean: np.ndarray, var: np.ndarray, weight: np.ndarray,
+                        eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of ``batch_norm``, where the statistics are constants: grad_x (N, C, H, W), grad_weight (C,), grad_bias (C,)."""
     inverse = 1 / np.sqrt(var + var.dtype.type(eps))
     grad_weight = (grad_y * (x - mean[CHANNEL])).sum(axis=OVER, dtype=np.float64) * inverse
     grad_bias = grad_y.sum(axis=OVER, dtype=np.float64)

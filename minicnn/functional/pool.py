@@ -1,35 +1,42 @@
 """Max, average and adaptive average pooling.
 
-A window of K x K pixels is taken apart into its K * K taps: the tap (i, j) of all windows at once is a strided slice of the
-image. So each pooling is a short loop over taps, and windows may overlap.
+A window of K x K pixels has K * K taps. The tap (i, j) of all windows together is a strided slice of the image, so each pooling is a
+short loop over taps, and windows may overlap.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.functional.conv import pair
+from minicnn.functional.conv import IntPair, pair
 from minicnn.functional.dispatch import operation
 
 
 @operation
-def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
-    """Take the largest value of each window.
+def max_pool2d(x: np.ndarray, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, ceil_mode: bool = False,
+               return_indices: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+    """The largest value of each window.
 
     Args:
         x: (N, C, H, W), floating; its dtype is kept.
         kernel_size: int or (vertical, horizontal), pixels.
         stride: likewise; None means kernel_size, as in torch.
         padding: pixels of -inf on each side, at most half the kernel, so that no window is all padding.
-        ceil_mode: also take a last window that hangs over the edge, if it starts inside the image or its left padding.
-        return_indices: False, for inference, does without the winners' places, which cost most of the time.
+        ceil_mode: add a last window that extends beyond the edge, if it starts inside the image or its left padding.
+        return_indices: False, for inference: index is not computed, which takes most of the time.
 
     Returns:
         y: (N, C, Ho, Wo).
-        index: (N, C, Ho, Wo), unsigned, the winner's place in its window, row by row; the first of equals, as in torch; or None.
+        index: (N, C, Ho, Wo), unsigned, the position of the maximum in its window, row by row (the first of equals, as in torch); or None.
 
     Raises:
         ValueError: x is not 4-D, or the padding exceeds half the kernel.
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), section 9.3.
+
+    >>> y, index = max_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 2)
+    >>> y[0, 0].tolist(), index[0, 0].tolist()
+    ([[5.0, 7.0], [13.0, 15.0]], [[3, 3], [3, 3]])
     """
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     taps = windows.taps(windows.pad(x, -np.inf))
@@ -41,14 +48,15 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_i
     index = np.zeros_like(y, dtype=np.min_scalar_type(windows.kernel[0] * windows.kernel[1]))
     for tap, value in enumerate(taps, start=1):
         better = (value > y) | (value != value)                           # NaN wins, as in torch
-        np.maximum(index, better * index.dtype.type(tap), out=index)      # taps rise: a later winner is the larger number
+        np.maximum(index, better * index.dtype.type(tap), out=index)      # taps rise, so the later of two is the larger number
         np.maximum(y, value, out=y)
     return y, index
 
 
 @operation
-def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
-    """Send each window's gradient to its winner: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
+def max_pool2d_backward(grad_y: np.ndarray, index: np.ndarray, x_shape: Sequence[int], kernel_size: IntPair,
+                        stride: IntPair | None = None, padding: IntPair = 0, ceil_mode: bool = False) -> np.ndarray:
+    """Gradient of ``max_pool2d``, which each window passes to its maximum: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
     padded, grad_x = windows.zeros_like_input(grad_y)
     for tap, value in enumerate(windows.taps(padded)):
@@ -57,24 +65,29 @@ def max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, paddin
 
 
 @operation
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    """Average each window.
+def avg_pool2d(x: np.ndarray, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True) -> np.ndarray:
+    """The mean of each window.
 
     Args:
         x, kernel_size, stride, ceil_mode: as for ``max_pool2d``.
         padding: pixels of 0 on each side, at most half the kernel.
-        count_include_pad: divide by the window's pixels inside image and padding; False: inside the image only.
+        count_include_pad: divide by the number of the window's pixels in the image and the padding; False: in the image only.
 
     Returns:
         y: (N, C, Ho, Wo).
+
+    >>> avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 2)[0, 0].tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
     """
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     return sum(windows.taps(windows.pad(x, 0))) / windows.counts(count_include_pad).astype(x.dtype)
 
 
 @operation
-def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    """Share each window's gradient among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
+def avg_pool2d_backward(grad_y: np.ndarray, x_shape: Sequence[int], kernel_size: IntPair, stride: IntPair | None = None,
+                        padding: IntPair = 0, ceil_mode: bool = False, count_include_pad: bool = True) -> np.ndarray:
+    """Gradient of ``avg_pool2d``, which each window divides among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     windows = Windows(x_shape, kernel_size, stride, padding, ceil_mode)
     padded, grad_x = windows.zeros_like_input(grad_y)
     share = grad_y / windows.counts(count_include_pad).astype(grad_y.dtype)
@@ -84,8 +97,10 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ce
 
 
 @operation
-def adaptive_avg_pool2d(x, output_size):
-    """Average into a grid of a given size: bin i of n pixels covers [floor(i n / o), ceil((i + 1) n / o)); bins may overlap.
+def adaptive_avg_pool2d(x: np.ndarray, output_size: IntPair) -> np.ndarray:
+    """The means of a grid of bins of a given size.
+
+    Along an axis of n pixels, bin i of o covers the pixels [floor(i n / o), ceil((i + 1) n / o)); bins may overlap.
 
     Args:
         x: (N, C, H, W), floating; its dtype is kept.
@@ -93,6 +108,9 @@ def adaptive_avg_pool2d(x, output_size):
 
     Returns:
         y: (N, C, Ho, Wo).
+
+    >>> adaptive_avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 1).item()
+    7.5
     """
     y = np.empty((*x.shape[:2], *pair(output_size)), x.dtype)
     for i, j, down, across in bins(x.shape, y.shape):
@@ -101,8 +119,8 @@ def adaptive_avg_pool2d(x, output_size):
 
 
 @operation
-def adaptive_avg_pool2d_backward(grad_y, x_shape):
-    """Share each bin's gradient among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
+def adaptive_avg_pool2d_backward(grad_y: np.ndarray, x_shape: Sequence[int]) -> np.ndarray:
+    """Gradient of ``adaptive_avg_pool2d``, which each bin divides among its pixels: (N, C, Ho, Wo) -> grad_x (N, C, H, W)."""
     grad_x = np.zeros(x_shape, grad_y.dtype)
     for i, j, down, across in bins(x_shape, grad_y.shape):
         pixels = (down.stop - down.start) * (across.stop - across.start)
@@ -111,7 +129,7 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
 
 
 def bins(x_shape, y_shape):
-    """The bins of adaptive pooling: output row and column, and the slices of the image they average."""
+    """The bins of adaptive pooling: output row and column, and the slices of the image's rows and columns."""
     (h, w), (ho, wo) = x_shape[2:], y_shape[2:]
     for i in range(ho):
         for j in range(wo):
@@ -119,7 +137,7 @@ def bins(x_shape, y_shape):
 
 
 class Windows:
-    """Where pooling windows lie; checked here, once. Sides come as (vertical, horizontal)."""
+    """The checked arguments of a pooling as pairs (vertical, horizontal), and where its windows lie."""
 
     def __init__(self, x_shape, kernel_size, stride, padding, ceil_mode):
         if len(x_shape) != 4:
@@ -133,39 +151,40 @@ class Windows:
                              "padding of at most half the kernel and a kernel no larger than the padded image.")
 
     def count(self, axis, ceil_mode):
-        """Windows along one axis."""
+        """The number of windows along an axis, 0 or 1."""
         n, k, s, p = self.x_shape[2 + axis], self.kernel[axis], self.stride[axis], self.padding[axis]
         free = n + 2 * p - k
         if not ceil_mode:
             return free // s + 1
         out = -(-free // s) + 1
-        return out - 1 if (out - 1) * s >= n + p else out     # the last one must start inside image or left padding
+        return out - 1 if (out - 1) * s >= n + p else out     # the last window must start in the image or its left padding
 
     def borders(self):
-        """Pixels to add (top, bottom), (left, right) so that every window is whole."""
+        """Pixels of padding (top, bottom), (left, right) that make every window whole."""
         return [(p, max(0, (out - 1) * s + k - n - p)) for p, out, s, k, n in
                 zip(self.padding, self.out, self.stride, self.kernel, self.x_shape[2:])]
 
     def pad(self, x, value):
+        """x with its ``borders``, filled with a value."""
         borders = self.borders()
         return np.pad(x, ((0, 0), (0, 0), *borders), constant_values=value) if any(map(any, borders)) else x
 
     def zeros_like_input(self, grad_y):
-        """A padded array of zeros in grad_y's memory order, and the view of it that is the image."""
+        """A padded array of zeros, batch innermost in memory, and the view of it that is the image."""
         (top, bottom), (left, right) = self.borders()
         n, c, h, w = self.x_shape
         padded = np.zeros((c, top + h + bottom, left + w + right, n), grad_y.dtype).transpose(3, 0, 1, 2)
         return padded, padded[:, :, top:top + h, left:left + w]
 
     def taps(self, padded):
-        """The K * K views (N, C, Ho, Wo) of a padded image, row by row."""
+        """The K * K strided views (N, C, Ho, Wo) of a padded image, row by row."""
         (ho, wo), (sh, sw) = self.out, self.stride
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 yield padded[:, :, i:i + (ho - 1) * sh + 1:sh, j:j + (wo - 1) * sw + 1:sw]
 
     def counts(self, include_pad):
-        """(Ho, Wo): the pixels each window is divided by in average pooling."""
+        """(Ho, Wo): the number of pixels that each window's sum is divided by in average pooling."""
         sides = []
         for n, p, k, s, out in zip(self.x_shape[2:], self.padding, self.kernel, self.stride, self.out):
             start = np.arange(out) * s - p

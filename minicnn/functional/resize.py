@@ -1,16 +1,18 @@
-"""Nearest and bilinear resizing, pixel for pixel as torch's ``interpolate`` does it to a given size.
+"""Nearest and bilinear resizing, pixel for pixel as torch's ``interpolate`` to a given size.
 
-The source position of an output pixel is where the ports go wrong, so both rules are written out in torch's float32 steps.
+Implementations differ in the source position of an output pixel, so both rules follow torch's float32 operations step by step.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.functional.conv import pair
+from minicnn.functional.conv import IntPair, pair
 from minicnn.functional.dispatch import operation
 
 
 @operation
-def interpolate(x, size, mode="nearest"):
+def interpolate(x: np.ndarray, size: IntPair, mode: str = "nearest") -> np.ndarray:
     """Resize images.
 
     Args:
@@ -23,6 +25,11 @@ def interpolate(x, size, mode="nearest"):
 
     Raises:
         ValueError: another mode.
+
+    >>> interpolate(np.array([[[[1.0, 2.0]]]]), (2, 4))[0, 0].tolist()
+    [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
+    >>> interpolate(np.array([[[[1.0, 2.0]]]]), (1, 4), mode="bilinear")[0, 0].tolist()
+    [[1.0, 1.25, 1.75, 2.0]]
     """
     (h, w), (ho, wo) = x.shape[2:], pair(size)
     if mode == "nearest":
@@ -37,21 +44,21 @@ def interpolate(x, size, mode="nearest"):
 
 
 @operation
-def interpolate_backward(grad_y, x_shape, mode="nearest"):
-    """Give each source pixel what it lent: y = A_h x A_w^T, so grad_x = A_h^T grad_y A_w; -> (N, C, H, W)."""
-    down, across = (sources(n, out, mode).astype(grad_y.dtype) for n, out in zip(x_shape[2:], grad_y.shape[2:]))
+def interpolate_backward(grad_y: np.ndarray, x_shape: Sequence[int], mode: str = "nearest") -> np.ndarray:
+    """Gradient of ``interpolate``: y = A_h x A_w^T, so grad_x = A_h^T grad_y A_w, (N, C, H, W)."""
+    down, across = (source_weights(n, out, mode).astype(grad_y.dtype) for n, out in zip(x_shape[2:], grad_y.shape[2:]))
     return down.T @ grad_y @ across
 
 
-def sources(n, out, mode):
-    """The matrix A (out, n) of one axis: row dst holds the shares of the source pixels."""
+def source_weights(n, out, mode):
+    """The matrix A (out, n) of one axis: a row for each output pixel, the weights of its source pixels."""
     matrix, dst = np.zeros((out, n)), np.arange(out)
     if mode == "nearest":
         matrix[dst, nearest_index(n, out)] = 1
     else:
         first, second, share = bilinear_index(n, out)
         matrix[dst, first] += 1 - share.astype(np.float64)
-        matrix[dst, second] += share                 # at the border both are one pixel
+        matrix[dst, second] += share                 # at the border both are the same pixel
     return matrix
 
 
@@ -62,7 +69,7 @@ def nearest_index(n, out):
 
 
 def bilinear_index(n, out):
-    """Both source pixels of each output pixel and the second one's share.
+    """The two source pixels of each output pixel, and the weight of the second.
 
     position = max(r (dst + 0.5) - 0.5, 0), r = f32(n / out), rounded once (torch fuses the multiply and the add: two roundings
     would err by 4e-5 at 161 -> 799).
