@@ -47,7 +47,7 @@ def train_classifier(model: Layer, images: np.ndarray, labels: np.ndarray, hyper
     optimizer = SGD(model, how.lr, how.momentum, how.weight_decay, how.nesterov)
     training, losses = {}, []
     if checkpoint:
-        data = zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(np.ascontiguousarray(images)))
+        data = zlib.crc32(np.ascontiguousarray(labels).data, zlib.crc32(np.ascontiguousarray(images).data))
         training = {"recipe": asdict(how), "seed": seed, "data": data, "layers": describe(model)["layers"]}
     if checkpoint and resume and Path(checkpoint).exists():
         losses = read_training_checkpoint(checkpoint, model, optimizer, training)["losses"]

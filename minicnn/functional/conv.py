@@ -77,16 +77,17 @@ def conv2d_backward(grad_y: np.ndarray, x: np.ndarray, weight: np.ndarray, strid
     o = weight.shape[0]
     rows = weight.reshape(groups, o // groups, -1)
     grad_rows_t = np.zeros(rows.transpose(0, 2, 1).shape, x.dtype)                        # (G, C/G KH KW, O/G)
-    grad_x = np.zeros(geometry.padded_shape, x.dtype) if input_gradient else None         # (C, Hp, Wp, N)
+    padded = np.zeros(geometry.padded_shape, x.dtype) if input_gradient else None         # (C, Hp, Wp, N)
     grad_y = grad_y.transpose(1, 2, 3, 0)                                                 # (O, Ho, Wo, N)
     for strip, columns in im2col(x, geometry):                                            # (G, C/G KH KW, S Wo N)
         grad = grad_y[:, strip].reshape(groups, o // groups, -1)                          # (G, O/G, S Wo N)
         grad_rows_t += columns @ grad.transpose(0, 2, 1)
-        if input_gradient:
-            add_col2im(grad_x, rows.transpose(0, 2, 1) @ grad, strip, geometry)
-    if input_gradient:
+        if padded is not None:
+            add_col2im(padded, rows.transpose(0, 2, 1) @ grad, strip, geometry)
+    grad_x = None
+    if padded is not None:
         (ph, pw), (h, w) = geometry.padding, x.shape[2:]
-        grad_x = grad_x[:, ph:ph + h, pw:pw + w].transpose(3, 0, 1, 2)
+        grad_x = padded[:, ph:ph + h, pw:pw + w].transpose(3, 0, 1, 2)
     return grad_x, grad_rows_t.transpose(0, 2, 1).reshape(weight.shape), grad_y.sum(axis=(1, 2, 3))
 
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from minicnn.errors import InputError
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 REFERENCE: dict[str, Callable] = {}         # {operation: readable function}
 # {backend: module whose KERNELS are {operation: function}}; "trace" serves ``minicnn.trace`` alone
@@ -84,9 +85,9 @@ def override(name: str | None) -> Iterator[None]:
 def on_own_backend(method: Callable[P, R]) -> Callable[P, R]:
     """Decorator of a layer's method: compute by the layer's own ``backend``, or by the one in use if that is None."""
     @functools.wraps(method)
-    def call(layer, *args, **kwargs):
-        with use(layer.backend):
-            return method(layer, *args, **kwargs)
+    def call(*args, **kwargs):                      # args[0] is the layer
+        with use(args[0].backend):
+            return method(*args, **kwargs)
 
     return call
 

@@ -5,6 +5,7 @@ short loop over taps, and windows may overlap.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from minicnn.functional.dispatch import operation
 
 @operation
 def max_pool2d(x: np.ndarray, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, ceil_mode: bool = False,
-               return_indices: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+               return_indices: bool = True) -> tuple[np.ndarray, Any]:
     """The largest value of each window.
 
     Args:

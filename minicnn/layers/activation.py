@@ -1,21 +1,26 @@
 """Activation functions as layers."""
 
+from collections.abc import Callable
+
+import numpy as np
+
 from minicnn import functional as F
-from minicnn.layers.base import Layer
+from minicnn.layers.base import Layer, Pullback
 
 
 class Activation(Layer):
-    """An element-wise function without parameters; subclasses name it."""
+    """Base class of element-wise functions without parameters; a subclass sets ``function`` and its gradient, ``backward``."""
 
-    function = backward = None
+    function: Callable
+    backward: Callable
 
-    def __init__(self, *, rng=None):
+    def __init__(self, *, rng: np.random.Generator | None = None):
         pass
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         return type(self).function(x)
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: np.ndarray, input_gradient: bool = True) -> tuple[np.ndarray, Pullback]:
         return self(x), lambda grad_y: type(self).backward(grad_y, x)
 
 

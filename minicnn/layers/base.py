@@ -1,100 +1,107 @@
-"""Layers: they hold arrays and call ``minicnn.functional``.
+"""What all layers share: a layer holds arrays and calls ``minicnn.functional``.
 
 A layer runs in two ways:
 
-* ``y = layer(x)``: inference, nothing is kept but y;
-* ``y, pullback = layer.vjp(x)``: training. ``grad_x = pullback(grad_y)`` returns the gradient of the input and *adds* to
-  ``layer.gradients``. What the backward pass needs lives in the pullback, so one layer may be used several times in one forward
-  pass, and nothing is left behind when the pullback is dropped.
+* ``y = layer(x)``: inference. Nothing is kept but y.
+* ``y, pullback = layer.vjp(x)``: training. ``grad_x = pullback(grad_y)`` returns the gradient of the input and *adds* the gradients of
+  the parameters to ``layer.gradients``. The pullback holds what the backward pass needs, so a layer can be used several times in one
+  forward pass, and nothing is left behind when the pullback is dropped.
 
-Parameters and buffers are reached by dotted paths, equal to torch's state-dict keys: ``features.0.weight``.
+Parameters and buffers have dotted paths, which equal torch's state-dict keys: ``features.0.weight``.
 """
 
 import math
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
 
 import numpy as np
 
 from minicnn.errors import InputError
 
+Pullback = Callable[[np.ndarray], np.ndarray | None]         # grad_y -> grad_x
+
 
 class Layer:
-    """What all layers share: the tree of children, paths, modes, gradients.
+    """Base class of layers and networks: the tree of children, paths, modes, gradients.
 
-    A subclass names its arrays in ``parameter_names`` and ``buffer_names`` (attributes that may be None, such as a missing bias)
-    and its constructor's arguments in ``argument_names`` (attributes too), so that a file can describe it. Layers stored as
-    attributes are its children, in order of assignment. Layers start in evaluation mode; ``train`` switches.
+    A subclass names the attributes that are its arrays in ``parameter_names`` and ``buffer_names`` (one may be None, such as a missing
+    bias), and those that are its constructor's arguments in ``argument_names``, so that an archive can describe it. Layers that are
+    attributes are its children, in order of assignment. Layers start in evaluation mode; ``train`` and ``eval`` switch.
     """
 
-    parameter_names = ()
-    buffer_names = ()
-    argument_names = ()
+    parameter_names: tuple[str, ...] = ()
+    buffer_names: tuple[str, ...] = ()
+    argument_names: tuple[str, ...] = ()
     training = False
-    backend = None          # of a whole model: the one that ``load`` was told; None: the one in use
-    traceable = True        # False: it must see arrays each time it is called, so no plan is made of a network that has it
-    trainable = True        # False: this layer's own parameters get no gradients, so no optimizer moves them
-    architecture: str       # of a whole model, as the next two: see ``models.build``
-    architecture_arguments: dict
-    record: dict
-    _gradients = None
+    rng: np.random.Generator | None = None
+    backend: str | None = None          # of a whole model: the argument of ``minicnn.load``; None: the backend in use
+    traceable = True        # False: it must be called with arrays each time, so no plan is made of a network that contains it
+    trainable = True        # False: its own parameters get no gradients, so that no optimizer changes them
+    architecture: str       # of a whole model, like the next two, see ``models.build``
+    architecture_arguments: dict[str, Any]
+    record: dict[str, Any]
+    _gradients: dict[str, np.ndarray] | None = None
 
     def __call__(self, x):
         raise NotImplementedError
 
     def forward(self, *inputs):
-        """What ``__call__`` computes, layer by layer; a network whose ``__call__`` goes through ``kernels.run`` says here how."""
+        """Compute layer by layer what ``__call__`` returns; overridden by networks whose ``__call__`` goes through ``dispatch.run``."""
         return self(*inputs)
 
     def vjp(self, x, input_gradient=True):
-        """Return y and its pullback.
+        """The output y and its pullback, see the module's docstring.
 
-        With ``input_gradient=False`` the pullback of a Sequential or of a layer with parameters returns None: the first layer of
-        a network needs no grad_x.
+        Args:
+            x: the input.
+            input_gradient: False: the pullback of a Sequential, or of a layer with parameters, returns None, since the first layer
+                of a network needs no grad_x.
         """
         raise NotImplementedError
 
     # the tree
 
-    def children(self):
+    def children(self) -> list[tuple[str, "Layer"]]:
         """(name, layer) of each direct child."""
         return [(name, value) for name, value in vars(self).items() if isinstance(value, Layer)]
 
-    def named_layers(self, prefix=""):
-        """(path, layer) of this layer ("") and all below it, parents first."""
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+        """(path, layer) of this layer, whose path is the prefix, and of all layers below it, parents first."""
         yield prefix, self
         for name, child in self.children():
             yield from child.named_layers(f"{prefix}.{name}" if prefix else name)
 
-    def get_layer(self, path):
+    def get_layer(self, path: str) -> Any:
         """The layer at a dotted path.
 
         Raises:
-            KeyError: no layer is there.
+            KeyError: there is no such layer.
         """
-        layer = self
+        layer: Any = self
         for name in path.split(".") if path else ():
             layer = dict(layer.children()).get(name)
             if layer is None:
                 raise KeyError(f"no layer {path!r}; there are {', '.join(p for p, _ in self.named_layers() if p)}")
         return layer
 
-    def replace_layer(self, path, layer):
-        """Put another layer at a path, in the same place of the order."""
+    def replace_layer(self, path: str, layer: "Layer") -> None:
+        """Put another layer at a dotted path; the order of the children stays."""
         self.get_layer(path)
         parent, _, name = path.rpartition(".")
         setattr(self.get_layer(parent), name, layer)
 
     # arrays
 
-    def named_parameters(self):
-        """(path, array) of everything trained; the arrays are the layers' own, to be changed in place."""
+    def named_parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(path, array) of everything that is trained; the arrays are the layers' own, to be changed in place."""
         yield from self._named("parameter_names")
 
-    def named_buffers(self):
-        """(path, array) of what is kept but not trained (running statistics)."""
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(path, array) of everything that is saved but not trained: running statistics, frozen norms."""
         yield from self._named("buffer_names")
 
-    def named_arrays(self):
-        """(path, array) of parameters and buffers: a state dict."""
+    def named_arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(path, array) of parameters and buffers, as in a state dict."""
         yield from self._named("parameter_names", "buffer_names")
 
     def _named(self, *kinds):
@@ -103,16 +110,16 @@ class Layer:
                 if getattr(layer, name) is not None:
                     yield f"{path}.{name}" if path else name, getattr(layer, name)
 
-    def load_arrays(self, arrays, strict=True, consume=False):
-        """Copy arrays to their paths.
+    def load_arrays(self, arrays: MutableMapping[str, np.ndarray], strict: bool = True, consume: bool = False) -> None:
+        """Copy arrays into the layers' own.
 
         Args:
-            arrays: mapping of dotted path to array.
-            strict: every path must be present and none left over; False takes what fits by name.
-            consume: take each out of the mapping when it has been copied, so that a large network is not in memory twice.
+            arrays: {dotted path: array}.
+            strict: every path must be present and none left over; False: only paths that both have are copied.
+            consume: remove each array from the mapping once it is copied, so that a large network is not in memory twice.
 
         Raises:
-            InputError: names every missing, extra and mis-shaped array; nothing has been copied then.
+            InputError: arrays are missing, extra or of another shape; the message names all of them, and nothing has been copied.
         """
         own = dict(self.named_arrays())
         wrong = []
@@ -128,8 +135,8 @@ class Layer:
             if path in arrays:
                 array[...] = arrays.pop(path) if consume else arrays[path]
 
-    def thaw(self):
-        """Make every array writeable, which a plan may have made read-only; a part of another read-only array becomes a copy of it."""
+    def thaw(self) -> None:
+        """Make every array writeable, which a plan may have made read-only; a view of another read-only array becomes a copy."""
         for _, layer in self.named_layers():
             for name in (*layer.parameter_names, *layer.buffer_names):
                 array = getattr(layer, name)
@@ -141,68 +148,71 @@ class Layer:
 
     # training
 
-    def train(self, rng=None):
-        """Switch this layer and all below it to training mode; rng: numpy.random.Generator for dropout."""
+    def train(self, rng: np.random.Generator | None = None):
+        """Switch this layer and all below it to training mode; rng is for dropout. Returns the layer itself."""
         for _, layer in self.named_layers():
             layer.training, layer.rng = True, rng
         self.thaw()
         return self
 
     def eval(self):
-        """Switch this layer and all below it to evaluation mode."""
+        """Switch this layer and all below it to evaluation mode. Returns the layer itself."""
         for _, layer in self.named_layers():
             layer.training = False
         return self
 
     @property
-    def gradients(self):
-        """This layer's own gradients by parameter name; they add up until ``zero_grad``."""
+    def gradients(self) -> dict[str, np.ndarray]:
+        """{parameter name: gradient} of this layer itself; gradients add up until ``zero_grad``."""
         if self._gradients is None:
             self._gradients = {}
         return self._gradients
 
     def add_gradients(self, **gradients):
+        """Add gradients by parameter name; those of a missing parameter or of a frozen layer are dropped."""
         for name, gradient in gradients.items():
             if self.trainable and getattr(self, name) is not None:
                 self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
-    def named_gradients(self):
-        """(path, array) of every gradient there is."""
+    def named_gradients(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(path, array) of every gradient of this layer and all below it."""
         for path, layer in self.named_layers():
             for name, gradient in layer.gradients.items():
                 yield f"{path}.{name}" if path else name, gradient
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
+        """Forget the gradients of this layer and all below it."""
         for _, layer in self.named_layers():
             layer._gradients = None
 
-    def has_parameters(self):
-        """Whether anything here or below is trained."""
+    def has_parameters(self) -> bool:
+        """Whether this layer or one below it has parameters that are trained."""
         return any(layer.trainable and any(getattr(layer, name) is not None for name in layer.parameter_names)
                    for _, layer in self.named_layers())
 
-    # surgery: a layer that can lose channels says how; index holds the ones that stay
+    # removing channels: index holds the channels that stay
 
-    def keep_outputs(self, index):
+    def keep_outputs(self, index: np.ndarray) -> None:
         """Keep only these output channels (or features)."""
         raise NotImplementedError(f"{self.kind} makes no channels of its own")
 
-    def keep_inputs(self, index):
+    def keep_inputs(self, index: np.ndarray) -> None:
         """Keep only these input channels (or features)."""
         raise NotImplementedError(f"{self.kind} reads no channels of its own")
 
-    def keep_channels(self, index):
-        """Keep only these channels, which come in and go out alike (norms, depthwise convolutions)."""
+    def keep_channels(self, index: np.ndarray) -> None:
+        """Keep only these channels of a layer whose output channels are its input channels (norms, depthwise convolutions)."""
         raise NotImplementedError(f"{self.kind} has no channels of its own")
 
     # description
 
     @property
-    def kind(self):
+    def kind(self) -> str:
+        """The name of the class, as archives hold it."""
         return type(self).__name__
 
-    def arguments(self):
-        """The constructor's arguments, such that ``make_layer(layer.kind, layer.arguments())`` has the same shapes."""
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments: ``make_layer(layer.kind, layer.arguments())`` has arrays of the same shapes."""
         return {name: getattr(self, name) for name in self.argument_names}
 
     def __repr__(self):
@@ -210,7 +220,10 @@ class Layer:
 
 
 def initial_weights(shape, bias, rng):
-    """torch's default for convolutions and linear layers (kaiming_uniform_ with a = sqrt(5)), or zeros without rng."""
+    """A weight and a bias (None without one) of torch's default for convolutions and linear layers; zeros where rng is None.
+
+    Both are uniform within 1 / sqrt(fan in), torch's kaiming_uniform_ with a = sqrt(5).
+    """
     if rng is None:
         return np.zeros(shape, np.float32), np.zeros(shape[0], np.float32) if bias else None
     bound = 1 / math.sqrt(math.prod(shape[1:]))
@@ -219,5 +232,5 @@ def initial_weights(shape, bias, rng):
 
 
 def take_rows(index, *arrays):
-    """Each array's rows at ``index``; None stays None."""
+    """The rows of each array at ``index``; None stays None."""
     return tuple(None if array is None else array[index] for array in arrays)

@@ -1,21 +1,27 @@
-"""Dropout."""
+"""The dropout layer."""
+
+import numpy as np
 
 from minicnn import functional as F
-from minicnn.layers.base import Layer
+from minicnn.layers.base import Layer, Pullback
 
 
 class Dropout(Layer):
-    """Zero with probability p in training mode, using the generator given to ``train(rng)``; nothing in evaluation mode."""
+    """Dropout in training mode, see ``functional.dropout``, with the generator given to ``train(rng)``; the identity in evaluation mode.
+
+    Args:
+        p: probability of zeroing an element.
+    """
 
     argument_names = ("p",)
 
-    def __init__(self, p=0.5, *, rng=None):
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
         self.p = p
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         return self.vjp(x)[0]
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: np.ndarray, input_gradient: bool = True) -> tuple[np.ndarray, Pullback]:
         if not self.training:
             return x, lambda grad_y: grad_y
         if self.rng is None:
