@@ -1,41 +1,49 @@
-"""The file of a network: one ``.npz``, an array per parameter and buffer, and one entry that says how to build it.
+"""The file of a network: one ``.npz`` with an array for each parameter and buffer, and one entry that describes how to build it.
 
-The entry ``minicnn.json`` (UTF-8) holds the format's version, the architecture and its arguments, every layer as it now is (path,
-kind, arguments: a network pruned or split is built from these, nothing is replayed), class names, the surgery as its history, provenance
-and measured figures. Arrays are stored uncompressed, so that no size can be claimed that the file does not have; pickles are
-never read. Files are written beside their target and renamed.
+The entry ``minicnn.json`` (UTF-8) holds the format's version, the architecture and its arguments, every layer as it is now (path, kind,
+arguments: a pruned or factorised network is built from these), class names, the history of pruning and decomposition ("surgery"),
+provenance and measured figures. Arrays are stored uncompressed, so a file cannot claim a size that it does not have; pickles are never
+read. Files are written beside their target and renamed.
 """
 
 import json
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
 from minicnn.functional.dispatch import checked
-from minicnn.layers import KINDS, Sequential, make_layer
+from minicnn.layers import KINDS, Layer, Sequential, make_layer
 from minicnn.models import build
 
 FORMAT = 1
 DESCRIPTION = "minicnn.json"
 DESCRIPTION_BYTES = 64 * 2**20
-DEEPEST = 20                    # dots in the path of a layer
+DEEPEST = 20                    # largest number of dots in the path of a layer
 
 
-def save(path, model, dtype="float32"):
-    """Write a model with its ``record``; see the module's text for what the file holds.
+def save(path: str | Path, model: Layer, dtype: str = "float32") -> None:
+    """Write a model and its ``record`` to a file, whose contents the module's docstring lists.
 
     Args:
         path: the ``.npz`` to write; an existing one is replaced.
-        model: made by ``minicnn.build`` or ``minicnn.load``.
-        dtype: "float16" stores weights in half the bytes, rounded to three digits; biases and norms, which are few, stay float32.
-            What is loaded from it computes in float32 all the same.
+        model: from ``minicnn.build`` or ``minicnn.load``.
+        dtype: "float16" stores weights in half the bytes, rounded to three digits; biases and norms, which are few, stay float32. The
+            model that is loaded from it computes in float32, too.
 
     Raises:
-        InputError: the place cannot be written, or a weight is beyond float16's range.
+        InputError: the file cannot be written, or a weight is beyond float16's range.
+
+    >>> import minicnn, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     minicnn.save(f"{folder}/lenet.npz", minicnn.build("lenet5"))
+    ...     minicnn.load(f"{folder}/lenet.npz").get_layer("fc3")
+    Linear(in_features=84, out_features=10, bias=True)
     """
     if dtype not in ("float32", "float16"):
         raise InputError(f"got dtype {dtype!r}, expected 'float32' or 'float16'. Choose one of them.")
@@ -46,7 +54,11 @@ def save(path, model, dtype="float32"):
 
 
 def half(name, array):
-    """An array as float16."""
+    """An array as float16.
+
+    Raises:
+        InputError: a value is beyond its range; ``name`` is the array's in the message.
+    """
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float16)
     if not np.isfinite(rounded).all():
@@ -54,20 +66,27 @@ def half(name, array):
     return rounded
 
 
-def load(path, backend=None):
-    """Read a model, in evaluation mode; NumPy is all it needs.
+def load(path: str | Path, backend: str | None = None) -> Any:
+    """Read a model, in evaluation mode; it needs NumPy only.
 
     Args:
         path: a file written by ``save``.
-        backend: "reference", "numpy" or "numba", what the model is to be run by; None: whatever is in use when it runs
-            (``minicnn.functional.dispatch``).
+        backend: "reference", "numpy" or "numba" runs the model by that backend; None: by the one in use when it runs, see
+            ``minicnn.functional.dispatch``.
 
     Returns:
-        model: a Layer: ``logits = model(x)``.
+        model: a ``Classifier``, ``logits = model(x)``, or a ``FasterRCNN``, ``detections = model.detect("photo.jpg")``.
 
     Raises:
-        InputError: the file is damaged, holds a pickle, does not fit its own description, or has a NaN in its weights; or there is no
-            such backend.
+        InputError: the file is damaged, holds a pickle, does not fit its own description, or has NaN or infinity in its weights; or
+            there is no such backend.
+
+    >>> import minicnn, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     minicnn.save(f"{folder}/lenet.npz", minicnn.build("lenet5", rng=np.random.default_rng(0)))
+    ...     model = minicnn.load(f"{folder}/lenet.npz")
+    >>> model(np.zeros((2, 1, 28, 28), np.float32)).shape
+    (2, 10)
     """
     if backend is not None:
         checked(backend)
@@ -76,8 +95,8 @@ def load(path, backend=None):
     return model
 
 
-def load_described(path):
-    """(model, all that its file says of it); raises as ``load`` does."""
+def load_described(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """The model of a file and the whole entry that describes it; raises as ``load`` does."""
     arrays, description = read_archive(path)
     try:
         return restore(arrays, description), description
@@ -88,8 +107,8 @@ def load_described(path):
                          "Make the file again.") from error
 
 
-def describe(model):
-    """What ``restore`` needs to know of a model besides its arrays."""
+def describe(model: Layer) -> dict[str, Any]:
+    """The description from which ``restore`` builds a model again, apart from its arrays."""
     return {
         "architecture": model.architecture, "arguments": model.architecture_arguments,
         "layers": [{"path": path, "kind": layer.kind, "arguments": layer.arguments()}
@@ -98,13 +117,26 @@ def describe(model):
     }
 
 
-def restore(arrays, description):
-    """The model of a description, with its arrays loaded.
+def restore(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> Any:
+    """Build a model from its description and load its arrays; ``arrays`` is empty afterwards.
 
     Raises:
         InputError: arrays and description do not fit, or a value is not finite.
     """
     model = build(description["architecture"], **description["arguments"])
+    for path, entries in entries_by_layer(model, description).items():
+        model.replace_layer(path, make_part(path, entries))
+    load_finite_arrays(model, arrays)
+    model.record = read_record(model, description)
+    return model
+
+
+def entries_by_layer(model, description):
+    """The description's entries by the architecture's layers: {path of a layer: {names of the path below it: entry}}.
+
+    Raises:
+        InputError: an entry belongs to no layer, or a layer has no entry.
+    """
     parts = {path: {} for path, layer in model.named_layers() if layer.kind in KINDS}
     extra = []
     for entry in description["layers"]:
@@ -117,28 +149,34 @@ def restore(arrays, description):
     if wrong := extra + [path for path, entries in parts.items() if not entries]:
         raise InputError(f"got a description of other layers than {description['architecture']} has ({', '.join(sorted(wrong))}), "
                          "expected the same. Make the file again.")
-    for path, entries in parts.items():
-        model.replace_layer(path, make_part(path, entries))
-    load_finite_arrays(model, arrays)
+    return parts
+
+
+def read_record(model, description):
+    """A model's ``record`` from its description.
+
+    Raises:
+        InputError: a value has another type than in a new model.
+    """
     wrong = [key for key, empty in model.record.items() if not isinstance(description[key], type(empty))]
     wrong += ["class_names"] * (not all(isinstance(name, str) for name in description["class_names"]))
     if wrong:
         raise InputError(f"got a description with a wrong type of {', '.join(wrong)}, expected one written by minicnn. "
                          "Make the file again.")
-    model.record = {key: description[key] for key in model.record}
-    return model
+    return {key: description[key] for key in model.record}
 
 
 def split_points(path):
-    """Where a dotted path and each of its beginnings end, the longest first."""
+    """Lengths of a dotted path and of the paths of its parents, longest first."""
     return [len(path), *(place for place in range(len(path) - 1, 0, -1) if path[place] == ".")]
 
 
 def make_part(path, entries):
-    """What stands in the place of one of the architecture's layers: a layer, or if it was split a ``Sequential`` of such parts.
+    """What replaces one of the architecture's layers: a layer or, if it was factorised, a ``Sequential`` of such parts.
 
     Args:
-        path: of the place. entries: the description's, by the names on the way from there, () for one layer.
+        path: of the architecture's layer.
+        entries: {names of the path below it: entry of the description}; the names are () if the layer is whole.
     """
     if list(entries) == [()]:
         return make_layer(entries[()]["kind"], entries[()]["arguments"])
@@ -147,31 +185,34 @@ def make_part(path, entries):
         parts.setdefault(name, {})[tuple(rest)] = entry
     if list(parts) != [str(number) for number in range(len(parts))] or path.count(".") > DEEPEST:
         raise InputError(f"got a description with {', '.join(parts)} in the place of {path[:100]}, expected one layer, or 0, 1 and so on "
-                         "where it was split. Make the file again.")
+                         "where it was factorised. Make the file again.")
     return Sequential([make_part(f"{path}.{name}", below) for name, below in parts.items()])
 
 
-def load_finite_arrays(model, arrays):
-    """Move arrays into a new model; ``arrays`` is empty then.
+def load_finite_arrays(model: Layer, arrays: dict[str, np.ndarray]) -> None:
+    """Move arrays into a new model; ``arrays`` is empty afterwards.
 
     Raises:
         InputError: they do not fit, or a value is not finite.
     """
-    with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, which is told below
+    with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, found below
         model.load_arrays(arrays, consume=True)
     for name, array in model.named_arrays():
         if not np.isfinite(array).all():
             raise InputError(f"got NaN or infinity in {name}, expected finite weights. The training that wrote it diverged.")
 
 
-def write_archive(path, arrays, description):
-    """Write arrays and their description; the same content gives the same bytes."""
+def write_archive(path: str | Path, arrays: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
+    """Write arrays and their description; the same content makes the same bytes."""
     with atomic_write(path) as file:
         write_entries(file, arrays, description)
 
 
 def write_entries(file, arrays, description):
-    """The archive's bytes; a function of its own, so that zipfile's finalizers, which would swallow a Ctrl-C, run while it waits."""
+    """Write the archive to an open file.
+
+    A function of its own, so that zipfile's finalizers, which would swallow a Ctrl-C, run while ``atomic_write`` holds it back.
+    """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps({"format": FORMAT, **description}, ensure_ascii=False, indent=1)
         archive.writestr(zipfile.ZipInfo(DESCRIPTION), text.encode())      # a ZipInfo of its own has a fixed date
@@ -180,11 +221,11 @@ def write_entries(file, arrays, description):
                 np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
-def read_archive(path):
-    """Read arrays and their description; every size is checked before memory is asked for.
+def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read arrays and their description; every size is checked before memory is allocated.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or holds a pickle.
+        InputError: the file is missing or damaged, has another format, or holds a pickle.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -202,7 +243,7 @@ def read_archive(path):
 
 
 def check_sizes(infos, path):
-    """Entries are stored, so together they cannot be longer than the file: neither claims nor overlaps cost memory."""
+    """Raise InputError if entries are compressed, or together longer than the file: so no false size or overlap costs memory."""
     compressed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
     if compressed:
         raise InputError(f"got a compressed entry {compressed[0]} in {path}, expected stored ones. Make the file with minicnn.")
@@ -212,6 +253,7 @@ def check_sizes(infos, path):
 
 
 def read_description(archive, info, path):
+    """The entry ``minicnn.json``, without its format."""
     if info.file_size > DESCRIPTION_BYTES:
         raise InputError(f"got {info.file_size} bytes of {DESCRIPTION} in {path}, expected at most {DESCRIPTION_BYTES}. "
                          "The file is damaged.")
@@ -222,7 +264,7 @@ def read_description(archive, info, path):
 
 
 def read_array(archive, info, path):
-    """One array, after its header has been held against the entry's real size."""
+    """One array, after its header was compared with the entry's real size."""
     with archive.open(info) as entry:
         version = np.lib.format.read_magic(entry)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
@@ -230,7 +272,7 @@ def read_array(archive, info, path):
             raise InputError(f"got version {version} of the entry {info.filename} in {path}, expected 1.0. Make the file again.")
         try:
             shape, _, dtype = read_header(entry)
-        except Exception as error:                  # NumPy evaluates the text of the header, which fails in many ways
+        except Exception as error:                  # NumPy evaluates the header as Python, which fails in many ways
             raise InputError(f"got a header of {info.filename} in {path} that cannot be read ({type(error).__name__}), expected "
                              "an array's. The file is damaged.") from error
         if dtype.kind not in "fiu":

@@ -1,8 +1,8 @@
-"""The one exception that speaks to the user."""
+"""The exception for mistakes of the user."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """An input of the user cannot be used.
 
-    The message is one line: what was got, what was expected, what to do. The command line prints it and exits 2.
+    The message is one line: what was got, what was expected, what to do. The command line prints it and exits with status 2.
     """

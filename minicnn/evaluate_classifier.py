@@ -1,15 +1,27 @@
-"""How good a classifier is."""
+"""The accuracy of a classifier."""
+
+from typing import Any
 
 import numpy as np
 
 from minicnn import functional as F
+from minicnn.layers import Layer
 from minicnn.progress import Progress
 
-BATCH = 500     # images at once: keeps the columns of LeNet's convolutions at some tens of MB
+BATCH = 500     # images at a time, so that the columns of LeNet's convolutions take some tens of MB
 
 
-def predict(model, images, label="evaluating"):
-    """The logits of many images, batch by batch: (N, C, H, W) -> (N, K)."""
+def predict(model: Layer, images: np.ndarray, label: str = "evaluating") -> np.ndarray:
+    """The logits of many images, computed batch by batch.
+
+    Args:
+        model: (N, C, H, W) -> logits (N, K).
+        images: (N, C, H, W) float32.
+        label: of the progress line.
+
+    Returns:
+        logits: (N, K).
+    """
     logits = []
     with Progress(len(images), label) as progress:
         for start in range(0, len(images), BATCH):
@@ -19,21 +31,22 @@ def predict(model, images, label="evaluating"):
     return np.concatenate(logits)
 
 
-def evaluate_classifier(model, images, labels):
+def evaluate_classifier(model: Layer, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Accuracy and loss on labelled images.
 
     Args:
-        model: a Layer in evaluation mode, (N, C, H, W) -> logits (N, K).
-        images: (N, C, H, W) float32; labels: (N,) int.
+        model: in evaluation mode, (N, C, H, W) -> logits (N, K).
+        images: (N, C, H, W) float32.
+        labels: (N,) int, the class of each image.
 
     Returns:
-        {"accuracy": share that is right, "images": N, "errors": number that is wrong, "loss": mean cross-entropy,
-        "per_class": [accuracy of each class, None where it has no image]}
+        {"accuracy": share of the images that are classified correctly, "images": N, "errors": number of the others, "loss": mean
+        cross-entropy, "per_class": [accuracy of each class, None where it has no image]}
     """
     logits = predict(model, images)
-    right = logits.argmax(axis=1) == labels
-    classes = [right[labels == k] for k in range(logits.shape[1])]
+    correct = logits.argmax(axis=1) == labels
+    classes = [correct[labels == k] for k in range(logits.shape[1])]
     return {
-        "accuracy": float(right.mean()), "images": len(labels), "errors": int((~right).sum()),
+        "accuracy": float(correct.mean()), "images": len(labels), "errors": int((~correct).sum()),
         "loss": F.cross_entropy(logits, labels), "per_class": [float(c.mean()) if c.size else None for c in classes],
     }

@@ -1,16 +1,24 @@
-"""Stochastic gradient descent and its learning-rate schedules, by torch's formulas."""
+"""Stochastic gradient descent and learning-rate schedules, by torch's formulas."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import operation
+from minicnn.layers import Layer
 
 
 @operation
 def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
-    """One step of ``SGD`` for one parameter, which is changed in place, and so is buffer, of the same shape; None without momentum."""
+    """One step of ``SGD`` for one parameter, in place.
+
+    Args:
+        parameter, gradient: of the same shape.
+        buffer: of the same shape, changed in place too; None without momentum.
+        lr, momentum, weight_decay, nesterov: see ``SGD``.
+    """
     if weight_decay:
         gradient = gradient + weight_decay * parameter
     if momentum:
@@ -28,25 +36,26 @@ class SGD:
         p -= lr * buffer                        (Nesterov: lr * (g + momentum * buffer))
 
     Args:
-        model: a Layer; its trained parameters are changed in place.
-        lr: learning rate; may be set anew before each step.
-        momentum, weight_decay: factors above.
-        nesterov: look one step ahead.
+        model: its trained parameters are changed in place.
+        lr: learning rate; the attribute may be changed before each step.
+        momentum, weight_decay: the factors above.
+        nesterov: whether to take Nesterov's form.
 
-    Buffers are keyed by the parameters' dotted paths.
+    Attributes:
+        buffers: {dotted path of the parameter: buffer}.
 
     Reference: Sutskever et al., On the importance of initialization and momentum (2013); Nesterov's form as torch writes it.
     """
 
-    def __init__(self, model, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
+    def __init__(self, model: Layer, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
         if nesterov and not momentum:
             raise InputError("SGD: got nesterov without momentum, expected momentum > 0. Set momentum, for example to 0.9.")
         self.model = model
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
-        self.buffers = {}
+        self.buffers: dict[str, np.ndarray] = {}
 
-    def step(self):
-        """Move every parameter that has a gradient, and forget the gradients."""
+    def step(self) -> None:
+        """Update every parameter that has a gradient, and forget the gradients."""
         for path, layer in self.model.named_layers():
             for name, gradient in layer.gradients.items():
                 parameter, key = getattr(layer, name), f"{path}.{name}" if path else name
@@ -56,11 +65,11 @@ class SGD:
             layer.gradients.clear()
 
 
-def clip_grad_norm(model, max_norm):
-    """Scale all gradients down together so that their norm, over all parameters, is at most ``max_norm`` (torch's clip_grad_norm_).
+def clip_grad_norm(model: Layer, max_norm: float) -> float:
+    """Scale all gradients by one factor so that their norm, over all parameters, is at most ``max_norm``; torch's clip_grad_norm_.
 
     Returns:
-        norm: float, before.
+        norm: before the scaling.
 
     Reference: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks (2013), section 3.2, algorithm 1.
     """
@@ -72,19 +81,30 @@ def clip_grad_norm(model, max_norm):
     return norm
 
 
-def warmup(step, steps, start=1e-3):
-    """Factor rising in a line from ``start`` at step 0 to 1 at ``steps``, as torch's LinearLR and torchvision's references."""
+def warmup(step: int, steps: int, start: float = 1e-3) -> float:
+    """Factor that rises linearly from ``start`` at step 0 to 1 at ``steps``, as torch's LinearLR and torchvision's references.
+
+    >>> [round(warmup(step, 4), 3) for step in (0, 1, 2, 4, 100)]
+    [0.001, 0.251, 0.5, 1.0, 1.0]
+    """
     return 1.0 if step >= steps else start + (1 - start) * step / steps
 
 
-def step_schedule(epoch, milestones, gamma=0.1):
-    """Factor gamma for every milestone (epochs) reached, as torch's MultiStepLR."""
+def step_schedule(epoch: int, milestones: Sequence[int], gamma: float = 0.1) -> float:
+    """Factor that is multiplied by gamma at every milestone, an epoch, as torch's MultiStepLR.
+
+    >>> [step_schedule(epoch, (3, 5), 0.5) for epoch in (2, 3, 4, 5)]
+    [1.0, 0.5, 0.5, 0.25]
+    """
     return gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
-def cosine_schedule(step, steps):
-    """Factor falling from 1 at step 0 to 0 at ``steps`` along half a cosine, as torch's CosineAnnealingLR.
+def cosine_schedule(step: int, steps: int) -> float:
+    """Factor that falls from 1 at step 0 to 0 at ``steps`` along half a cosine, as torch's CosineAnnealingLR.
 
     Reference: Loshchilov, Hutter, SGDR (2017), equation 5, without restarts.
+
+    >>> [round(cosine_schedule(step, 4), 3) for step in (0, 1, 2, 3, 4)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
     """
     return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))

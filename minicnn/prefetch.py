@@ -1,13 +1,22 @@
-"""Doing the next thing while the caller is busy with this one: images are read while the one before is looked at."""
+"""Work on the next item while the caller uses this one, such as reading an image while the one before is run."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 
-def prefetch(function, items):
-    """(item, the ``result`` of function(item)) of each, where the next item's work begins while the caller is busy with this one."""
+def prefetch(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Call a function of each item in a thread, one item ahead of the caller.
+
+    Yields:
+        item, and a function without arguments that waits for function(item) and returns its result or raises its error.
+
+    >>> [(item, result()) for item, result in prefetch(len, ["a", "bcd"])]
+    [('a', 1), ('bcd', 3)]
+    """
     with ThreadPoolExecutor(1) as pool:
-        coming = deque()
+        coming: deque[tuple[Any, Callable[[], Any]]] = deque()
         for item in items:
             coming.append((item, pool.submit(function, item).result))
             if len(coming) > 1:

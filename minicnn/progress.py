@@ -1,24 +1,24 @@
-"""Progress on standard error: tqdm's bar where it is installed, else one plain line; nothing where nobody watches."""
+"""Progress on standard error: tqdm's bar where it is installed, else one plain line; nothing unless it is a terminal."""
 
 import sys
 import time
 
 
 class Progress:
-    """A line that counts to ``total``; use it as a context manager, so that it is taken away at the end.
+    """A progress line, as a context manager that removes it at the end.
 
     Args:
         total: number of items.
-        label: what they are part of, such as "epoch 3/8".
-        unit: what the items are; "bytes" are shown in MB.
+        label: the work that they are part of, such as "epoch 3/8".
+        unit: plural of the items; "bytes" are shown in MB.
     """
 
-    def __init__(self, total, label, unit="images"):
+    def __init__(self, total: int, label: str, unit: str = "images"):
         self.total, self.label, self.unit, self.count = total, label, unit, 0
         self.start = self.shown = time.perf_counter()
-        self.watched = sys.stderr.isatty()
+        self.at_terminal = sys.stderr.isatty()
         self.bar = None
-        if self.watched:
+        if self.at_terminal:
             try:
                 import tqdm
             except ImportError:
@@ -26,13 +26,13 @@ class Progress:
             units = {"unit": "B", "unit_scale": True} if unit == "bytes" else {"unit": f" {unit}"}
             self.bar = tqdm.tqdm(total=total, desc=label, leave=False, ncols=79, file=sys.stderr, **units)
 
-    def update(self, count, note=""):
-        """Count further items; note: what to show beside, such as the loss."""
+    def update(self, count: int, note: str = "") -> None:
+        """Count more items; the note is shown beside them, such as the loss."""
         self.count += count
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(count)
-        elif self.watched and time.perf_counter() - self.shown > 0.2:
+        elif self.at_terminal and time.perf_counter() - self.shown > 0.2:
             self.shown = time.perf_counter()
             rate = self.count / (self.shown - self.start)
             figures = f"{self.count}/{self.total}  {rate:.0f} {self.unit}/s"
@@ -47,6 +47,6 @@ class Progress:
     def __exit__(self, *exception):
         if self.bar is not None:
             self.bar.close()
-        elif self.watched:
+        elif self.at_terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

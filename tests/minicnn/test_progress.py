@@ -1,6 +1,7 @@
 """Progress: a bar or a line at a terminal, nothing elsewhere, and nothing left behind."""
 
 import io
+import itertools
 import sys
 
 import pytest
@@ -13,11 +14,17 @@ class Terminal(io.StringIO):
         return True
 
 
+def clock():
+    """A clock that is a second later at each call."""
+    ticks = itertools.count()
+    return lambda: float(next(ticks))
+
+
 def sit_at_terminal(monkeypatch):
-    """Standard error that says it is a terminal (not as a fixture: pytest puts its own there before the test's body)."""
+    """Replace standard error by a terminal; not a fixture, since pytest replaces it before the test's body."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("time.perf_counter", lambda ticks=iter(range(1000)): float(next(ticks)))      # a second a call
+    monkeypatch.setattr("time.perf_counter", clock())
     return stream
 
 
@@ -35,7 +42,7 @@ def test_a_plain_line_without_tqdm(monkeypatch):
     *lines, last = terminal.getvalue().split("\r")[1:]
     assert [line.split("  ")[:2] for line in lines] == [["epoch 1/8", "5/10"], ["epoch 1/8", "10/10"]]
     assert all("images/s  loss 0.500" in line and line.endswith("\x1b[K") and len(line) < 80 for line in lines)
-    assert last == "\x1b[K" and "\n" not in terminal.getvalue()                         # taken away
+    assert last == "\x1b[K" and "\n" not in terminal.getvalue()                         # removed
 
 
 def test_bytes_are_shown_in_megabytes(monkeypatch):
@@ -66,7 +73,7 @@ def test_the_line_is_not_written_at_every_step(monkeypatch):
 
 def test_a_bar_with_tqdm(monkeypatch):
     pytest.importorskip("tqdm")
-    monkeypatch.setattr("tqdm.std.time", lambda ticks=iter(range(1000)): float(next(ticks)))
+    monkeypatch.setattr("tqdm.std.time", clock())
     terminal = sit_at_terminal(monkeypatch)
     count_to_ten()
     text = terminal.getvalue()
@@ -77,7 +84,7 @@ def test_a_bar_with_tqdm(monkeypatch):
 
 def test_a_bar_of_bytes_with_tqdm(monkeypatch):
     pytest.importorskip("tqdm")
-    monkeypatch.setattr("tqdm.std.time", lambda ticks=iter(range(1000)): float(next(ticks)))
+    monkeypatch.setattr("tqdm.std.time", clock())
     terminal = sit_at_terminal(monkeypatch)
     with Progress(160_000_000, "vgg16", unit="bytes") as progress:
         progress.update(40_000_000)
@@ -85,7 +92,7 @@ def test_a_bar_of_bytes_with_tqdm(monkeypatch):
 
 
 @pytest.mark.parametrize("tqdm", [True, False])
-def test_nothing_where_nobody_watches(monkeypatch, capsys, tqdm):
+def test_nothing_where_there_is_no_terminal(monkeypatch, capsys, tqdm):
     if not tqdm:
         monkeypatch.setitem(sys.modules, "tqdm", None)
     count_to_ten()

@@ -106,20 +106,18 @@ def test_a_backend_is_in_use_in_its_own_thread_only():
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(InputError, match="^got the backend 'torch', expected one of reference, numpy, numba. Choose one of them, or none."):
-        with use("torch"):
-            pass
-    with pytest.raises(InputError, match="'trace'"):                # for minicnn.trace alone
-        with use("trace"):
-            pass
+    expected = "^got the backend 'torch', expected one of reference, numpy, numba. Choose one of them, or none."
+    with pytest.raises(InputError, match=expected), use("torch"):
+        pass
+    with pytest.raises(InputError, match="'trace'"), use("trace"):          # for minicnn.trace alone
+        pass
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
     monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^got the backend 'numba', expected Numba to be installed. Run pip install 'minicnn\[fast\]', "
-                                         "or choose 'numpy'.$"):
-        with use("numba"):
-            pass
+                                         "or choose 'numpy'.$"), use("numba"):
+        pass
     dispatch.default_backend.cache_clear()
     monkeypatch.delenv("MINICNN_BACKEND", raising=False)
     try:

@@ -90,7 +90,7 @@ def test_mobilenet_stages_are_torchvisions(trainable, first):
 
 def drawn(layer):
     rng = np.random.default_rng(3)
-    for name, array in layer.named_arrays():
+    for _, array in layer.named_arrays():
         if array.ndim == 1:
             array[...] = rng.uniform(0.5, 1.5, array.shape)
     return layer

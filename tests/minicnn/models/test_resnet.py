@@ -49,7 +49,7 @@ def test_a_bottleneck_by_its_formula(in_channels, stride, backend):
     rng = np.random.default_rng(0)
     block = Bottleneck(in_channels, 2, stride, FrozenBatchNorm2d, rng=rng)
     arrays = dict(block.named_arrays())
-    for name, array in arrays.items():
+    for array in arrays.values():
         if array.ndim == 1:
             array[...] = rng.uniform(0.5, 1.5, array.shape)
     x = rng.standard_normal((2, in_channels, 7, 6)).astype(np.float32)
