@@ -1,19 +1,20 @@
-"""Training through convolutions of any kernel, stride and dilation in NumPy, channels last.
+"""Convolutions of any kernel, stride and dilation for training, channels last: forward pass and weight gradient.
 
-The forward pass is ``matmul.convolve``, the input's gradient ``minicnn.fast.conv_input_gradient``. The weights' gradient is, for each tap,
-a product over all pixels: (C, pixels) @ (pixels, O).
+The forward pass is ``conv_direct.convolve``; the input gradient (``minicnn.fast.conv_input_gradient``) consists of such convolutions. The
+weight gradient is, for each tap, a product over all pixels: (C, pixels) @ (pixels, O).
 """
 
 import numpy as np
 
-from minicnn.fast.numpy_kernels.matmul import EACH, convolve, linear, pack
-from minicnn.fast.numpy_kernels.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.conv_direct import convolve
+from minicnn.fast.numpy_kernels.matmul import EACH, linear, pack
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of, useful_threads
 
-STRIP = 2**18           # numbers of x and grad_y that are multiplied before the next rows are taken: 1 MiB
+STRIP = 2**18           # numbers of x and grad_y in the rows that are multiplied at a time: 1 MiB
 
 
 def forward(x, weight, bias, y, stride, dilation):
-    """y (N, Ho, Wo, O) from x (N, Hp, Wp, C), its border included, weight (O, C, KH, KW), bias (O,)."""
+    """y (N, Ho, Wo, O) from x (N, Hp, Wp, C), padding included, weight (O, C, KH, KW), bias (O,)."""
     o, c, kh, kw = weight.shape
     packed = pack(weight.transpose(2, 3, 1, 0).reshape(kh * kw * c, o))
     if (kh, kw, stride) == (1, 1, (1, 1)):
@@ -23,17 +24,16 @@ def forward(x, weight, bias, y, stride, dilation):
 
 
 def backward(grad_y, taps, dilation, grad_x):
-    """What ``input_gradient`` wants of ``convolve``."""
+    """The ``convolve`` argument of ``conv_input_gradient.input_gradient``."""
     forward(grad_y, taps, np.zeros(len(taps), np.float32), grad_x, (1, 1), dilation)
 
 
 def weight_gradient(grad_y, x, kernel, stride, dilation):
-    """grad_weight (O, C, KH, KW), from grad_y (N, Ho, Wo, O) and x (N, Hp, Wp, C), its border included."""
+    """grad_weight (O, C, KH, KW) from grad_y (N, Ho, Wo, O) and x (N, Hp, Wp, C), padding included."""
     (n, ho, wo, o), c, (kh, kw), (sh, sw), (dh, dw) = grad_y.shape, x.shape[3], kernel, stride, dilation
     weight = np.zeros((kh, kw, c, o), np.float32)
     step = max(1, STRIP // (wo * (c + o)))
-
-    workers = worth(grad_y.size * kh * kw * c, EACH)
+    workers = useful_threads(grad_y.size * kh * kw * c, EACH)
 
     def work(_, parts):
         for i, j, outputs in parts:
@@ -46,5 +46,6 @@ def weight_gradient(grad_y, x, kernel, stride, dilation):
                     np.matmul(under.reshape(-1, c).T, g.reshape(-1, product.shape[1]), out=product)
                     weight[i, j, :, outputs] += product
 
-    share(work, [(i, j, part) for i in range(kh) for j in range(kw) for part in runs(o, o, workers if kh * kw == 1 else 1)], workers)
+    parts = strips_of(o, o, workers if kh * kw == 1 else 1)
+    run_strips(work, [(i, j, part) for i in range(kh) for j in range(kw) for part in parts], workers)
     return weight.transpose(3, 2, 0, 1)

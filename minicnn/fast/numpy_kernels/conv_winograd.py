@@ -1,22 +1,22 @@
-"""3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3), as nothing but matrix products: see ``minicnn.fast.winograd``.
+"""3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3), as matrix products; ``minicnn.fast.winograd`` has the algorithm.
 
-The two transforms are products too, of the small matrices B^T and A^T with as many columns as there are numbers side by side: for the
-rows of a tile whole rows of the image, for its columns the channels. Some rows of tiles, a strip, go from image to result at a
-time, so that what is between stays in the processor's cache.
+The two transforms are matrix products too, of the small matrices B^T and A^T with all numbers that are adjacent in memory: whole rows of
+the image for the rows of a tile, the channels for its columns. Some rows of tiles, a strip, are taken from image to result at a time, so
+that the intermediate numbers stay in the processor's cache.
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minicnn.fast.numpy_kernels.elementwise import activate_block
-from minicnn.fast.numpy_kernels.threads import runs, share, threads
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of, threads
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, POINTS, transformed
 
 A_T, B_T = A_T.astype(np.float32), B_T.astype(np.float32)
 
 
 def filters(weight):
-    """Filters (O, C, 3, 3) in Winograd's form: (36, C, O), a matrix for each point."""
+    """Filters (O, C, 3, 3) in Winograd's form (36, C, O), a matrix for each point."""
     return transformed(weight)
 
 
@@ -24,16 +24,17 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=20
     """A 3 x 3 convolution of stride 1.
 
     Args:
-        x: (N, H, W, C), without border.
+        x: (N, H, W, C), without padding.
         filters: from ``filters``.
         bias: (O,).
-        y: (N, Ho, Wo, O), written; with ``pool`` the largest of each 2 x 2 pixels: (N, Ho // 2, Wo // 2, O).
-        padding: (vertical, horizontal), pixels of zeros round x.
+        y: (N, Ho, Wo, O), written; with ``pool`` the maximum of each 2 x 2 pixels: (N, Ho // 2, Wo // 2, O).
+        padding: (vertical, horizontal), pixels of zeros around x.
         activation: as in ``activate``.
-        tiles: at most so many in a strip, but at least a row of them.
-        together: all threads on one strip, by BLAS, instead of each on its own. Only the products are shared then, but the filters are
-            read once, and strips can be larger.
-        scratch: ``winograd_scratch`` float32 numbers.
+        pool: apply a 2 x 2 max pooling of stride 2.
+        tiles: largest number in a strip, which has at least one row of tiles.
+        together: run one strip at a time, whose products BLAS computes on all threads, instead of one strip on each thread. Only the
+            products are parallel then, but the filters are read once, and strips can be larger.
+        scratch: ``winograd_scratch`` float32 numbers; None: allocated here.
     """
     tiling = Tiling(x.shape, filters.shape[2], padding, tiles)
     if scratch is None:
@@ -50,23 +51,23 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=20
             p = convolve_strip(lines[:count], filters, v, m, s)
             tiling.write(p.reshape(OUT, OUT, count, tiling.across, -1), rows, bias, y, activation, pool)
 
-    strips = runs(tiling.rows, tiling.step, workers)
+    strips = strips_of(tiling.rows, tiling.step, workers)
     if together:
         work(0, strips)
     else:
-        share(work, strips, workers)
+        run_strips(work, strips, workers)
 
 
 def winograd_scratch(shape, outputs, padding, tiles, together):
-    """How many float32 numbers ``winograd`` needs besides x (N, H, W, C) = shape and its result of O = outputs channels."""
+    """Number of float32 numbers of scratch memory that ``winograd`` needs, for x of that shape (N, H, W, C) and that many outputs."""
     return Tiling(shape, outputs, padding, tiles).size * (1 if together else threads())
 
 
 def convolve_strip(lines, filters, v, m, s):
-    """B^T d B, the products with the filters, A^T m A.
+    """A strip's tiles B^T d B, their products m with the filters, and A^T m A.
 
     Args:
-        lines: (rows of tiles, 6, width, C): B^T times the rows of each tile, the tiles of a row still side by side.
+        lines: (rows of tiles, 6, width, C): B^T times the rows of each tile; the tiles of a row still overlap in memory.
         filters: (36, C, O).
         v, m, s: memory for 36 T C, 36 T O and 24 T O numbers; the result lies in m.
 
@@ -87,7 +88,14 @@ def convolve_strip(lines, filters, v, m, s):
 
 
 class Tiling:
-    """How a batch is cut into tiles of 4 x 4 pixels of the result, and its rows of tiles, of all images, into strips."""
+    """How a batch is cut into tiles of 4 x 4 output pixels, and the rows of tiles of all images into strips.
+
+    Args:
+        shape: of x, (N, H, W, C).
+        outputs: channels of the result.
+        padding: (vertical, horizontal), pixels.
+        tiles: largest number in a strip.
+    """
 
     def __init__(self, shape, outputs, padding, tiles):
         (n, h, w, self.c), self.o, self.padding = shape, outputs, padding
@@ -101,12 +109,12 @@ class Tiling:
         self.size = sum(self.sizes)
 
     def cut(self, memory):
-        """Working memory -> lines, v, m, s."""
+        """Cut scratch memory into lines, v, m, s."""
         lines, *rest = np.split(memory[:self.size], np.cumsum(self.sizes)[:-1])
         return lines.reshape(self.step, IN, self.wide, self.c), *rest
 
     def transform_rows(self, x, rows, lines):
-        """lines[row] = B^T times the image's rows under each row of tiles; what lies outside the image is left out, being zero."""
+        """lines[row] = B^T times the image's rows of each row of tiles; rows outside of the image are zeros and are left out."""
         h, w, c = x.shape[1:]
         for line, row in zip(lines, range(rows.start, rows.stop)):
             n, top = row // self.down, row % self.down * OUT - self.padding[0]

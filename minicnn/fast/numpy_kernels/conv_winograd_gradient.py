@@ -1,7 +1,8 @@
-"""Training through Winograd's F(4 x 4, 3 x 3) in NumPy: see ``minicnn.fast.winograd`` for the matrices.
+"""Winograd's F(4 x 4, 3 x 3) for training: transforming the filters at every step, and the weight gradient.
 
-The forward pass is ``winograd``, the input's gradient too, of grad_y with the filters turned round and O and C exchanged. The weights'
-gradient is the adjoint of what the forward pass does to a filter: with Y = A^T [(G g G^T) * (B^T d B)] A,
+The matrices are in ``minicnn.fast.winograd``. The forward pass is ``winograd``; so is the input gradient, a convolution of grad_y with
+the filters rotated by 180 degrees and O and C exchanged. The weight gradient is the adjoint of the forward pass as a linear map of the
+filter: with Y = A^T [(G g G^T) * (B^T d B)] A,
 
     grad_g = G^T [ sum over tiles of (B^T d B) * (A grad_Y A^T) ] G
 
@@ -10,60 +11,64 @@ where the sum over tiles is, for each of the 36 points, a product (O, tiles) @ (
 Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016), sections 3 and 4; the adjoint is its derivative.
 """
 
+import functools
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minicnn.fast.numpy_kernels.conv_winograd import A_T, B_T, Tiling
-from minicnn.fast.numpy_kernels.threads import runs, share
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of
 from minicnn.fast.winograd import IN, OUT, POINTS, G
 
-TILES = 512             # summed over before the next are transformed: their numbers are 36 (C + O) times as many
-BOTH = np.kron(G, G).astype(np.float32)         # (36, 9): G g G^T, with filter and result as vectors
+TILES = 512             # that are transformed and summed at a time; each takes 36 (C + O) numbers
+BOTH = np.kron(G, G).astype(np.float32)         # (36, 9): maps a flattened filter g to the flattened G g G^T
 
 
 def filters(weight):
-    """Filters (O, C, 3, 3) as ``winograd`` takes them, (36, C, O); in float32, since they are transformed anew at every step."""
+    """Filters (O, C, 3, 3) as ``winograd`` takes them, (36, C, O); in float32, since they are transformed at every step."""
     o, c = weight.shape[:2]
     return (BOTH @ weight.reshape(o * c, 9).T).reshape(POINTS, o, c).transpose(0, 2, 1)
 
 
-def turned_filters(weight):
-    """Filters (O, C, 3, 3), turned round, with O and C exchanged, as ``winograd`` takes them: (36, O, C)."""
+def rotated_filters(weight):
+    """Filters (O, C, 3, 3), rotated by 180 degrees, with O and C exchanged, as ``winograd`` takes them: (36, O, C)."""
     o, c = weight.shape[:2]
     return (BOTH[:, ::-1] @ weight.reshape(o * c, 9).T).reshape(POINTS, o, c)
 
 
 def weight_gradient(grad_y, x, padding):
-    """grad_weight (O, C, 3, 3), from grad_y (N, Ho, Wo, O) and x (N, H, W, C), contiguous."""
+    """grad_weight (O, C, 3, 3) from grad_y (N, Ho, Wo, O) and x (N, H, W, C), contiguous."""
     o, c = grad_y.shape[3], x.shape[3]
     tiling = Tiling(x.shape, o, padding, TILES)
     t = tiling.step * tiling.across
     v, m, sums = np.empty(POINTS * t * c, np.float32), np.empty(POINTS * t * o, np.float32), np.zeros((POINTS, o, c), np.float32)
-
-    for strip in runs(tiling.rows, tiling.step):
+    for strip in strips_of(tiling.rows, tiling.step):
         count = strip.stop - strip.start
         vs = v[:POINTS * count * tiling.across * c].reshape(IN, IN, count, tiling.across, c)
         ms = m[:POINTS * count * tiling.across * o].reshape(IN, IN, count, tiling.across, o)
-
-        def transform(_, rows):
-            lines = np.zeros((1, IN, tiling.wide, c), np.float32)
-            for row in rows:
-                k = row - strip.start
-                tiling.transform_rows(x, slice(row, row + 1), lines)
-                line, pixel, number = lines.strides[1:]
-                tiles = as_strided(lines, (IN, tiling.across, IN, c), (line, OUT * pixel, pixel, number), writeable=False)
-                np.matmul(B_T, tiles, out=vs[:, :, k].transpose(0, 2, 1, 3))
-                np.matmul(A_T.T, gradient_tiles(grad_y, row, tiling), out=ms[:, :, k].transpose(0, 2, 1, 3))
-
-        def multiply(_, points):
-            product = np.empty((o, c), np.float32)
-            for point in points:
-                np.matmul(ms.reshape(POINTS, -1, o)[point].T, vs.reshape(POINTS, -1, c)[point], out=product)
-                sums[point] += product
-
-        share(transform, range(strip.start, strip.stop))
-        share(multiply, range(POINTS))
+        run_strips(functools.partial(transform, grad_y, x, tiling, strip.start, vs, ms), range(strip.start, strip.stop))
+        run_strips(functools.partial(add_products, vs.reshape(POINTS, -1, c), ms.reshape(POINTS, -1, o), sums), range(POINTS))
     return (sums.reshape(POINTS, o * c).T @ BOTH).reshape(o, c, 3, 3)
+
+
+def transform(grad_y, x, tiling, start, v, m, _, rows):
+    """v = B^T d B of x, m = A grad_Y A^T, for some rows of tiles, of which number ``start`` is the first in v and m."""
+    lines = np.zeros((1, IN, tiling.wide, x.shape[3]), np.float32)
+    for row in rows:
+        k = row - start
+        tiling.transform_rows(x, slice(row, row + 1), lines)
+        line, pixel, number = lines.strides[1:]
+        tiles = as_strided(lines, (IN, tiling.across, IN, x.shape[3]), (line, OUT * pixel, pixel, number), writeable=False)
+        np.matmul(B_T, tiles, out=v[:, :, k].transpose(0, 2, 1, 3))
+        np.matmul(A_T.T, gradient_tiles(grad_y, row, tiling), out=m[:, :, k].transpose(0, 2, 1, 3))
+
+
+def add_products(v, m, sums, _, points):
+    """sums[point] += m[point]^T v[point], for some points."""
+    product = np.empty(sums.shape[1:], np.float32)
+    for point in points:
+        np.matmul(m[point].T, v[point], out=product)
+        sums[point] += product
 
 
 def gradient_tiles(grad_y, row, tiling):

@@ -1,25 +1,21 @@
-"""Matrix products: linear layers, 1 x 1 convolutions, and any other convolution by im2col.
+"""Matrix products: linear layers and 1 x 1 convolutions.
 
-The work is cut into strips of rows small enough that what is done to a strip after its product (bias, addition, activation) finds it in
-the processor's cache.
+The work is cut into strips of rows that are small enough to stay in the processor's cache from the product to what follows it (bias,
+addition, activation).
 """
 
-import math
-
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from minicnn.fast.numpy_kernels.elementwise import finish
-from minicnn.fast.numpy_kernels.threads import runs, share, worth
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of, useful_threads
 
-STRIP = 2**18               # numbers of a strip's inputs and outputs, 1 MiB; as many as there are weights, if those are more
-PIXELS = 128                # rows that a product should have at least, to be worth bringing the weights in
-FEW = 32                    # numbers in a row of a kernel up to which columns are written pixel by pixel
+STRIP = 2**18               # numbers of a strip's inputs and outputs, 1 MiB; or the number of weights, if that is larger
+ROWS = 128                  # that a product should have at least, so that reading the weights pays
 EACH = 2**22                # multiplications that keep a thread busy for 0.1 ms
 
 
 def pack(weight):
-    """Weights (inputs, outputs) as ``linear`` and ``convolve`` take them: contiguous, which is all that BLAS asks for."""
+    """Weights (inputs, outputs) as ``linear`` and ``convolve`` take them: contiguous, which is all that BLAS needs."""
     return np.ascontiguousarray(weight, np.float32)
 
 
@@ -38,12 +34,12 @@ def linear(x, packed, bias, y, extra=None, activation=None):
     x, y = x.reshape(-1, inputs), y.reshape(-1, outputs)
     extra = extra if extra is None else extra.reshape(-1, outputs)
     count = len(x)
-    workers = worth(count * packed.size, EACH)
-    if packed.size > count * (inputs + outputs):                    # the weights are the most: let each thread read its own
-        strips = [(slice(0, count), columns) for columns in runs(outputs, -(-outputs // workers))]
+    workers = useful_threads(count * packed.size, EACH)
+    if packed.size > count * (inputs + outputs):                    # mostly weights: each thread reads its own columns
+        strips = [(slice(0, count), columns) for columns in strips_of(outputs, -(-outputs // workers))]
     else:
-        step = max(PIXELS, max(STRIP, packed.size) // (inputs + outputs))
-        strips = [(rows, slice(0, outputs)) for rows in runs(count, step, workers)]
+        step = max(ROWS, max(STRIP, packed.size) // (inputs + outputs))
+        strips = [(rows, slice(0, outputs)) for rows in strips_of(count, step, workers)]
 
     def work(_, strips):
         for rows, columns in strips:
@@ -51,58 +47,10 @@ def linear(x, packed, bias, y, extra=None, activation=None):
             np.matmul(x[rows], packed[:, columns], out=out)
             finish(out, bias[columns], extra if extra is None else extra[rows, columns], activation)
 
-    share(work, strips, workers)
+    run_strips(work, strips, workers)
 
 
 def mix(x, weight, y):
-    """y (N, O, 1, C) = weight (O, H W) times the pixels of x (N, H, W, C): O mixtures of each channel's pixels."""
+    """y (N, O, 1, C) = weight (O, H W) times the pixels of each channel of x (N, H, W, C): ``BlockLinear`` on maps."""
     n, h, w, c = x.shape
     np.matmul(weight, x.reshape(n, h * w, c), out=y[:, :, 0])
-
-
-def convolve(x, packed, bias, y, kernel, stride, dilation, extra=None, activation=None):
-    """Convolution by im2col: the patch under each output pixel becomes a row of a matrix, some rows of pixels at a time.
-
-    Args:
-        x: (N, Hp, Wp, C), its border included.
-        packed: from ``pack(weight.transpose(2, 3, 1, 0).reshape(KH * KW * C, O))``.
-        bias: (O,).
-        y: (N, Ho, Wo, O), written.
-        kernel, stride, dilation: pairs (vertical, horizontal), pixels.
-        extra: as y, or None.
-        activation: as in ``activate``.
-
-    Reference: ``minicnn.functional.conv``.
-    """
-    (kh, kw), (sh, sw), (dh, dw), (n, ho, wo, o) = kernel, stride, dilation, y.shape
-    image, line, pixel, number = x.strides
-    patches = as_strided(x, (n, ho, wo, kh, kw, x.shape[3]), (image, sh * line, sw * pixel, dh * line, dw * pixel, number),
-                         writeable=False)
-    step = max(-(-PIXELS // wo), max(STRIP, packed.size) // (wo * (len(packed) + o)))
-    workers = worth(y.size * len(packed), EACH)
-
-    def work(_, strips):
-        memory = np.empty(0, np.float32)
-        for images, rows in strips:
-            strip, out = patches[images, rows], y[images, rows].reshape(-1, o)
-            if memory.size < strip.size:
-                memory = np.empty(strip.size, np.float32)
-            np.matmul(im2col(strip, memory[:strip.size]), packed, out=out)
-            finish(out, bias, extra if extra is None else extra[images, rows].reshape(-1, o), activation)
-
-    share(work, [(images, rows) for images in runs(n, max(1, step // ho), workers) for rows in runs(ho, step, -(-workers // n))], workers)
-
-
-def im2col(patches, memory):
-    """Write patches (N, rows, Wo, KH, KW, C) as rows of a matrix (N rows Wo, KH KW C), in either memory order.
-
-    With few channels, as in an image, they are written pixel by pixel: the pieces of a patch are too short to copy one by one.
-    """
-    pixels, taps = patches.shape[:3], patches.shape[3:]
-    if math.prod(taps[1:]) <= FEW:
-        columns = memory.reshape(*taps, *pixels)
-        columns[...] = patches.transpose(3, 4, 5, 0, 1, 2)
-        return columns.reshape(math.prod(taps), -1).T
-    columns = memory.reshape(*pixels, *taps)
-    columns[...] = patches
-    return columns.reshape(-1, math.prod(taps))

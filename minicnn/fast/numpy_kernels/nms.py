@@ -1,18 +1,18 @@
-"""Suppression of thousands of boxes in NumPy: in blocks, so that few large operations take the place of many small ones."""
+"""Non-maximum suppression in NumPy, block by block: few large operations instead of many small ones."""
 
 import numpy as np
 
 from minicnn.functional.dispatch import REFERENCE
 
-BLOCK = 64              # boxes that are settled at a time
-COLUMNS = 1024          # later boxes compared with them at a time: the arrays of 64 times so many stay in the cache
+BLOCK = 64              # boxes that are decided at a time
+COLUMNS = 1024          # later boxes compared with a block at a time: arrays of BLOCK x COLUMNS stay in the cache
 
 
 def nms(boxes, scores, iou_threshold):
-    """``detection.boxes.nms``, with every overlap equal to the last bit.
+    """``detection.boxes.nms``; every overlap equals the reference's to the last bit.
 
-    The highest block of those left is settled: of its boxes, from the first down, each one still standing fells those of the block
-    that it overlaps. What stands then fells all others at once.
+    In each round, the block of boxes with the highest remaining scores is decided: from the first on, each box that is still kept
+    removes those of the block that it overlaps. Then the kept boxes of the block remove all later boxes that they overlap, at once.
     """
     if boxes.dtype != np.float32:
         return REFERENCE["nms"](boxes, scores, iou_threshold)
@@ -24,23 +24,23 @@ def nms(boxes, scores, iou_threshold):
     while left.size:
         block, columns = columns[:, :BLOCK], columns[:, BLOCK:]
         over = overlap(block, block, threshold)
-        stands = np.ones(len(over), bool)
+        kept = np.ones(len(over), bool)
         for i in range(len(over)):
-            if stands[i]:
-                stands[i + 1:] &= ~over[i, i + 1:]
-        keep.append(left[:BLOCK][stands])
+            if kept[i]:
+                kept[i + 1:] &= ~over[i, i + 1:]
+        keep.append(left[:BLOCK][kept])
         rest = np.ones(columns.shape[1], bool)
         for start in range(0, len(rest), COLUMNS):
             part = slice(start, start + COLUMNS)
-            rest[part] = ~overlap(block[:, stands], columns[:, part], threshold).any(axis=0)
+            rest[part] = ~overlap(block[:, kept], columns[:, part], threshold).any(axis=0)
         left, columns = left[BLOCK:][rest], columns[:, rest]
     return np.concatenate(keep)
 
 
 def overlap(a, b, threshold):
-    """Whether each of some boxes (5, K) overlaps each of others (5, L) by more than a float32 threshold: (K, L) bool.
+    """Whether the IoU of boxes a (5, K) and b (5, L) exceeds a float32 threshold: (K, L) bool.
 
-    The steps of ``box_iou``, on whole columns (x1, y1, x2, y2, area) and with little fresh memory.
+    The steps of ``box_iou``, on rows x1, y1, x2, y2, area, with few temporary arrays.
     """
     w, h = (np.minimum(a[high, :, None], b[high]) for high in (2, 3))
     for side, low in ((w, 0), (h, 1)):
@@ -55,7 +55,7 @@ def overlap(a, b, threshold):
 
 
 def below(value):
-    """The largest float32 that is not above ``value``: what exceeds the one, of float32 numbers, exceeds the other."""
+    """The largest float32 that is not above ``value``; a float32 number exceeds it if and only if it exceeds ``value``."""
     rounded = np.float32(value)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 

@@ -1,9 +1,9 @@
-"""Several threads, each with its share of one step's strips.
+"""Runs the strips of one step on several threads.
 
-NumPy lets other threads run while it computes, so a step that is cut into strips runs on as many threads as there are strips. Each then
-multiplies with one BLAS thread: that is as fast as BLAS's own threads on one product after the other, and everything between the
-products is shared too. OpenBLAS, which NumPy's wheels bring along, is told so by its own C functions. With another BLAS, strips run one
-after the other, and only the products use several threads.
+NumPy releases the interpreter's lock while it computes, so the strips of a step can run in parallel. Each thread then multiplies with one
+BLAS thread: that is as fast as BLAS's own threads on one product after the other, and everything between the products is parallel too.
+The number of BLAS threads is set by OpenBLAS's own C functions, which NumPy's wheels contain. With another BLAS, the strips run one after
+the other, and only the products use several threads.
 """
 
 import collections
@@ -16,22 +16,22 @@ import threading
 
 import numpy as np
 
-_busy = threading.Lock()            # BLAS's number of threads is the process's: one step at a time may lower it
+_busy = threading.Lock()            # BLAS has one number of threads for the process: only one step at a time may lower it
 
 
 def threads():
-    """How many threads a step may use: MINICNN_NUM_THREADS, else as many as BLAS does."""
+    """Number of threads that a step may use: MINICNN_NUM_THREADS, else that of BLAS."""
     blas = blas_threads()
     return int(os.environ.get("MINICNN_NUM_THREADS", 0)) or blas[0]() if blas else 1
 
 
-def share(work, strips, workers=None):
-    """Call ``work(worker, strips)`` on each thread; together they get each strip once.
+def run_strips(work, strips, workers=None):
+    """Call ``work(worker, strips)`` on several threads, among which the strips are distributed as they become free.
 
     Args:
-        work: function of the thread's number from 0 and an iterator over the strips that fall to it.
-        strips: what there is to do, in order.
-        workers: at most so many threads; None means ``threads()``. To wake one takes 0.05 ms.
+        work: function of the thread's number, from 0, and of an iterator over strips.
+        strips: all strips, in order.
+        workers: largest number of threads; None means ``threads()``. Waking one takes 0.05 ms.
     """
     todo = collections.deque(strips)
     workers = min(threads() if workers is None else workers, len(todo))
@@ -45,7 +45,7 @@ def share(work, strips, workers=None):
         try:
             work(0, taken(todo))
         finally:
-            concurrent.futures.wait(others)         # they write into the same arrays
+            concurrent.futures.wait(others)         # they write to the same arrays
     finally:
         put(before)
         _busy.release()
@@ -53,19 +53,23 @@ def share(work, strips, workers=None):
         other.result()
 
 
-def worth(numbers, each):
-    """How many threads are worth waking for so many numbers, ``each`` of which keep one busy for 0.1 ms."""
+def useful_threads(numbers, each):
+    """Number of threads worth waking for a step of that many numbers, where ``each`` numbers keep a thread busy for 0.1 ms."""
     return min(threads(), max(1, round(numbers / each)))
 
 
-def runs(count, step, workers=1):
-    """Cut range(count) into slices of at most ``step``, as equal as can be, their number a multiple of ``workers`` if it can be."""
+def strips_of(count, step, workers=1):
+    """Cut range(count) into slices of at most ``step``, of nearly equal length; their number is a multiple of ``workers``, if possible.
+
+    >>> strips_of(10, 4)
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
+    """
     pieces = min(count, -(-count // (step * workers)) * workers)
     return [slice(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
 def taken(todo):
-    """Take from the front of a deque until it is empty; several threads may."""
+    """Take from the front of a deque until it is empty; several threads may do so at once."""
     while True:
         try:
             yield todo.popleft()
@@ -75,7 +79,7 @@ def taken(todo):
 
 @functools.cache
 def pool(size):
-    """Threads that wait for work; kept, since to start one takes 0.2 ms."""
+    """Threads that wait for work; they are kept, since starting one takes 0.2 ms."""
     return concurrent.futures.ThreadPoolExecutor(size, "minicnn")
 
 
@@ -86,7 +90,7 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def blas_threads():
     """The functions that get and set the number of threads of NumPy's OpenBLAS; None where NumPy uses another BLAS."""
-    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)     # what it was linked with is found through it
+    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)     # finds also the symbols of the BLAS that it is linked with
     for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("64_", "")):
         get, put = (getattr(library, f"{prefix}_{verb}_num_threads{suffix}", None) for verb in ("get", "set"))
         if get and put:

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from minicnn.fast.numpy_kernels.threads import blas_threads, runs, share
+from minicnn.fast.numpy_kernels.threads import blas_threads, run_strips, strips_of
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -21,14 +21,14 @@ def test_each_strip_is_done_once_and_workers_are_numbered(threads):
         workers.append(worker)
         done.extend(strips)
 
-    share(work, range(1000))
+    run_strips(work, range(1000))
     assert sorted(done) == list(range(1000))
     assert sorted(workers) == list(range(threads))
 
 
 def test_one_worker_is_the_thread_that_called(threads):
     names = []
-    share(lambda worker, strips: names.extend((threading.current_thread(), strip) for strip in strips), range(3), 1)
+    run_strips(lambda worker, strips: names.extend((threading.current_thread(), strip) for strip in strips), range(3), 1)
     assert names == [(threading.current_thread(), strip) for strip in range(3)]
 
 
@@ -40,7 +40,7 @@ def test_an_error_in_any_thread_comes_out_and_blas_has_its_threads_again(threads
             raise KeyError("strip")
 
     with pytest.raises(KeyError, match="strip"):
-        share(work, range(10))
+        run_strips(work, range(10))
     assert before == (blas_threads() and blas_threads()[0]())
 
 
@@ -48,19 +48,19 @@ def test_products_run_on_one_blas_thread_while_strips_are_shared(threads):
     if not blas_threads():
         pytest.skip("NumPy uses another BLAS than OpenBLAS")
     seen = []
-    share(lambda worker, strips: seen.append(blas_threads()[0]()), range(10))
+    run_strips(lambda worker, strips: seen.append(blas_threads()[0]()), range(10))
     assert seen == [1] * threads
 
 
 def test_a_step_within_a_step_runs_on_its_thread(threads):
     done = []
-    share(lambda worker, strips: [share(lambda _, inner: done.extend((strip, i) for i in inner), range(4)) for strip in strips], range(5))
+    run_strips(lambda worker, strips: [run_strips(lambda _, inner: done.extend((strip, i) for i in inner), range(4)) for strip in strips], range(5))
     assert sorted(done) == list(np.ndindex(5, 4))
 
 
 @pytest.mark.parametrize("count, step, workers", [(0, 3, 2), (1, 3, 2), (7, 3, 1), (7, 3, 2), (19, 10, 2), (5, 100, 4), (12, 1, 5)])
 def test_runs_cover_everything_in_order_by_at_most_the_step(count, step, workers):
-    pieces = runs(count, step, workers)
+    pieces = strips_of(count, step, workers)
     assert [i for piece in pieces for i in range(piece.start, piece.stop)] == list(range(count))
     assert all(0 < piece.stop - piece.start <= step for piece in pieces)
     assert not count >= workers or len(pieces) % workers == 0 or len(pieces) == count
