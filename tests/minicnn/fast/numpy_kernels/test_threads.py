@@ -1,5 +1,6 @@
 """Sharing strips among threads."""
 
+import functools
 import threading
 
 import numpy as np
@@ -54,12 +55,19 @@ def test_products_run_on_one_blas_thread_while_strips_are_shared(threads):
 
 def test_a_step_within_a_step_runs_on_its_thread(threads):
     done = []
-    run_strips(lambda worker, strips: [run_strips(lambda _, inner: done.extend((strip, i) for i in inner), range(4)) for strip in strips], range(5))
+
+    def work(_, strips):
+        for strip in strips:
+            run_strips(functools.partial(note, strip), range(4))
+
+    def note(strip, _, inner):
+        done.extend((strip, i) for i in inner)
+    run_strips(work, range(5))
     assert sorted(done) == list(np.ndindex(5, 4))
 
 
 @pytest.mark.parametrize("count, step, workers", [(0, 3, 2), (1, 3, 2), (7, 3, 1), (7, 3, 2), (19, 10, 2), (5, 100, 4), (12, 1, 5)])
-def test_runs_cover_everything_in_order_by_at_most_the_step(count, step, workers):
+def test_strips_cover_everything_in_order_by_at_most_the_step(count, step, workers):
     pieces = strips_of(count, step, workers)
     assert [i for piece in pieces for i in range(piece.start, piece.stop)] == list(range(count))
     assert all(0 < piece.stop - piece.start <= step for piece in pieces)
