@@ -1,4 +1,4 @@
-"""The page that shows how a detector was made smaller: what is left, layer by layer, what the singular values said, what both find."""
+"""The page on a compressed detector: sizes, layer by layer, singular values, repair, and the detections of both networks."""
 
 import html
 from pathlib import Path
@@ -10,7 +10,7 @@ from minicnn.report.svg import COLORS, Series, chart
 
 COUNTS = {"bytes": "whole file, bytes as float32, uncompressed", "parameters": "parameters", "convolution_parameters": "of convolutions",
           "linear_parameters": "of linear layers", "macs": "multiplications (MACs)"}
-CURVE_POINTS = 100          # of a curve; more cannot be seen
+CURVE_POINTS = 100          # of a curve; more would not be visible
 
 
 def write_report(folder, document, images):
@@ -19,41 +19,43 @@ def write_report(folder, document, images):
     Args:
         folder: an existing folder.
         document: what ``minicnn compress --json`` prints for a detector.
-        images: list of {"pixels": (H, W, 3) uint8, "before", "after": [(box, class, score)]}, what both networks find.
+        images: list of {"pixels": (H, W, 3) uint8, "before", "after": [(box, class, score)]}, the detections of both networks.
 
     Returns:
         path: of the page.
     """
     before, after, step = document["before"], document["after"], document["surgery"]
-    repaired = f"then fitted to what it did on {step['repaired_from']:,} unlabelled images" if step["repaired_from"] else "not repaired"
+    repaired = "not repaired"
+    if step["repaired_from"]:
+        repaired = f"then fitted to the original’s outputs on {step['repaired_from']:,} unlabelled images"
     of_what = "the output’s variance" if document["errors"] == "output" else "the squared weights"
     body = [
-        f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, made smaller by "
+        f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, compressed by "
         f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
         f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one image takes "
-        f"{after['milliseconds']:.0f} ms in place of {before['milliseconds']:.0f} ms, "
+        f"{after['milliseconds']:.0f} ms instead of {before['milliseconds']:.0f} ms, "
         f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.</p>",
         "<h2>What is left</h2>", counts_table(before, after, document["backend"]),
         "<h2>Layer by layer</h2>",
-        "<p>Milliseconds are those that the engine predicts for this machine, of one image. Break-even: the largest rank, on both sides, "
-        f"at which three convolutions are faster than one. Error: the share of {of_what} that the ranks were expected to lose.</p>",
+        "<p>Milliseconds are predicted for one image on this machine. Break-even: the largest rank, of both sides, "
+        f"at which three convolutions are faster than one. Error: the predicted loss at these ranks, as a share of {of_what}.</p>",
         layers_table(document["layers"]),
     ]
     if any("pixels" in row for row in document["layers"]):
         body += ["<h2>Singular values</h2>",
-                 f"<p>The share of {of_what} that is lost if only the first so many directions of the input (or its pixels, or "
-                 "the output) stay. The dot is where it was cut.</p>",
+                 f"<p>The share of {of_what} that is lost if only this number of leading directions of the input (or of its pixels, or "
+                 "of the output) is kept. The dot is the chosen rank.</p>",
                  f"<p>{key_line([(COLORS[0], '●', 'input'), (COLORS[1], '●', 'output')])}</p>", values_charts(document["layers"])]
     if document["repair"]:
         body += ["<h2>Repair</h2>",
-                 "<p>What each layer’s output lacks of the original’s, as a share of its variance, on every fifth image, which was "
-                 "held back: before the layer was fitted, with all layers before it repaired, and after. ∞: the bias alone was "
-                 "fitted, or nothing.</p>",
+                 "<p>The squared error of each layer’s output, as a share of the original output’s variance, on every fifth image, which "
+                 "was held back: before the layer was fitted, with all layers before it repaired, and after. Ridge: its strength; ∞: only "
+                 "the bias was fitted, or nothing.</p>",
                  table(("layer", "before, %", "after, %", "ridge"),
                        [(row["path"], points(row["before"]), points(row["after"]), ridge(row["strength"])) for row in document["repair"]])]
     if images:
-        body += ["<h2>What both find</h2>", "<p>Detections of a score above 0.5 in each image, before, then after.</p>",
-                 *(f'<div class="charts">{figures(one, number)}</div>' for number, one in enumerate(images, 1))]
+        body += ["<h2>What both find</h2>", "<p>Detections with scores above 0.5 in each image, before and after.</p>",
+                 *(f'<div class="charts">{figures(image, number)}</div>' for number, image in enumerate(images, 1))]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, compressed", "".join(body)).encode())
@@ -61,6 +63,7 @@ def write_report(folder, document, images):
 
 
 def mean_ap_text(document):
+    """The sentence on mean AP; empty if it was not measured."""
     if "mAP" not in document["after"]:
         return ""
     before, after = (document[name]["mAP"]["voc07"] for name in ("before", "after"))
@@ -70,8 +73,9 @@ def mean_ap_text(document):
 
 
 def counts_table(before, after, backend):
+    """Sizes, time and mean AP of the whole network."""
     rows = [(name, f"{before[key]:,}", f"{after[key]:,}", f"{100 * after[key] / before[key]:.1f} %") for key, name in COUNTS.items()]
-    rows.append((f"milliseconds of an image ({backend}), measured", *(f"{one['milliseconds']:.0f}" for one in (before, after)),
+    rows.append((f"milliseconds of an image ({backend}), measured", *(f"{state['milliseconds']:.0f}" for state in (before, after)),
                  f"{100 * after['milliseconds'] / before['milliseconds']:.1f} %"))
     if "mAP" in after:
         rows += [(f"mean AP, {title}, %", points(before["mAP"][rule]), points(after["mAP"][rule]),
@@ -80,17 +84,18 @@ def counts_table(before, after, backend):
 
 
 def layers_table(rows):
+    """A row for each layer."""
     cells = []
     for row in rows:
         parameters, macs, milliseconds = row["parameters"], row["macs"], row["milliseconds"]
-        cells.append((row["path"], "×".join(map(str, row["weight"])), what(row), f"{parameters[0]:,}", f"{parameters[1]:,}",
+        cells.append((row["path"], "×".join(map(str, row["weight"])), form(row), f"{parameters[0]:,}", f"{parameters[1]:,}",
                       f"{macs[0] / 1e6:,.0f} M", f"{macs[1] / 1e6:,.0f} M", f"{milliseconds[0]:.1f}", f"{milliseconds[1]:.1f}",
                       row.get("break_even", "–"), points(row["error"]) if row["ranks"] and "error" in row else "–"))
     return table(("layer", "weight", "now", "parameters", "after", "MACs", "after", "ms", "after", "break-even", "error, %"), cells)
 
 
-def what(row):
-    """What became of a layer, in words."""
+def form(row):
+    """A layer's form after compression, in words."""
     if row["ranks"]:
         if row["pixels"] > 1:
             return f"{row['pixels']} pixels of a map mixed to {row['ranks'][0]}"
@@ -101,7 +106,7 @@ def what(row):
 
 
 def values_charts(rows):
-    """A chart of each layer that could be split: both sides' tails over the rank."""
+    """A chart for each layer that could be decomposed: the tails of both sides over the rank."""
     parts = []
     for row in rows:
         if "pixels" not in row:
@@ -112,15 +117,16 @@ def values_charts(rows):
             values = row.get(key)
             if values:
                 lost = tails(values)
-                some = sorted({0, len(values), *range(0, len(values), max(1, len(values) // CURVE_POINTS)), *([rank] if rank else [])})
-                series.append(Series(name, some, [lost[i] for i in some], color, ["dot" if i == rank else None for i in some], line=True))
-        drawn = chart(series, "rank", "lost", f"What is lost by rank: {row['path']}")
-        parts.append(f"<figure>{drawn}<figcaption>{html.escape(row['path'])}: {what(row)}</figcaption></figure>")
+                shown = sorted({0, len(values), *range(0, len(values), max(1, len(values) // CURVE_POINTS)), *([rank] if rank else [])})
+                marks = ["dot" if i == rank else None for i in shown]
+                series.append(Series(name, shown, [lost[i] for i in shown], color, marks, line=True))
+        drawn = chart(series, "rank", "lost", f"Loss by rank: {row['path']}")
+        parts.append(f"<figure>{drawn}<figcaption>{html.escape(row['path'])}: {form(row)}</figcaption></figure>")
     return f'<div class="charts">{"".join(parts)}</div>'
 
 
 def tails(values):
-    """The share of the sum of squares beyond each rank, 0 to all."""
+    """The share of the sum of squares beyond each rank, from 0 to all."""
     squares = [value ** 2 for value in values]
     total, left = sum(squares) or 1, [0.0]
     for square in reversed(squares):
@@ -129,15 +135,16 @@ def tails(values):
 
 
 def ridge(strength):
+    """The strength of the ridge, ∞ where only the bias was fitted."""
     return "∞" if strength is None else f"{strength:g}"
 
 
-def figures(one, number):
-    """Two drawings of an image."""
+def figures(image, number):
+    """Two drawings of an image, with the detections before and after; image: see ``write_report``."""
     parts = []
     for name in ("before", "after"):
-        found = [(box, label, score, "right") for box, label, score in one[name]]
-        drawn = drawing({"name": f"image {number}, {name}", "pixels": one["pixels"], "truths": [], "found": found})
-        listed = ", ".join(f"{label} {score:.2f}" for _, label, score in sorted(one[name], key=lambda row: -row[2])) or "nothing"
+        found = [(box, label, score, "right") for box, label, score in image[name]]
+        drawn = drawing({"name": f"image {number}, {name}", "pixels": image["pixels"], "truths": [], "found": found})
+        listed = ", ".join(f"{label} {score:.2f}" for _, label, score in sorted(image[name], key=lambda row: -row[2])) or "nothing"
         parts.append(f"<figure>{drawn}<figcaption>{name}: {html.escape(listed)}</figcaption></figure>")
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""The page that shows a pruning: sizes, accuracy by round, each layer's filters by mean and variance, and the filters themselves."""
+"""The page on a pruned classifier: sizes, accuracy by round, each layer's filters by mean and variance, and the filters as images."""
 
 import html
 import itertools
@@ -11,7 +11,7 @@ from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
-IMAGES = 4096     # kernels of a layer that are drawn at most; a VGG layer has 262 144
+IMAGES = 4096     # most kernels of a layer that are drawn; a VGG layer has 262 144
 
 
 def write_report(folder, document, original):
@@ -20,7 +20,7 @@ def write_report(folder, document, original):
     Args:
         folder: an existing folder.
         document: what ``minicnn compress --json`` prints.
-        original: the network before, whose filters are drawn.
+        original: the network before pruning, whose filters are drawn.
 
     Returns:
         path: of the page.
@@ -31,18 +31,18 @@ def write_report(folder, document, original):
     body = [
         f"<p>{html.escape(document['architecture'])} went from {before['parameters']:,} to {after['parameters']:,} parameters "
         f"({share:.1f} % left) in {len(rounds)} rounds of pruning by <b>{document['settings']['options']['method']}</b> and "
-        f"fine-tuning. Of {before['test']['images']:,} test images it got {accuracies[0]:.2f} % right before and "
+        f"fine-tuning. Its accuracy on {before['test']['images']:,} test images was {accuracies[0]:.2f} % before and is "
         f"{accuracies[1]:.2f} % after.</p>",
         "<h2>Before and after</h2>", sizes_table(before, after),
         "<h2>Accuracy against kept parameters</h2>", accuracy_chart(before, rounds),
         "<h2>Filters by mean and variance</h2>",
-        "<p>One dot is a filter (or a neuron of a linear layer): the mean μ and the variance σ² of its weights. Colours are the "
-        "clusters that k-means found; a cross is a filter that was removed in that round. The cluster of least mean "
-        "μ² + σ² is the weak one.</p>",
+        "<p>Each dot is a filter (or a neuron of a linear layer), at the mean μ and the variance σ² of its weights. Colours are the "
+        "clusters that k-means found; a cross is a filter that was removed in that round. The weak cluster has the lowest mean of "
+        "μ² + σ².</p>",
         clusters_charts(rounds),
         "<h2>The filters</h2>",
-        "<p>The network before pruning; blue is negative, red positive. A filter that reads several channels is drawn as a grid of "
-        "its kernels, one a channel. Faded: removed, with the round.</p>",
+        "<p>The network before pruning; blue is negative, red positive. A filter that reads several channels is drawn as a grid with "
+        "a kernel for each channel. Removed filters are faded, with the number of the round.</p>",
         *[filters_images(path, original.get_layer(path).weight, rounds) for path in pruned_paths(rounds)],
     ]
     path = Path(folder, "report.html")
@@ -52,11 +52,12 @@ def write_report(folder, document, original):
 
 
 def pruned_paths(rounds):
-    """Layers that lost filters, in the network's order."""
+    """Paths of the layers that lost filters, in the network's order."""
     return list(dict.fromkeys(step["path"] for entry in rounds for step in entry["groups"]))
 
 
 def sizes_table(before, after):
+    """Filters, parameters and MACs of each layer, before and after."""
     rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
              f"{old['macs']:,}", f"{new['macs']:,}") for old, new in zip(before["layers"], after["layers"])]
     rows.append(("all", "", "", *(f"{sizes[key]:,}" for key in ("parameters", "macs") for sizes in (before, after))))
@@ -64,7 +65,7 @@ def sizes_table(before, after):
 
 
 def accuracy_chart(before, rounds):
-    """Validation accuracy of every round, pruned and fine-tuned, over the parameters kept."""
+    """Chart of validation accuracy over the parameters kept, just pruned and fine-tuned, with a point for each round."""
     if not rounds:
         return "<p>Nothing was removed.</p>"
     states = [before, *rounds]
@@ -74,12 +75,12 @@ def accuracy_chart(before, rounds):
     lines = [Series(name, kept, accuracy, color, ["dot"] * len(states), line=True)
              for name, accuracy, color in (("just pruned", pruned, COLORS[1]), ("fine-tuned", tuned, COLORS[0]))]
     drawing = chart(lines, "parameters kept (logarithmic)", "validation accuracy, %", "Accuracy against kept parameters", log_x=True)
-    return (f'<figure class="wide">{drawing}<figcaption>{key_line((one.color, "●", one.name) for one in lines)} One dot a round, '
-            "the rightmost before any. Validation images, not seen in training.</figcaption></figure>")
+    return (f'<figure class="wide">{drawing}<figcaption>{key_line((line.color, "●", line.name) for line in lines)} One dot for each '
+            "round, the rightmost before the first. Accuracy on validation images, which are not trained on.</figcaption></figure>")
 
 
 def clusters_charts(rounds):
-    """A scatter of every layer and round."""
+    """Scatter charts of every layer and round."""
     parts = []
     for path in pruned_paths(rounds):
         parts.append(f"<h3>{html.escape(path)}</h3><div class='charts'>")
@@ -91,7 +92,7 @@ def clusters_charts(rounds):
 
 
 def cluster_chart(step):
-    """Filters of one layer by mean and variance, coloured by cluster, the removed ones crossed."""
+    """Scatter chart of a layer's filters by mean and variance, coloured by cluster; removed filters are crosses."""
     removed = set(step["removed"])
     labels = np.array(step["labels"])
     series = []
@@ -103,7 +104,7 @@ def cluster_chart(step):
 
 
 def filters_images(path, weight, rounds):
-    """Every filter of a convolution as a small image, the removed ones faded."""
+    """Every filter of a convolution as a small image, removed filters faded."""
     if weight.ndim != 4 or weight.shape[0] * weight.shape[1] > IMAGES:
         return ""
     gone = {index: number for number, entry in enumerate(rounds, start=1) for step in entry["groups"] if step["path"] == path
@@ -132,7 +133,7 @@ def kernel_grid(kernels):
 
 
 def png(pixels):
-    """Pixels (H, W, 3) uint8 as a PNG in a data URI."""
-    from PIL import Image  # only where an image is drawn
+    """Data URI of a PNG with pixels (H, W, 3) uint8."""
+    from PIL import Image  # optional: only to draw filters
 
     return data_uri(Image.fromarray(pixels), "PNG", optimize=True)
