@@ -5,24 +5,12 @@ import configparser
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from source_files import FILES, ROOT
 
-ROOT = Path(__file__).parents[1]
 OPTIONAL = {"PIL", "tqdm", "scipy", "numba", "threadpoolctl", "defusedxml", "safetensors"}     # inside functions only
 COMPILED, COMPILERS = "minicnn.fast.numba_kernels", {"numba", "llvmlite"}     # the package imported only where these are installed
-
-
-def module_name(path):
-    """The name under which a file is imported."""
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    parts = parts[:-1] if parts[-1] == "__init__" else parts
-    return ".".join(parts if parts[0] == "minicnn" else ["minicnn", *parts])
-
-
-FILES = {module_name(path): path for folder in ("minicnn", "detection",
-                                                "compression") for path in sorted((ROOT / folder).rglob("*.py"))}
 
 
 def imports(path):

@@ -30,6 +30,7 @@ def chain_milliseconds(layer: Conv2d, shape: Sequence[int], ranks: Sequence[int 
     >>> rates = {"product": 10, "direct": 12, "winograd": 16, "maps": 0.2, "patches": 0.1, "tiles": 0.3, "weights": 0.2, "steps": 0.05}
     >>> whole, (small, large) = chain_milliseconds(Conv2d(512, 512, 3, padding=1), (1, 512, 50, 68), [64, 256], "numpy", rates)
     >>> print(f"{whole:.1f} ms whole, {small:.1f} ms at rank 64, {large:.1f} ms at rank 256")
+    37.8 ms whole, 4.0 ms at rank 64, 20.2 ms at rank 256
     """
     backend = planning_backend(backend)
     rates = machine_rates(backend) if rates is None else rates

@@ -1,0 +1,23 @@
+"""The examples in docstrings, run in modules imported under their installed names."""
+
+import doctest
+import importlib
+
+import pytest
+from source_files import FILES
+
+MODULES = [name for name, path in FILES.items() if ">>> " in path.read_text("utf-8")]
+
+
+def examples(name):
+    """The docstrings with examples of one module."""
+    return [test for test in doctest.DocTestFinder(recurse=True).find(importlib.import_module(name)) if test.examples]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_print_what_they_say(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for example in examples(name):
+        lines = []
+        failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=lines.append)
+        assert tried and not failed, "".join(lines)
