@@ -7,9 +7,10 @@ import numpy as np
 
 from minicnn.hooks import watch
 from minicnn.layers import Layer
+from minicnn.models.protocol import Compressible
 
 
-def cost_table(model: Layer, input_shape: Sequence[int]) -> dict:
+def cost_table(model: Layer | Compressible, input_shape: Sequence[int]) -> dict:
     """Count parameters, multiply-adds and bytes of every layer that has a weight matrix.
 
     Args:

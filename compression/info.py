@@ -6,10 +6,10 @@ from typing import Any
 from minicnn.archive import describe, load
 from minicnn.compression.cost_table import cost_table
 from minicnn.files import source_file
-from minicnn.layers import Layer
+from minicnn.models.protocol import Compressible
 
 
-def info(model: str | Path | Layer) -> dict[str, Any]:
+def info(model: str | Path | Compressible) -> dict[str, Any]:
     """Describe a network.
 
     Args:
@@ -28,9 +28,8 @@ def info(model: str | Path | Layer) -> dict[str, Any]:
     >>> document["parameters"], document["macs"], [row["path"] for row in document["layers"]]
     (61706, 416520, ['conv1', 'conv2', 'fc1', 'fc2', 'fc3'])
     """
-    source = {}
     if isinstance(model, (str, Path)):
-        source, model = source_file(model), load(model)
+        return {**source_file(model), **info(load(model))}
     description = describe(model)
-    return {**source, **description, **cost_table(model, model.input_shape), "description": description["layers"],
+    return {**description, **cost_table(model, model.input_shape), "description": description["layers"],
             "input_shape": list(model.input_shape), "repeats": model.repeats}

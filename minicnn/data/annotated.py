@@ -87,7 +87,7 @@ def label_table(class_names: Sequence[str]) -> dict[str, int]:
     >>> label_table(["__background__", "cat", "N/A", "dog", "N/A"])
     {'__background__': 0, 'cat': 1, 'N/A': 2, 'dog': 3}
     """
-    table = {}
+    table: dict[str, int] = {}
     for label, name in enumerate(class_names):
         table.setdefault(name, label)
     return table

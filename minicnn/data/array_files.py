@@ -68,9 +68,9 @@ def check_dtype(dtype, name):
 def layout(shape, name):
     """(height, width, whether channels come first) of an image array of that shape."""
     if len(shape) == 2 or len(shape) == 3 and shape[2] in (1, 3, 4):
-        height, width, first = *shape[:2], False
+        (height, width), first = shape[:2], False
     elif len(shape) == 3 and shape[0] == 3:
-        height, width, first = *shape[1:], True
+        (height, width), first = shape[1:], True
     else:
         raise InputError(f"got {name} of shape {tuple(shape)}, expected one image (H, W), (H, W, 1 or 3 or 4) or (3, H, W). "
                          "Transpose it, or give several as a list.")

@@ -106,7 +106,7 @@ def find_images(arguments: Iterable[str | Path]) -> list[Path]:
     Raises:
         InputError: a folder or a pattern yields no image, or a folder cannot be read.
     """
-    paths = {}
+    paths: dict[str, Path] = {}
     for argument in map(str, arguments):
         if os.path.isdir(argument):
             found = images_in(argument)
@@ -142,8 +142,8 @@ def write_image(path: str | Path, image: ImageLike) -> None:
         InputError: another suffix, or a path that cannot be written.
     """
     suffix = Path(path).suffix.lower()
-    options = {".jpg": {"format": "JPEG", "quality": JPEG_QUALITY}, ".jpeg": {"format": "JPEG", "quality": JPEG_QUALITY},
-               ".png": {"format": "PNG"}, ".ppm": None}
+    options: dict[str, dict[str, Any]] = {".jpg": {"format": "JPEG", "quality": JPEG_QUALITY},
+                                          ".jpeg": {"format": "JPEG", "quality": JPEG_QUALITY}, ".png": {"format": "PNG"}, ".ppm": {}}
     if suffix not in options:
         raise InputError(f"got {path} to write an image to, expected a name that ends in {', '.join(options)}. Change its suffix.")
     pixels = np.ascontiguousarray(as_image(image))

@@ -34,7 +34,7 @@ class Global:
 class Parameter:
     """A parameter as torch before 0.4 saved it: an object that holds a tensor."""
 
-    tensor: Tensor = None
+    tensor: Tensor | None = None
 
 
 class Unpickler:
