@@ -72,7 +72,7 @@ def cluster_filters(weight: np.ndarray, n_clusters: int | None = None, *, rng: n
     Returns:
         ``Clusters``.
 
-    >>> weight = np.array([[1.0, -1.0], [1.1, -1.1], [0.1, -0.1], [0.0, 0.1]])
+    >>> weight = np.array([[1.0, -1.0], [1.1, -1.1], [0.1, -0.1], [0.2, -0.2]])
     >>> clusters = cluster_filters(weight, 2, rng=np.random.default_rng(0))
     >>> np.flatnonzero(clusters.labels == clusters.weak).tolist()
     [2, 3]

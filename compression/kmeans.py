@@ -138,7 +138,7 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         score: between -1 and 1. Memory: one row of N distances per point, in blocks of 1000 rows.
 
-    >>> round(silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), np.array([0, 0, 1, 1])), 3)
+    >>> float(round(silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), np.array([0, 0, 1, 1])), 3))
     0.889
     """
     points = np.asarray(points, np.float64)

@@ -24,18 +24,10 @@ def write_report(folder, document, images):
     Returns:
         path: of the page.
     """
-    before, after, step = document["before"], document["after"], document["surgery"]
-    repaired = "not repaired"
-    if step["repaired_from"]:
-        repaired = f"then fitted to the original’s outputs on {step['repaired_from']:,} unlabelled images"
     of_what = "the output’s variance" if document["errors"] == "output" else "the squared weights"
     body = [
-        f"<p>{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, compressed by "
-        f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
-        f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one image takes "
-        f"{after['milliseconds']:.0f} ms instead of {before['milliseconds']:.0f} ms, "
-        f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.</p>",
-        "<h2>What is left</h2>", counts_table(before, after, document["backend"]),
+        f"<p>{summary(document)}</p>",
+        "<h2>What is left</h2>", counts_table(document["before"], document["after"], document["backend"]),
         "<h2>Layer by layer</h2>",
         "<p>Milliseconds are predicted for one image on this machine. Break-even: the largest rank, of both sides, "
         f"at which three convolutions are faster than one. Error: the predicted loss at these ranks, as a share of {of_what}.</p>",
@@ -60,6 +52,19 @@ def write_report(folder, document, images):
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, compressed", "".join(body)).encode())
     return str(path)
+
+
+def summary(document):
+    """The first paragraph: method, sizes, time and mean AP."""
+    before, after, step = document["before"], document["after"], document["surgery"]
+    repaired = "not repaired"
+    if step["repaired_from"]:
+        repaired = f"then fitted to the original’s outputs on {step['repaired_from']:,} unlabelled images"
+    return (f"{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, compressed by "
+            f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
+            f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one image takes "
+            f"{after['milliseconds']:.0f} ms instead of {before['milliseconds']:.0f} ms, "
+            f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.")
 
 
 def mean_ap_text(document):
