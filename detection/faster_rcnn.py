@@ -9,7 +9,7 @@ from minicnn.data.images import as_input
 from minicnn.detection.detections import Detections
 from minicnn.functional.dispatch import on_own_backend, run
 from minicnn.layers import Layer
-from minicnn.models.channel_groups import group, units, walk
+from minicnn.models.channel_groups import channel_group, units, walk
 
 
 class FasterRCNN(Layer):
@@ -169,9 +169,9 @@ class FasterRCNN(Layer):
         for head, outputs in (("rpn.head.conv", ("rpn.head.cls_logits", "rpn.head.bbox_pred")),
                               ("roi_heads.box_head", ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"))):
             inside, *outside = (walk(self, units(path, self.get_layer(path))) for path in (head, *outputs))
-            consumers.append(inside.reader)
-            groups += [*inside.groups, group(self, inside.producers, inside.followers, [output.reader for output in outside])]
-        return [*maps.groups, group(self, maps.producers, maps.followers, consumers), *groups]
+            consumers.append(inside.consumer)
+            groups += [*inside.groups, channel_group(self, inside.producers, inside.followers, [output.consumer for output in outside])]
+        return [*maps.groups, channel_group(self, maps.producers, maps.followers, consumers), *groups]
 
     @property
     def input_shape(self) -> tuple:

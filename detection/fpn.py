@@ -9,7 +9,7 @@ Reference: Lin et al., Feature pyramid networks for object detection (2017), sec
 
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, Sequential
-from minicnn.models.channel_groups import Walk, group, units, walk
+from minicnn.models.channel_groups import Walk, channel_group, units, walk
 
 
 class FeaturePyramidNetwork(Layer):
@@ -73,4 +73,4 @@ class FeaturePyramidNetwork(Layer):
         merged, out = ([sum((getattr(one, kind) for one in walks), ()) for kind in ("producers", "followers")]
                        for walks in (laterals, outputs))
         groups = [inner for one in (*laterals, *outputs) for inner in one.groups]
-        return Walk(None, [*groups, group(model, *merged, [one.reader for one in outputs])], *out)
+        return Walk(None, [*groups, channel_group(model, *merged, [one.consumer for one in outputs])], *out)

@@ -1,8 +1,7 @@
-"""What a network does, written down: it is run once on symbols, which have a shape but no numbers, and every operation it asks for
-is noted.
+"""Tracing: the operations of a network, recorded by running it once on symbols, which have a shape but no values.
 
-Layers and composites need not know of it: they call ``minicnn.functional``, whose kernels are ours meanwhile (the backend "trace"),
-and add, multiply, slice, transpose and reshape what they get.
+Layers and networks do not know of it. They call ``minicnn.functional``, whose kernels are those of this file while the backend is "trace",
+and they add, multiply, slice, transpose and reshape the symbols that are returned.
 """
 
 import math
@@ -13,17 +12,17 @@ from minicnn.functional.pool import Windows
 
 
 class Untraceable(Exception):
-    """The network does something that no plan can hold."""
+    """The network computes something that no plan can hold."""
 
 
 class Operation:
     """One operation of a network.
 
     Args:
-        kind: its name in ``minicnn.functional``, or "input", "add", "multiply", "flatten", "view".
+        kind: its name in ``minicnn.functional``, or "mean", "resize", "input", "add", "multiply", "flatten", "view".
         inputs: the operations whose results it reads.
         shape: of its result, (N, C, H, W) or (N, F).
-        attributes: its other arguments, weights included.
+        attributes: its other arguments, weights among them.
     """
 
     def __init__(self, kind, inputs, shape, **attributes):
@@ -32,9 +31,14 @@ class Operation:
 
 
 class Symbol:
-    """A result that is not there yet; stands where an array would."""
+    """The result of an operation while a network is traced; replaces an array.
 
-    __array_ufunc__ = None          # NumPy's functions refuse it, which makes a network untraceable that calls them itself
+    Args:
+        operation: whose result it is.
+        operations: the list of all operations so far, to which those on the symbol are appended.
+    """
+
+    __array_ufunc__ = None          # NumPy's functions refuse it, so that a network which calls them itself is untraceable
 
     def __init__(self, operation, operations):
         self.operation, self.operations = operation, operations
@@ -54,6 +58,7 @@ class Symbol:
         raise Untraceable("an array was asked for")
 
     def record(self, kind, shape, *others, **attributes):
+        """Append an operation on this symbol and others; returns the symbol of its result."""
         for other in others:
             if not isinstance(other, Symbol):
                 raise Untraceable(f"{kind} with {type(other).__name__}")
@@ -62,7 +67,7 @@ class Symbol:
         return Symbol(operation, self.operations)
 
     def view(self, shape, function):
-        """A result that costs nothing: ``function`` of the array; only outputs may be such."""
+        """A view of the array, by a function of it; only outputs of the network may be views."""
         return self.record("view", shape, function=function)
 
     def __add__(self, other):
@@ -72,7 +77,7 @@ class Symbol:
 
     def __mul__(self, other):
         if not isinstance(other, Symbol) or self.ndim != 4 or other.shape != (*self.shape[:2], 1, 1):
-            raise Untraceable("a product that is not by one number a channel")
+            raise Untraceable("a product that is not by one factor per channel")
         return self.record("multiply", self.shape, other)
 
     def __getitem__(self, key):
@@ -111,14 +116,20 @@ def trace(network, shapes):
     """Run a network on symbols.
 
     Args:
-        network: a Layer; shapes: of its inputs.
+        network: a Layer.
+        shapes: of its inputs.
 
     Returns:
-        operations: list of ``Operation`` that the result needs, in the order they were asked for, all inputs first;
-        result: what the network returned, operations in the places of arrays.
+        operations: the inputs, then the operations that the result needs, in the order of their calls.
+        result: what the network returned, with operations in place of arrays.
 
     Raises:
-        Untraceable: it does something that no plan can hold.
+        Untraceable: the network computes something that no plan can hold.
+
+    >>> from minicnn.layers import Conv2d, ReLU, Sequential
+    >>> operations, result = trace(Sequential([Conv2d(3, 8, 3), ReLU()]), [(1, 3, 10, 10)])
+    >>> [(operation.kind, operation.shape) for operation in operations]
+    [('input', (1, 3, 10, 10)), ('conv2d', (1, 8, 8, 8)), ('relu', (1, 8, 8, 8))]
     """
     operations = [Operation("input", (), shape) for shape in shapes]
     symbols = [Symbol(operation, operations) for operation in operations]
@@ -127,30 +138,30 @@ def trace(network, shapes):
             result = network.forward(*symbols)
     except (TypeError, AttributeError, ValueError) as error:
         raise Untraceable(str(error)) from error
-    result = replaced(result)
+    result = to_operations(result)
     return needed(operations, result), result
 
 
 def needed(operations, result):
-    """The inputs, and of the other operations those that the result comes from."""
-    found = set(parts(result))
+    """The inputs, and those of the other operations on which the result depends."""
+    found = set(flattened(result))
     for operation in reversed(operations):
         if operation in found:
             found.update(operation.inputs)
     return [operation for operation in operations if operation.kind == "input" or operation in found]
 
 
-def parts(result):
-    """Every part of what a network returns."""
-    return [one for part in result for one in parts(part)] if isinstance(result, (list, tuple)) else [result]
+def flattened(result):
+    """The results in nested lists and tuples, as one list."""
+    return [inner for part in result for inner in flattened(part)] if isinstance(result, (list, tuple)) else [result]
 
 
-def replaced(result):
-    """Symbols become their operations, in lists and tuples too."""
+def to_operations(result):
+    """A network's result with symbols replaced by their operations, in nested lists and tuples, too."""
     if isinstance(result, Symbol):
         return result.operation
     if isinstance(result, (list, tuple)):
-        return type(result)(replaced(part) for part in result)
+        return type(result)(to_operations(part) for part in result)
     raise Untraceable(f"the network returned {type(result).__name__}")
 
 
@@ -167,10 +178,11 @@ def linear(x, weight, bias=None):
 
 
 def linear_blocks(x, weight):
-    """Of flattened maps (N, C, H, W), the pixels of which are the blocks: as an operation on the maps, with a result (N, C, O, 1)."""
+    """Recorded as an operation on the feature maps (N, C, H, W) that were flattened, whose channels are the blocks; its result is
+    (N, C, O, 1)."""
     maps = x.operation.inputs[0] if x.operation.kind == "flatten" else None
     if maps is None or math.prod(maps.shape[2:]) != weight.shape[1]:
-        raise Untraceable("blocks that are not the pixels of a map")
+        raise Untraceable("blocks that are not the channels of a feature map")
     n, c = maps.shape[:2]
     return Symbol(maps, x.operations).record("linear_blocks", (n, c, len(weight), 1), weight=weight).reshape(n, c * len(weight))
 
@@ -181,7 +193,7 @@ def batch_norm(x, running_mean, running_var, weight, bias, eps=1e-5):
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, return_indices=True):
     if return_indices:
-        raise Untraceable("the places of the largest were asked for")
+        raise Untraceable("max pooling with indices")
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     return x.record("max_pool2d", (*x.shape[:2], *windows.out), kernel=windows.kernel, stride=windows.stride,
                     padding=windows.padding), None
@@ -202,10 +214,12 @@ def interpolate(x, size, mode="nearest"):
 
 
 def elementwise(name):
+    """The kernel of an element-wise operation."""
     return lambda x: x.record(name, x.shape)
 
 
 def unknown(name):
+    """The kernel of an operation that no plan can hold."""
     def refuse(*args, **kwargs):
         raise Untraceable(name)
     return refuse

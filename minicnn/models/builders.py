@@ -1,6 +1,9 @@
-"""The networks by name. Builders are import strings, resolved when asked for."""
+"""The networks by name, and the functions that build them, which are imported when they are needed."""
 
 import importlib
+from typing import Any
+
+import numpy as np
 
 from minicnn.errors import InputError
 
@@ -14,19 +17,24 @@ BUILDERS = {
 }
 
 
-def build(architecture, *, rng=None, **arguments):
-    """The network of that name, in evaluation mode.
+def build(architecture: str, *, rng: np.random.Generator | None = None, **arguments: Any) -> Any:
+    """Build a network by its name, in evaluation mode.
 
     Args:
         architecture: a key of ``BUILDERS``.
-        rng: numpy.random.Generator that draws the weights; None leaves them zero, to be loaded.
-        arguments: the builder's own, such as ``num_classes``.
+        rng: draws the weights; None: zeros, to be loaded.
+        arguments: of the builder, such as ``num_classes``.
 
     Returns:
-        model: a Layer with ``architecture``, ``architecture_arguments`` and an empty ``record`` (see ``minicnn.archive``).
+        model: a ``Classifier`` or a ``FasterRCNN`` with ``architecture``, ``architecture_arguments`` and an empty ``record``, see
+        ``minicnn.archive``.
 
     Raises:
-        InputError: no such architecture, or arguments it does not take.
+        InputError: there is no such architecture, or the arguments do not suit it.
+
+    >>> model = build("lenet5", rng=np.random.default_rng(0))
+    >>> model(np.zeros((1, 1, 28, 28), np.float32)).shape, sum(array.size for _, array in model.named_parameters())
+    ((1, 10), 61706)
     """
     if architecture not in BUILDERS:
         raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(BUILDERS)}. Choose one of them.")

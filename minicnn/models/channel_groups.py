@@ -6,34 +6,37 @@ from minicnn.layers import Conv2d, Layer, Linear
 
 
 class ChannelGroup(NamedTuple):
-    """One set of channels that stay or go together. This is all that compression asks of a model.
+    """A set of channels that can only be removed together, from all of these layers.
 
-    producers: paths of the layers whose output channels they are;
-    followers: paths of the layers they pass channel by channel (norms, depthwise convolutions);
-    consumers: (path, columns) of the layers that read them: ``columns`` input columns a channel, 1 for a convolution, H W for a
-    linear layer behind a flatten.
+    Attributes:
+        producers: paths of the layers whose output channels they are; several where their outputs are added.
+        followers: paths of the layers that they pass channel by channel: norms, depthwise convolutions.
+        consumers: (path, columns) of the layers that read them; each channel is ``columns`` input columns of the weight, 1 for a
+            convolution, H W for a linear layer behind a flatten.
     """
 
-    producers: tuple
-    followers: tuple
-    consumers: tuple
+    producers: tuple[str, ...]
+    followers: tuple[str, ...]
+    consumers: tuple[tuple[str, int], ...]
 
 
 class Walk(NamedTuple):
-    """What some layers, one after the other, do with channels.
+    """The channels of a chain of layers.
 
-    reader: path of the first layer that reads them, None if none does; groups: of those made and read within;
-    producers, followers: of the ones that come out, as a ``ChannelGroup`` has them; none where they cannot be removed.
+    Attributes:
+        consumer: path of the first layer that reads the chain's input channels; None if no layer does.
+        groups: of the channels that are made and read within the chain.
+        producers, followers: of the chain's output channels, see ``ChannelGroup``; empty where they cannot be removed.
     """
 
-    reader: str | None
-    groups: list
-    producers: tuple
-    followers: tuple
+    consumer: str | None
+    groups: list[ChannelGroup]
+    producers: tuple[str, ...]
+    followers: tuple[str, ...]
 
 
 def units(path, layer):
-    """(path, layer) of what is one step of a chain, in order: layers without children, and those that pass channel by channel."""
+    """The steps of a chain below a layer: (path, layer) of each layer that has no children or ``passes_channels``, in order."""
     if not layer.children() or passes_channels(layer):
         yield path, layer
     else:
@@ -42,33 +45,37 @@ def units(path, layer):
 
 
 def passes_channels(layer):
-    """Whether channels come in and go out alike: norms, depthwise convolutions, squeeze-and-excitation."""
+    """Whether a layer's output channels are its input channels: norms, depthwise convolutions, squeeze-and-excitation."""
     if isinstance(layer, Conv2d):
         return layer.groups == layer.in_channels == layer.out_channels > 1
     return type(layer).keep_channels is not Layer.keep_channels
 
 
 def walk(model, steps):
-    """Walk along a chain.
+    """Follow the channels along a chain.
 
     Args:
-        model: the network that the paths are of. steps: (path, layer) of each step, see ``units``.
+        model: the network that the paths belong to.
+        steps: (path, layer) of each step, see ``units``.
+
+    Returns:
+        A ``Walk``.
     """
-    reader, groups, producers, followers = None, [], (), []
+    consumer, groups, producers, followers = None, [], (), []
     for path, layer in steps:
         if passes_channels(layer):
             followers.append(path)
         elif isinstance(layer, Conv2d) and layer.groups > 1:
-            reader, producers, followers = reader or path, (), []
+            consumer, producers, followers = consumer or path, (), []
         elif isinstance(layer, (Conv2d, Linear)):
             if producers:
-                groups.append(group(model, producers, followers, [path]))
-            reader, producers, followers = reader or path, (path,), []
-    return Walk(reader, groups, producers, tuple(followers))
+                groups.append(channel_group(model, producers, followers, [path]))
+            consumer, producers, followers = consumer or path, (path,), []
+    return Walk(consumer, groups, producers, tuple(followers))
 
 
-def group(model, producers, followers, readers):
-    """The ``ChannelGroup`` of these paths."""
+def channel_group(model, producers, followers, consumers):
+    """The ``ChannelGroup`` of these paths, with the columns of each consumer."""
     channels = len(model.get_layer(producers[0]).weight)
-    consumers = ((path, model.get_layer(path).weight.shape[1] // channels) for path in readers)
-    return ChannelGroup(tuple(producers), tuple(followers), tuple(consumers))
+    columns = ((path, model.get_layer(path).weight.shape[1] // channels) for path in consumers)
+    return ChannelGroup(tuple(producers), tuple(followers), tuple(columns))

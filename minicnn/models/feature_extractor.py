@@ -1,4 +1,6 @@
-"""The convolutional body of a larger network: a chain of layers, some of whose outputs are the maps that it returns."""
+"""The convolutional part of a detector: a chain of layers, some of whose outputs are the feature maps that it returns."""
+
+import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import run
@@ -6,38 +8,48 @@ from minicnn.layers import Layer
 
 
 class FrozenStages(Layer):
-    """The frozen layers of a body as a network of their own: images -> its maps so far and, if it is none of them, the last output."""
+    """The frozen layers of a ``FeatureExtractor`` as a network, for which a plan can be made.
+
+    Args:
+        layers: {name: layer}, the extractor's first children.
+        returned: names of the extractor's children whose outputs are feature maps.
+
+    A call returns the state for ``FeatureExtractor.vjp``: the feature maps so far and, unless it is one of them, the last output.
+    """
 
     def __init__(self, layers, returned):
         vars(self).update(layers)
         self.returned = returned
 
     def __call__(self, x):
-        maps, x = through(self, x)
+        maps, x = run_children(self, x)
         return maps if self.children()[-1][0] in self.returned else [*maps, x]
 
 
 class FeatureExtractor(Layer):
-    """Children run one after the other.
+    """A chain of layers that returns the outputs of some of them.
 
-    A subclass names in ``returned`` the children whose outputs are the maps, and in ``stages`` the children that are frozen together,
-    first ones first. Training goes in two steps, ``start`` through what is frozen and ``vjp`` through the rest, so that what the first
-    one returns can be kept.
+    A subclass names the children whose outputs are feature maps in ``returned``, and the children that are frozen together in
+    ``stages``, first stage first. A training step has two parts, ``start`` through the frozen stages and ``vjp`` through the others, so
+    that the result of the first can be cached.
     """
 
-    returned = ()
-    stages = ()
-    beginning = (None,)         # a ``FrozenStages``, in a tuple, since its layers are not there twice
+    returned: tuple[str, ...] = ()
+    stages: tuple[tuple[str, ...], ...] = ()
+    frozen_stages: tuple[FrozenStages | None] = (None,)         # in a tuple, since its layers are not children a second time
 
-    def __call__(self, x):
-        """x (N, 3, H, W) -> a list of maps."""
-        return through(self, x)[0]
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        """x (N, 3, H, W) -> feature maps (N, C, H, W)."""
+        return run_children(self, x)[0]
 
-    def freeze(self, trainable_layers):
-        """Train the last so many stages only; the frozen ones run as in evaluation, and nothing runs back through them.
+    def freeze(self, trainable_layers: int) -> None:
+        """Train only the last stages; the others run as in evaluation and get no gradients.
+
+        Args:
+            trainable_layers: number of stages to train.
 
         Raises:
-            InputError: there are not so many.
+            InputError: there are fewer stages.
         """
         if not 0 <= trainable_layers <= len(self.stages):
             raise InputError(f"got trainable_backbone_layers={trainable_layers}, expected 0 to {len(self.stages)}. Choose how many of the "
@@ -47,22 +59,22 @@ class FeatureExtractor(Layer):
             for _, layer in child.named_layers():
                 layer.trainable = name not in frozen
         layers = {name: child for name, child in self.children() if name in frozen}
-        self.beginning = (FrozenStages(layers, self.returned) if layers else None,)
+        self.frozen_stages = (FrozenStages(layers, self.returned) if layers else None,)
 
     def frozen(self):
-        """The ``FrozenStages``, None if everything is trained."""
-        return self.beginning[0]
+        """The ``FrozenStages``; None if everything is trained."""
+        return self.frozen_stages[0]
 
     def frozen_maps(self):
-        """How many of the maps come out of frozen layers."""
+        """The number of feature maps that are outputs of frozen layers."""
         return sum(name in self.returned for name, _ in self.frozen().children()) if self.frozen() else 0
 
     def start(self, x):
-        """x (N, 3, H, W) -> what ``vjp`` goes on from: a list of the maps so far and, if it is none of them, the last output."""
+        """Run the frozen stages on x (N, 3, H, W); returns the state for ``vjp``, see ``FrozenStages``."""
         return run(self.frozen(), x) if self.frozen() else [x]
 
     def vjp(self, state):
-        """The maps, from what ``start`` returned, and their pullback: a gradient for each map -> None."""
+        """The feature maps, from the state that ``start`` returned, and their pullback: a gradient for each map -> None."""
         done = self.frozen_maps()
         x, maps, pullbacks = state[-1], state[:done], []
         frozen = dict(self.frozen().children()) if self.frozen() else {}
@@ -83,8 +95,8 @@ class FeatureExtractor(Layer):
         return maps, pullback_all
 
 
-def through(chain, x):
-    """x through a chain's children: the outputs of those in its ``returned``, and the last one's."""
+def run_children(chain, x):
+    """Run a chain's children on x; returns the outputs of those in its ``returned``, and the last output."""
     maps = []
     for name, layer in chain.children():
         x = layer(x)

@@ -1,4 +1,4 @@
-"""The body of MobileNetV3-large: fifteen inverted residual blocks between two plain convolutions.
+"""The convolutional part of MobileNetV3-large: fifteen inverted residual blocks between two plain convolutions.
 
 Paths are torchvision's ``features``: ``0.0.weight``, ``4.block.2.fc1.weight``, ``16.1.bias``.
 
@@ -21,13 +21,14 @@ BLOCKS = (
 
 
 class MobileNetV3Large(FeatureExtractor):
-    """The convolutional body, without the classifier: x (N, 3, H, W) -> two maps, of 160 and 960 channels, both at stride 32.
+    """MobileNetV3-large without the classifier: x (N, 3, H, W) -> two feature maps, of 160 and 960 channels, both at stride 32.
 
     Args:
-        norm: num_features -> layer, the batch norm to build with.
+        norm: function of num_features that makes a batch norm.
+        rng: draws the weights; None: zeros, to be loaded.
     """
 
-    returned = ("13", "16")         # what a feature pyramid reads; both at stride 32
+    returned = ("13", "16")         # for a feature pyramid
     out_channels = (160, 960)
     stages = tuple(tuple(map(str, range(*ends))) for ends in ((0, 2), (2, 4), (4, 7), (7, 13), (13, 16), (16, 17)))      # torchvision's
 
@@ -42,7 +43,12 @@ class MobileNetV3Large(FeatureExtractor):
 
 
 class InvertedResidual(Layer):
-    """1x1 to many channels, k x k on each of them alone, [squeeze-and-excitation], 1x1 to few; plus x where the shape is the same."""
+    """1 x 1 convolution to more channels, depthwise K x K, squeeze-and-excitation if any, 1 x 1 to fewer; plus x if the shape is kept.
+
+    Args:
+        in_channels, kernel, expanded, out_channels, squeezed, activation, stride: see ``BLOCKS``.
+        norm, rng: see ``MobileNetV3Large``.
+    """
 
     def __init__(self, in_channels, kernel, expanded, out_channels, squeezed, activation, stride, norm, *, rng=None):
         layers = [] if expanded == in_channels else [conv_norm(in_channels, expanded, 1, activation, norm, rng=rng)]
@@ -64,19 +70,30 @@ class InvertedResidual(Layer):
         return x + y, lambda grad_y: pullback(grad_y) + grad_y if input_gradient else pullback(grad_y)
 
     def inner_groups(self, model, path):
-        """The ``ChannelGroup`` of the expanded channels, where they are made here; path: of this block in the model."""
+        """The ``ChannelGroup`` of the expanded channels, if this block has a convolution that makes them.
+
+        Args:
+            model: the whole network.
+            path: of this block in it.
+        """
         return walk(model, units(f"{path}.block", self.block)).groups
 
 
 class SqueezeExcitation(Layer):
-    """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by what the whole image says."""
+    """x * hardsigmoid(fc2(relu(fc1(mean over pixels of x)))): each channel is scaled by a factor computed from the whole image.
+
+    Args:
+        channels: of x.
+        squeezed: channels between fc1 and fc2.
+        rng: see ``MobileNetV3Large``.
+    """
 
     def __init__(self, channels, squeezed, *, rng=None):
         self.fc1, self.fc2 = Conv2d(channels, squeezed, 1, rng=rng), Conv2d(squeezed, channels, 1, rng=rng)
         self.activation, self.scale_activation = ReLU(), Hardsigmoid()
 
     def scale(self):
-        """What makes the factor of each channel, (N, C, H, W) -> (N, C, 1, 1)."""
+        """The layers that compute the factor of each channel, (N, C, H, W) -> (N, C, 1, 1)."""
         return Sequential([AdaptiveAvgPool2d(1), self.fc1, self.activation, self.fc2, self.scale_activation])
 
     def __call__(self, x):
@@ -95,11 +112,16 @@ class SqueezeExcitation(Layer):
         self.fc2.keep_outputs(index)
 
     def inner_groups(self, model, path):
-        """The ``ChannelGroup`` of the squeezed channels; path: of this layer in the model."""
+        """The ``ChannelGroup`` of the squeezed channels.
+
+        Args:
+            model: the whole network.
+            path: of this layer in it.
+        """
         return walk(model, [(f"{path}.fc1", self.fc1), (f"{path}.fc2", self.fc2)]).groups
 
 
 def conv_norm(in_channels, out_channels, kernel, activation, norm, *, stride=1, groups=1, rng=None):
-    """Convolution without bias, norm, and the activation if there is one."""
+    """A convolution without bias, a norm, and the activation unless it is None."""
     layers = [Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False, rng=rng), norm(out_channels)]
     return Sequential(layers if activation is None else [*layers, activation()])

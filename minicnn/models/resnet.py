@@ -1,9 +1,9 @@
-"""The body of ResNet-50: four stages of bottlenecks, whose outputs at strides 4, 8, 16 and 32 a feature pyramid reads.
+"""The convolutional part of ResNet-50: four stages of bottlenecks with outputs at strides 4, 8, 16 and 32 for a feature pyramid.
 
 Paths are torchvision's: ``conv1.weight``, ``layer1.0.conv2.weight``, ``layer1.0.downsample.0.weight``.
 
-Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (2016), table 1 and figure 5. As in torchvision the
-3 x 3 convolution of a bottleneck carries the stride, not the first 1 x 1 ("ResNet v1.5").
+Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (2016), table 1 and figure 5. Differs: as in torchvision
+the 3 x 3 convolution of a bottleneck has the stride, not the first 1 x 1 ("ResNet v1.5").
 """
 
 import itertools
@@ -13,14 +13,15 @@ from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
 from minicnn.models.channel_groups import units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
-STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, blocks, stride of the first
+STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, number of blocks, stride of the first block
 
 
 class ResNet50(FeatureExtractor):
-    """The convolutional body, without the classifier: x (N, 3, H, W) -> four maps at strides 4, 8, 16 and 32.
+    """ResNet-50 without the classifier: x (N, 3, H, W) -> four feature maps at strides 4, 8, 16 and 32.
 
     Args:
-        norm: num_features -> layer, the batch norm to build with.
+        norm: function of num_features that makes a batch norm.
+        rng: draws the weights; None: zeros, to be loaded.
     """
 
     returned = ("layer1", "layer2", "layer3", "layer4")
@@ -39,13 +40,19 @@ class ResNet50(FeatureExtractor):
 
 
 class Bottleneck(Layer):
-    """relu(x + 1x1(relu(3x3(relu(1x1(x)))))), each convolution with a norm.
+    """relu(x + 1x1(relu(3x3(relu(1x1(x)))))), where a norm follows each convolution.
 
-    Where the shape changes (the first block of a stage), ``downsample`` brings x to it: 1 x 1 with the stride, norm, no ReLU.
+    In the first block of a stage, where the shape changes, ``downsample`` is applied to x: a 1 x 1 convolution with the stride, a norm.
+
+    Args:
+        in_channels: of x.
+        width: channels within the block; the output has four times as many.
+        stride: of the 3 x 3 convolution.
+        norm, rng: see ``ResNet50``.
     """
 
     expansion = 4
-    downsample = None
+    downsample: Sequential | None = None
 
     def __init__(self, in_channels, width, stride, norm, *, rng=None):
         out_channels = self.expansion * width
@@ -57,11 +64,16 @@ class Bottleneck(Layer):
                                           norm(out_channels)])
 
     def residual(self):
-        """The branch that is added to x."""
+        """The branch whose output is added to x."""
         return Sequential([self.conv1, self.bn1, ReLU(), self.conv2, self.bn2, ReLU(), self.conv3, self.bn3])
 
     def inner_groups(self, model, path):
-        """The two ``ChannelGroup``s within the branch; what comes out of it is tied to x. path: of this block in the model."""
+        """The two ``ChannelGroup``s within the branch, whose output channels are tied to those of x.
+
+        Args:
+            model: the whole network.
+            path: of this block in it.
+        """
         steps = (units(f"{path}.{name}", getattr(self, name)) for name in ("conv1", "bn1", "conv2", "bn2", "conv3"))
         return walk(model, itertools.chain(*steps)).groups
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from minicnn.fast import choose
-from minicnn.trace import parts
+from minicnn.trace import flattened
 
 ACTIVATIONS = ("relu", "hardswish", "hardsigmoid")
 WITH_ACTIVATION = ("conv2d", "linear", "batch_norm", "add")         # kinds of operations whose steps can end in an activation
@@ -26,7 +26,7 @@ def fuse(operations, result, backend):
         fused: {fused operation: the operation that computes it now}.
     """
     uses = Counter(source for operation in operations for source in operation.inputs)
-    uses.update(parts(result))
+    uses.update(flattened(result))
     order = {operation: number for number, operation in enumerate(operations)}
     fused, left = {}, []
     for operation in operations:
