@@ -1,4 +1,4 @@
-"""Files are whole or not there, and places that cannot be written are known before the work."""
+"""Files and folders are written whole or not at all; paths that cannot be written are refused in advance."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A data set and networks small enough to train within a test, made once a session."""
+"""A data set and networks small enough to train within a test, made once per session."""
 
 import copy
 import gzip

@@ -8,7 +8,6 @@ import pytest
 
 import minicnn
 from minicnn.cli.bench import brief, longest
-from minicnn.cli.tables import fitted, shortened
 from minicnn.data.images import write_image
 from minicnn.fast.timing import profile
 
@@ -142,15 +141,8 @@ def test_medians(run, lenet, monkeypatch):
             (len(values), min(values), median(values), max(values)) for values in seen]
 
 
-def test_a_table_gives_its_names_what_room_there_is():
-    rows = [("a" * 90 + "b", "winograd 2x1024", "12345.67"), ("short", "copy", "1.00")]
-    lines = fitted(("step", "algorithm", "ms"), rows).splitlines()
-    assert max(map(len, lines)) == 80 and lines[2].startswith("..aaa") and "ab  " in lines[2] and lines[3].startswith("short ")
-
-
 def test_small_texts():
     assert brief("winograd, 2 x 24 tiles") == "winograd 2x24" and brief("winograd, 96 tiles") == "winograd 96" and brief("copy") == "copy"
-    assert shortened("abcdef", 6) == "abcdef" and shortened("abcdefg", 6) == "..defg"
     steps = [{"ms": float(i % 7), "i": i} for i in range(30)]
     shown = longest(steps)
     assert shown == sorted(shown, key=lambda step: step["i"]) and 20 <= len(shown) < 30

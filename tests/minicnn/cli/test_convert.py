@@ -1,4 +1,4 @@
-"""minicnn convert: what it writes, what it says, and that nothing is left where it refuses."""
+"""minicnn convert: what it writes and prints, and that nothing is written after an error."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""minicnn demo: the whole method, as a newcomer sees it first."""
+"""minicnn demo: the whole method on generated digits, by the other verbs."""
 
 import json
 import re

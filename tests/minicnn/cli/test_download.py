@@ -1,4 +1,4 @@
-"""minicnn download, from a server in a thread: what it fetches becomes a model's file."""
+"""minicnn download, from a server in a thread: the weights become a file of minicnn."""
 
 import functools
 import hashlib

@@ -14,7 +14,7 @@ from small_voc import NAMES, write_voc
 
 from minicnn.cli import detector_evaluation
 from minicnn.cli.detector_evaluation import label_map
-from minicnn.cli.tables import points, span
+from minicnn.cli.tables import points
 from minicnn.data import load_annotated
 from minicnn.detection.detections import Detections
 from minicnn.detection.evaluation.evaluate import evaluate
@@ -243,10 +243,6 @@ def test_a_classifier_has_no_report(refused, nets, here):
 
 def test_another_split_than_a_classifiers_data_have(refused, nets):
     assert "got the split 'dev', expected one of train, validation, test" in refused("evaluate", nets / "small.npz", "--split", "dev")
-
-
-def test_what_is_none_is_a_dash():
-    assert (points(None), points(0.12345), span(None), span([0.1, 0.2])) == ("-", "12.35", "-", "10.00 to 20.00")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""minicnn info."""
+"""minicnn info: its document and its lines for reading."""
 
 import hashlib
 import json

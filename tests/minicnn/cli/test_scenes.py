@@ -1,4 +1,4 @@
-"""minicnn scenes."""
+"""minicnn scenes: a data set that can be loaded, and refused sizes."""
 
 import json
 import signal

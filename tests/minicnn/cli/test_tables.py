@@ -2,7 +2,7 @@
 
 import pytest
 
-from minicnn.cli.tables import percent, shape, table
+from minicnn.cli.tables import fitted, percent, points, shape, shortened, span, table
 
 
 def test_table():
@@ -19,3 +19,14 @@ def test_table():
 ])
 def test_small_ones(function, value, expected):
     assert function(value) == expected
+
+
+def test_a_table_gives_its_names_what_room_there_is():
+    rows = [("a" * 90 + "b", "winograd 2x1024", "12345.67"), ("short", "copy", "1.00")]
+    lines = fitted(("step", "algorithm", "ms"), rows).splitlines()
+    assert max(map(len, lines)) == 80 and lines[2].startswith("..aaa") and "ab  " in lines[2] and lines[3].startswith("short ")
+    assert shortened("abcdef", 6) == "abcdef" and shortened("abcdefg", 6) == "..defg"
+
+
+def test_what_is_none_is_a_dash():
+    assert (points(None), points(0.12345), span(None), span([0.1, 0.2])) == ("-", "12.35", "-", "10.00 to 20.00")

@@ -1,4 +1,4 @@
-"""The built-in class names: as many as torchvision and the VOC devkit have, in their order."""
+"""The built-in class names are those of torchvision and of the VOC devkit, in their order."""
 
 import pytest
 

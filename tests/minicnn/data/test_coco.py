@@ -1,4 +1,4 @@
-"""COCO's form: small files made here, damaged in every way; and a real one where it is."""
+"""COCO's layout: small files, valid and damaged, and a real one where it is available."""
 
 import gzip
 import json

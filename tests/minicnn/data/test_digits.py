@@ -1,4 +1,4 @@
-"""Generated digits: the same each time, balanced, and hard enough for a network to be worth it."""
+"""Generated digits: reproducible, balanced, and too hard for a linear classifier."""
 
 import numpy as np
 import pytest

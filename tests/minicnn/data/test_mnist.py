@@ -1,4 +1,4 @@
-"""MNIST: small IDX files made here, plain and gzipped, damaged in every way; and the real ones where they are."""
+"""MNIST: small IDX files, plain, gzipped and damaged, and the real ones where they are available."""
 
 import gzip
 import struct

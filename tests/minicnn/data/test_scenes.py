@@ -1,4 +1,4 @@
-"""Generated scenes: boxes that end where the object does, the same each time, whole or not there."""
+"""Generated scenes: exact boxes, reproducible images, and folders that are written whole or not at all."""
 
 import functools
 import hashlib

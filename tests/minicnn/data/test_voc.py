@@ -1,4 +1,4 @@
-"""PASCAL VOC's folders: small ones made here, damaged in every way; and real ones where they are."""
+"""PASCAL VOC's layout: small data sets, valid and damaged, and real ones where they are available."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The page that carries a report."""
+"""The HTML page of a report."""
 
 import re
 from html.parser import HTMLParser

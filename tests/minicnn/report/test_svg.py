@@ -1,4 +1,4 @@
-"""Charts: well-formed, everything inside, ticks at round numbers where they belong."""
+"""Charts: well-formed SVG, everything within the frame, ticks at round numbers."""
 
 import math
 from xml.etree import ElementTree

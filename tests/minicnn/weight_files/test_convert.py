@@ -1,4 +1,4 @@
-"""Converting: the architecture is recognised, what a file cannot tell is set, and what does not fit is said in one line."""
+"""Conversion: architectures are recognised, configurations applied, and mismatches reported in one line."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Downloads, from a server in a thread: whole, resumed, damaged, refused."""
+"""Downloads from a server in a thread: complete, resumed, damaged, and refused ones."""
 
 import errno
 import hashlib

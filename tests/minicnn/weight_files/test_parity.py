@@ -1,4 +1,4 @@
-"""Live comparison with torch.load, and with the safetensors package, over what they can write."""
+"""Live comparison with torch.load and with the safetensors package, on files that they write."""
 
 import io
 import itertools

@@ -1,4 +1,4 @@
-"""Reading whole files: each recorded one as torch reads it; everything else is refused in one line."""
+"""Whole weight files: recorded ones give the arrays that torch reads; other files are refused in one line."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""safetensors: by our own hand and by the package the same arrays; headers that lie are refused."""
+"""safetensors: NumPy alone and the package read the same arrays; false headers are refused."""
 
 import json
 import struct

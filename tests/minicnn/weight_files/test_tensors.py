@@ -1,4 +1,4 @@
-"""Tensors: every claim is held against the bytes before a view is made."""
+"""Tensors: every description is checked before a view is made."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The older format: its pickles, its row of storages, and what can be wrong with them."""
+"""The legacy format: its pickles and its storages, valid and damaged."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The zip format: its entries, and the zips that attack."""
+"""The zip format: its entries, and malicious zips."""
 
 import io
 import struct

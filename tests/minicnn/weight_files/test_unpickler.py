@@ -1,4 +1,4 @@
-"""The pickle machine: it makes what tensors need, and refuses, unrun, whatever else a pickle says."""
+"""The unpickler: it makes tensors, and refuses everything else in a pickle without running it."""
 
 import collections
 import io
