@@ -1,11 +1,11 @@
-"""The gradient of a convolution's input, by convolutions.
+"""The input gradient of a convolution, computed by convolutions of stride 1.
 
-With x in its border of zeros, filters w, stride s and dilation d,
+With x including its padding, filters w, stride s and dilation d,
 
     grad_x[r] = sum over taps i with (r - d i) divisible by s of w[i]^T grad_y[(r - d i) / s].
 
-So without a stride it is a convolution of grad_y with the filters turned round and O and C exchanged; with one, each of the s x s
-residues of r is such a convolution with every s-th tap.
+For stride 1 this is a convolution of grad_y with the filters rotated by 180 degrees and O and C exchanged; for a larger stride, the pixels
+r with the same residue modulo s are such a convolution with every s-th tap.
 
 Reference: Dumoulin, Visin, A guide to convolution arithmetic for deep learning (2016), section 4.
 """
@@ -14,12 +14,12 @@ import numpy as np
 
 
 def input_gradient(grad_y, weight, shape, stride, padding, dilation, convolve):
-    """The gradient of a convolution's input; stride or dilation must be (1, 1).
+    """The input gradient of a convolution; stride or dilation must be (1, 1).
 
     Args:
         grad_y: (N, Ho, Wo, O), contiguous float32.
         weight: (O, C, KH, KW).
-        shape: (N, H, W, C'), C' at least C; what the convolutions below make.
+        shape: of the result, (N, H, W, C'); C' >= C is the number of channels that ``convolve`` writes.
         stride, padding, dilation: (vertical, horizontal).
         convolve: function of (x, weight, dilation, y): y = the convolution of stride 1 of x (N, H, W, O) with weight (C, O, KH, KW).
 
@@ -27,14 +27,14 @@ def input_gradient(grad_y, weight, shape, stride, padding, dilation, convolve):
         grad_x: of that shape.
     """
     (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw) = shape[1:3], weight.shape[2:], stride, padding, dilation
-    turned = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-    grad_x = (np.empty if kh >= sh and kw >= sw else np.zeros)(shape, np.float32)       # a stride may step over pixels
+    rotated = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    grad_x = (np.empty if kh >= sh and kw >= sw else np.zeros)(shape, np.float32)       # a stride may skip pixels
     for i in range(min(sh, kh)):
         for j in range(min(sw, kw)):
             rows, columns = range((i - ph) % sh, h, sh), range((j - pw) % sw, w, sw)
             if not rows or not columns:
                 continue
-            taps = turned[:, :, (kh - 1 - i) % sh::sh, (kw - 1 - j) % sw::sw]           # those that reach these rows and columns
+            taps = rotated[:, :, (kh - 1 - i) % sh::sh, (kw - 1 - j) % sw::sw]          # that contribute to these rows and columns
             high, wide = dh * (taps.shape[2] - 1), dw * (taps.shape[3] - 1)
             part = window(grad_y, (rows[0] + ph) // sh - high, (columns[0] + pw) // sw - wide, len(rows) + high, len(columns) + wide)
             if stride == (1, 1):
@@ -47,7 +47,7 @@ def input_gradient(grad_y, weight, shape, stride, padding, dilation, convolve):
 
 
 def window(x, top, left, high, wide):
-    """The pixels of x (N, H, W, C) from (top, left) on, zeros outside: contiguous (N, high, wide, C)."""
+    """The pixels of x (N, H, W, C) from (top, left) on, zeros outside of it, as contiguous (N, high, wide, C)."""
     n, h, w, c = x.shape
     if (top, left, high, wide) == (0, 0, h, w):
         return x

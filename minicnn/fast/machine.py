@@ -1,5 +1,6 @@
-"""What a figure of time depends on besides the code: processor, cores, threads, versions, heat."""
+"""The machine that a time was measured on: processor, cores, threads, caches, versions, temperature."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -14,7 +15,7 @@ ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"
 
 
 def describe(backend):
-    """JSON-able: the machine, the versions, and how many threads that backend uses."""
+    """The machine, versions, and number of threads that a backend uses, as a dictionary for JSON."""
     return {"processor": processor(), "board": board(), "architecture": platform.machine(), "system": platform.platform(),
             "cores": cores(), "threads": threads(backend), "caches": caches(), "memory_mib": memory(),
             "python": platform.python_version(), "versions": versions("minicnn", "numpy", "numba", "llvmlite", "scipy", "threadpoolctl"),
@@ -23,7 +24,7 @@ def describe(backend):
 
 @functools.cache
 def processor():
-    """The processor's name, where the system tells it."""
+    """The processor's name, as far as the system reports it."""
     lines = dict(line.split(":", 1) for line in text("/proc/cpuinfo").splitlines() if ":" in line)
     lines = {name.strip(): value.strip() for name, value in lines.items()}
     name = lines.get("model name") or ARM_PARTS.get(lines.get("CPU part")) or platform.processor() or platform.machine()
@@ -37,12 +38,12 @@ def board():
 
 
 def cores():
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def threads(backend):
-    """How many threads a backend uses now."""
+    """Number of threads that a backend uses now."""
     if backend == "numba":
         from minicnn.fast.numba_kernels.threads import workers
         return workers()
@@ -55,7 +56,7 @@ def threads(backend):
 
 
 def caches():
-    """Bytes of the first core's caches, by level, instructions' own left out; empty where the system does not tell."""
+    """Bytes of the first core's caches by level, without instruction caches; empty where the system does not report them."""
     found = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         size, level = text(folder / "size"), text(folder / "level")
@@ -74,15 +75,13 @@ def versions(*packages):
     """{package: version} of those that are installed."""
     found = {}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            pass
     return {**found, "minicnn": minicnn.__version__, "numpy": np.__version__}         # as imported
 
 
 def blas():
-    """The matrix libraries in use and their kernels, as threadpoolctl sees them; None where it is not installed."""
+    """The BLAS libraries in use and their kernels, as threadpoolctl reports them; None where it is not installed."""
     try:
         import threadpoolctl
     except ImportError:
@@ -92,20 +91,20 @@ def blas():
 
 
 def variables():
-    """Environment variables that change the speed, where they are set."""
+    """Environment variables that affect the speed, where they are set."""
     names = ("MINICNN_NUM_THREADS", "MINICNN_WINOGRAD", "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "OMP_NUM_THREADS",
              "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def celsius():
-    """The processor's temperature, where a small computer tells it, or None."""
+    """The processor's temperature, where the system (a small computer, mostly) reports it, or None."""
     value = text("/sys/class/thermal/thermal_zone0/temp")
     return int(value) / 1000 if value.lstrip("-").isdigit() else None
 
 
 def text(path):
-    """A small file of the system, or ""."""
+    """The text of a small system file; "" if it cannot be read."""
     try:
         return Path(path).read_text(errors="replace").strip()
     except OSError:

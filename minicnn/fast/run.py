@@ -113,15 +113,9 @@ def observed(observer):
 
 
 def run(network, *inputs):
-    """``network.forward(*inputs)``, by a plan where that is possible.
-
-    A plan needs a traceable network in evaluation mode, with float32 weights, and inputs that ``can_be_planned``.
-    """
-    layers = [layer for _, layer in network.named_layers()]
-    if any(layer.training or not layer.traceable for layer in layers) or not can_be_planned(inputs):
-        return network.forward(*inputs)
-    parts = [value for layer in layers for name, value in vars(layer).items() if name not in UNPLANNED]
-    if any(part.dtype.kind == "f" and part.dtype != np.float32 for part in parts if isinstance(part, np.ndarray)):
+    """``network.forward(*inputs)``, by a plan where that is possible: see ``plannable_parts`` and ``plannable_inputs``."""
+    parts = plannable_parts(network)
+    if parts is None or not plannable_inputs(inputs):
         return network.forward(*inputs)
     with lock:
         finished = _finished.get(network)
@@ -133,7 +127,20 @@ def run(network, *inputs):
         return finished.run(plan, inputs)
 
 
-def can_be_planned(inputs):
+def plannable_parts(network):
+    """Attributes of the layers that a plan depends on; None if there can be no plan.
+
+    A plan needs layers that are traceable, in evaluation mode, and without floating-point arrays other than float32.
+    """
+    layers = [layer for _, layer in network.named_layers()]
+    if any(layer.training or not layer.traceable for layer in layers):
+        return None
+    parts = [value for layer in layers for name, value in vars(layer).items() if name not in UNPLANNED]
+    floats = [part.dtype for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == "f"]
+    return parts if all(dtype == np.float32 for dtype in floats) else None
+
+
+def plannable_inputs(inputs):
     """Whether inputs are non-empty float32 arrays (N, C, H, W) or (N, F), all of the same N."""
     return all(isinstance(x, np.ndarray) for x in inputs) and all(
         x.dtype == np.float32 and x.ndim in (2, 4) and x.size and len(x) == len(inputs[0]) for x in inputs)

@@ -1,6 +1,6 @@
-"""Memory of large results, used again when nobody holds them any more.
+"""Memory for large results, reused when no array refers to it any more.
 
-What is larger than 32 MiB, glibc's malloc takes from the system and gives back each time. Fresh pages can then cost more than what is
+glibc's malloc takes blocks of more than 32 MiB from the system, and returns them, each time. Fresh pages can then cost more than what is
 computed on them: RoIAlign of 1000 boxes and 512 channels writes 100 MB.
 """
 
@@ -11,25 +11,26 @@ import weakref
 import numpy as np
 
 LARGE = 2**25           # bytes; glibc's DEFAULT_MMAP_THRESHOLD_MAX
-BLOCKS = 2              # that are kept: the pooled boxes of one map, and of all
+BLOCKS = 2              # number that are kept: the pooled boxes of one feature map, and of all
 
 _kept, _lock = [], threading.Lock()
 
 
 class Block:
-    """Bytes, and who holds them."""
+    """A block of memory, and a weak reference to the holder of the arrays on it."""
 
     def __init__(self, size):
         self.bytes, self.holder = np.empty(size, np.uint8), lambda: None
 
     def lend(self, shape, dtype):
+        """A new array on the block."""
         holder = Holder(self.bytes, shape, dtype)
         self.holder = weakref.ref(holder)
         return np.asarray(holder)
 
 
 class Holder:
-    """What arrays on a block have as their base: it is there for as long as one of them is."""
+    """The base of the arrays on a block: it exists for as long as one of them does."""
 
     def __init__(self, memory, shape, dtype):
         self.memory = memory
@@ -37,7 +38,7 @@ class Holder:
 
 
 def memory(shape, dtype):
-    """See ``minicnn.functional.dispatch.memory``."""
+    """See ``minicnn.functional.dispatch.memory``: an array on a block that is free, if it is large."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
@@ -45,7 +46,7 @@ def memory(shape, dtype):
         free = [block for block in _kept if block.holder() is None]
         fitting = [block for block in free if block.bytes.nbytes >= size]
         if not fitting:
-            _kept[:] = [block for block in _kept if block not in free]          # too small: they would only lie there
+            _kept[:] = [block for block in _kept if block not in free]          # too small, so of no use
             fitting = [Block(size)]
             if len(_kept) < BLOCKS:
                 _kept.extend(fitting)

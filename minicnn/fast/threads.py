@@ -1,4 +1,4 @@
-"""How many threads compute."""
+"""The number of threads: what the user asked for, and how the numerical libraries are told."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ LIBRARIES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 
 def thread_count():
-    """MINICNN_NUM_THREADS, or as many as there are cores for this process.
+    """MINICNN_NUM_THREADS, or the number of cores that this process may use.
 
     Raises:
-        InputError: the variable is no positive integer.
+        InputError: the variable is not a positive integer.
     """
     text = os.environ.get(VARIABLE)
     if text is None:
@@ -24,7 +24,7 @@ def thread_count():
 
 
 def tell_libraries():
-    """Hand MINICNN_NUM_THREADS on to the libraries that will be loaded, unless their own variables say something."""
+    """Set the variables of the libraries that will be loaded to MINICNN_NUM_THREADS, unless they are set."""
     if VARIABLE in os.environ:
         for name in LIBRARIES:
             os.environ.setdefault(name, os.environ[VARIABLE])
@@ -32,11 +32,11 @@ def tell_libraries():
 
 @contextlib.contextmanager
 def one_blas_thread():
-    """Within the block, products run on one thread, where threadpoolctl is installed; else nothing changes.
+    """Within the block, BLAS runs on one thread; without threadpoolctl, nothing changes.
 
-    Training a small network is hundreds of products a second of well under a millisecond each, between which BLAS's other threads
-    spin and slow down what NumPy does meanwhile. An epoch of LeNet-5 then takes sometimes less, sometimes half as long again, and many
-    times as long if something else runs beside it (``bench/lenet.py`` measures both).
+    Training a small network computes hundreds of matrix products a second, each well under a millisecond. Between them, the other threads
+    of BLAS spin and slow down what NumPy does meanwhile. With them, an epoch of LeNet-5 takes sometimes less time, sometimes half as long
+    again, and many times as long if something else runs on the machine (``bench/lenet.py`` measures both).
     """
     try:
         from threadpoolctl import threadpool_limits

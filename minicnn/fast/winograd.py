@@ -1,14 +1,14 @@
 """Winograd's fast convolution F(4 x 4, 3 x 3): the matrices, and filters in their transformed form.
 
-An image is cut into tiles d of 6 x 6 pixels that overlap by 2. A tile and a 3 x 3 filter g give 4 x 4 pixels of the result:
+An image is cut into tiles d of 6 x 6 pixels that overlap by 2 pixels. From a tile and a 3 x 3 filter g follow 4 x 4 output pixels:
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 
-with 36 multiplications where the definition needs 144. Summed over channels, the product in brackets becomes, at each of the 36
-points, a matrix product (tiles, C) @ (C, O): that is where the time goes, and it is a quarter of the direct convolution's.
+with 36 multiplications instead of 144. Summed over channels, the product in brackets becomes, at each of the 36 points, a matrix product
+(tiles, C) @ (C, O), which takes most of the time: a quarter of the direct convolution's multiplications.
 
-It is a product of polynomials: both factors are evaluated at six points, multiplied there, and the result interpolated. The points
-are 0, +-1/sqrt 2, +-sqrt 2 and infinity. The paper's are 0, +-1, +-2 and infinity, whose powers up to 2^3 magnify the rounding errors;
+The algorithm multiplies polynomials: both factors are evaluated at six points, multiplied there, and the product is interpolated. The
+points are 0, +-1/sqrt 2, +-sqrt 2 and infinity. The paper's are 0, +-1, +-2 and infinity, whose powers up to 2^3 magnify the rounding errors;
 with ours the largest error is four times smaller, and about twice that of a direct convolution (in float32, 64 to 512 channels:
 1.3e-6 to 3e-6 of the largest value, where a direct one has 0.9e-6 to 3e-6 and the paper's points 5e-6 to 1e-5). The error is relative to
 the largest value in a tile: beside large numbers, small ones lose digits that a direct convolution would keep.
@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 POINTS = 36
-OUT, IN = 4, 6              # sides of a tile after and before
+OUT, IN = 4, 6              # sides of a tile of the result and of the input, pixels
 
 ROOT, HALF = math.sqrt(2), math.sqrt(0.5)
 
@@ -47,7 +47,7 @@ A_T = np.array([[1, 1, 1, 1, 1, 0],
                 [0, HALF / 2, -HALF / 2, 2 * ROOT, -2 * ROOT, 1]])
 
 
-def transformed(weight):
+def transformed_filters(weight):
     """G g G^T of each filter, computed in float64.
 
     Args:

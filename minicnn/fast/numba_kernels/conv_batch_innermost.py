@@ -1,17 +1,17 @@
-"""Stride-1 convolutions and linear layers over a batch of small images, by direct multiplication, the batch innermost in memory.
+"""Convolutions of stride 1 and linear layers over a batch of small images, direct, with the batch innermost in memory.
 
-Arrays are (C, H, W, N): a number of every image stands beside the same number of the others. So a vector holds sixteen images'
-pixel, whatever the size of image and kernel; the pixels of a row are copied once, for all filters and columns, and taps that fall into
-the border are left out, not multiplied by zeros. A linear layer is the case of images of one pixel.
+Arrays are (C, H, W, N), so two vectors hold the same pixel of sixteen images, whatever the size of image and kernel. The pixels of a row
+are copied once, for all filters and columns; taps in the padding are skipped, not multiplied by zeros. A linear layer is a convolution of
+images of one pixel.
 
     forward:             y[o, i, j, n] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[c, i + k - p, j + l - q, n]
-    input's gradient:    the same with the filters turned round and O and C exchanged
-    weights' gradient:   grad_weight[o, c, k, l] = sum over i, j, n of grad_y[o, i, j, n] x[c, i + k - p, j + l - q, n]
+    input gradient:      the same with the filters rotated by 180 degrees and O and C exchanged
+    weight gradient:     grad_weight[o, c, k, l] = sum over i, j, n of grad_y[o, i, j, n] x[c, i + k - p, j + l - q, n]
 
-Every sum has one fixed order, whatever the number of threads.
+The order of each sum does not depend on the number of threads.
 
 Reference: Georganas et al., Anatomy of high-performance deep learning convolutions on SIMD architectures (2018), section II: the
-register blocking, there with channels where here the batch is.
+register blocking, there along channels, here along the batch.
 """
 
 import numpy as np
@@ -20,23 +20,23 @@ from numba import njit, prange
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, pointer, splat, store, total
 from minicnn.fast.numba_kernels.threads import workers
 
-IMAGES = 16           # of a tile: two vectors
-DEPTH = 256             # taps multiplied before the next filters are taken: their pixels stay in the first-level cache
-RUN = 2048              # numbers of a filter's image that are multiplied before the products are summed up
-FILTERS = 16            # whose gradient one thread takes at a time
-PARTS, MEMORY = 16, 2**22       # the images' rows are cut into so many parts, if that takes no more than so many numbers
+IMAGES = 16             # in a tile: two vectors
+DEPTH = 256             # taps multiplied at a time, so that their pixels stay in the first-level cache
+RUN = 2048              # numbers of grad_y of one filter that are summed in a part, at least
+FILTERS = 16            # whose gradients one thread takes at a time
+PARTS, MEMORY = 16, 2**22       # largest number of parts of the rows, and of numbers that the parts' gradients take
 
 
 @njit(cache=True)
 def tile6(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
-    """y[6 filters, 16 images] of one pixel = (bias, or what stands there) + sum of weights times pixels; ``rows`` filters are stored.
+    """y[6 filters, 16 images] of one pixel = (bias or y) + sum over taps of weight times pixel; ``rows`` filters are computed.
 
     Args:
-        iy, ldy: the first number, numbers from filter to filter.
-        iw, row: the first filter's first weight, numbers from filter to filter.
-        places: for each tap how much further its weight is.
-        ix: the first pixel; the taps' pixels lie one after the other.
-        begin: sums start from bias[ib:]; otherwise from what stands in y.
+        iy, ldy: index of the first number of y; distance between filters.
+        iw, row: index of the first filter's first weight; distance between filters.
+        places: for each tap the offset of its weight.
+        ix: index of the first pixel; the pixels of the taps are consecutive.
+        begin: the sums start from bias[ib:]; otherwise from the contents of y.
     """
     r1, r2, r3, r4, r5 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1), min(4, rows - 1), min(5, rows - 1)
     y1, y2, y3, y4, y5 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy, iy + r4 * ldy, iy + r5 * ldy
@@ -118,9 +118,9 @@ def tile4(y, iy, ldy, rows, w, iw, row, places, x, ix, taps, bias, ib, begin):
 
 @njit(cache=True)
 def gather(x, n, h, wd, start, channels, top, lines, near):
-    """near (N / 16, W, channels, lines, 16) from x (C, H, W, N): the pixels of a row of the result in the order of its taps.
+    """near (N / 16, W, channels, lines, 16) from x (C, H, W, N): the input pixels of a row of the result, in the order of the taps.
 
-    In x they are powers of two apart, and such addresses share a few lines of the first-level cache.
+    In x they are often powers of two apart, and such addresses share a few lines of the first-level cache.
     """
     to = 0
     for k in range(0, n, IMAGES):
@@ -134,15 +134,15 @@ def gather(x, n, h, wd, start, channels, top, lines, near):
 
 
 @njit(cache=True, parallel=True)
-def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo, kh, kw, ph, pw, depth, chunk):
+def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo, kh, kw, ph, pw, depth, chunk):  # noqa: C901  compiled
     """y (O, Ho, Wo, N) from x (C, H, W, N), N a multiple of 16; a task is ``chunk`` filters of a row of the result.
 
-    iw, row, channel, up, left: the first weight, and numbers from filter to filter, channel to channel, row to row, tap to tap.
+    iw, row, channel, up, left: index of the first weight; distances between filters, channels, rows and columns of the kernel.
     """
     for task in prange(ho * ((o + chunk - 1) // chunk)):
         i, first = task % ho, task // ho * chunk
         past = min(o, first + chunk)
-        top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside the image
+        top, bottom = max(0, ph - i), min(kh, h + ph - i)           # taps inside of the image
         lines = max(0, bottom - top)
         places = np.empty(depth * lines * kw, np.int64)
         near = np.empty(n * wd * depth * lines, np.float32)
@@ -178,7 +178,7 @@ def correlate(x, n, c, h, wd, w, iw, row, channel, up, left, bias, y, o, ho, wo,
 
 @njit(cache=True)
 def tile_of_sums(g, ig, ldg, filters, x, x0, x1, x2, gline, xline, rows, length, out, io, ldo, columns):
-    """out[4 filters, 3 columns] = sums over ``rows`` times ``length`` numbers of grad_y times x."""
+    """out[4 filters, 3 columns] = sums of grad_y times x over ``rows`` rows of ``length`` numbers."""
     g1, g2, g3 = ig + min(1, filters - 1) * ldg, ig + min(2, filters - 1) * ldg, ig + min(3, filters - 1) * ldg
     c00 = c01 = c02 = c10 = c11 = c12 = c20 = c21 = c22 = c30 = c31 = c32 = constant(0.0)
     for r in range(rows):
@@ -205,9 +205,9 @@ def tile_of_sums(g, ig, ldg, filters, x, x0, x1, x2, gline, xline, rows, length,
 
 @njit(cache=True, parallel=True)
 def correlate_gradient(g, x, n, c, h, wd, o, ho, wo, kh, kw, parts, rows):
-    """parts (P, O C KH KW + O) = the weights' and the bias's gradients, each from ``rows`` rows of the result.
+    """parts (P, O C KH KW + O) = the gradients of weights and biases, each part from ``rows`` rows of the result.
 
-    g: (O, Ho, Wo, N); x: (C, H, W, N), its border included; N a multiple of 8.
+    g: (O, Ho, Wo, N); x: (C, H, W, N), padding included; N is a multiple of 8.
     """
     columns = c * kh * kw
     groups = (o + FILTERS - 1) // FILTERS
@@ -251,12 +251,12 @@ def input_gradient(grad_y, weight, padding, grad_x):
 
 
 def chunk(filters, rows):
-    """Filters of a task: all, where an image has rows enough to share out; else a thread's share."""
+    """Number of filters of a task: all, where an image has enough rows for all threads; else a thread's part."""
     return filters if rows >= 4 else -(-filters // (6 * workers())) * 6
 
 
 def weight_gradient(grad_y, x, kernel):
-    """grad_weight (O, C, KH, KW) and grad_bias (O,), from grad_y (O, Ho, Wo, N) and x (C, Hp, Wp, N), its border included."""
+    """grad_weight (O, C, KH, KW) and grad_bias (O,) from grad_y (O, Ho, Wo, N) and x (C, Hp, Wp, N), padding included."""
     (o, ho, wo, n), c, (kh, kw) = grad_y.shape, len(x), kernel
     columns = c * kh * kw
     rows = -(-ho // min(ho, PARTS, max(1, MEMORY // (o * columns)), max(1, ho * wo * n // RUN)))

@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel has a filter of its own, so a pixel costs as many multiplications as the kernel has taps."""
+"""Depthwise convolution: each channel has its own filter, so a number costs as many multiplications as the kernel has taps."""
 
 from numba import njit, prange
 
@@ -8,6 +8,7 @@ from minicnn.fast.numba_kernels.simd import floats, fma, load, store
 
 @njit(cache=True, parallel=True)
 def depthwise_rows(x, weight, bias, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, pw, dh, dw, activation):
+    """``depthwise``, row by row of the result."""
     for row in prange(n * ho):
         i, r = row // ho, row % ho
         top = r * sh - ph
@@ -25,9 +26,17 @@ def depthwise_rows(x, weight, bias, y, n, h, w, c, ho, wo, kh, kw, sh, sw, ph, p
 
 
 def depthwise(x, weight, bias, y, stride, padding, dilation, activation=None):
-    """y (N, Ho, Wo, C) = activation(each channel of x (N, H, W, C) with its own filter, weight (KH, KW, C), + bias (C,)).
+    """y = activation(each channel of x with its own filter, + bias).
 
-    stride, padding, dilation: (vertical, horizontal); the border of zeros is not in x.
+    Args:
+        x: (N, H, W, C), without padding.
+        weight: (KH, KW, C).
+        bias: (C,).
+        y: (N, Ho, Wo, C), written.
+        stride, padding, dilation: pairs (vertical, horizontal), pixels.
+        activation: None, "relu", "hardswish" or "hardsigmoid".
+
+    Reference: Howard et al., MobileNets (2017), section 3.1.
     """
     depthwise_rows(x.reshape(-1), weight.reshape(-1), bias, y.reshape(-1), *x.shape, *y.shape[1:3], *weight.shape[:2], *stride, *padding,
                    *dilation, ACTIVATIONS[activation])

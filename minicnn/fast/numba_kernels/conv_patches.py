@@ -1,7 +1,8 @@
-"""Training through convolutions of any kernel, stride and dilation, channels last: filters packed anew at every step, weights' gradient.
+"""Convolutions of any kernel, stride and dilation for training, channels last: forward pass and weight gradient.
 
-The forward pass is ``matmul.convolve``, the input's gradient ``minicnn.fast.conv_input_gradient``. The weights' gradient is, for each tap,
-a product over all pixels: (C, pixels) @ (pixels, O).
+The forward pass is ``conv_direct.convolve``, with filters that are packed at every step; the input gradient
+(``minicnn.fast.conv_input_gradient``) consists of such convolutions. The weight gradient is, for each tap, a product over all pixels:
+(C, pixels) @ (pixels, O).
 """
 
 import numpy as np
@@ -13,15 +14,15 @@ from minicnn.fast.numba_kernels.matmul import linear
 from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS, tile
 from minicnn.fast.numba_kernels.simd import floats, load, store
 
-PIXELS = 128            # multiplied before the next rows are taken: what is read again lies in the first-level cache
-INPUTS, OUTPUTS = 48, 128       # of the weights' gradient that one thread takes at a time, about
+PIXELS = 128            # multiplied at a time, so that numbers that are read again are in the first-level cache
+INPUTS, OUTPUTS = 48, 128       # approximate size of the part of the weight gradient that a thread takes at a time
 
 
 @njit(cache=True, parallel=True)
 def pack_taps(weight, lane, common, taps, inputs, outputs, padded, panels):
-    """panels: those of a product (taps inputs, padded), as ``product.pack`` makes them; outputs beyond the given ones are zeros.
+    """panels = the weights (taps inputs, padded) of a product, as ``matmul.pack`` makes them; outputs beyond the given ones are zeros.
 
-    weight: 1-D; the tap t between output k and input c is the number k lane + c common + t.
+    weight: one-dimensional; tap t between output k and input c is weight[k * lane + c * common + t].
     """
     length = taps * inputs
     for panel in prange((padded + PANEL - 1) // PANEL):
@@ -45,17 +46,17 @@ def pack(weight, padded):
 
 
 def pack_exchanged(weight, padded):
-    """``pack`` of weights (C, O, KH, KW) with O and C exchanged: C are the outputs."""
+    """``pack`` for weights (C, O, KH, KW), of which C are the outputs."""
     c, o, kh, kw = weight.shape
     panels = np.empty(kh * kw * o * padded, np.float32)
-    numbers = np.ascontiguousarray(weight.transpose(1, 0, 2, 3)).reshape(-1)           # no copy for 1 x 1
+    numbers = np.ascontiguousarray(weight.transpose(1, 0, 2, 3)).reshape(-1)           # a view for 1 x 1
     pack_taps(numbers, kh * kw, c * kh * kw, kh * kw, o, c, padded, panels)
     return panels
 
 
 @njit(cache=True, parallel=True)
 def panels_of(g, pixels, o, panels):
-    """panels (O / 16, pixels, 16) from g (pixels, O), O a multiple of 16."""
+    """panels (O / 16, pixels, 16) from g (pixels, O); O is a multiple of 16."""
     for panel in prange(o // PANEL):
         for p in range(pixels):
             to, at = (panel * pixels + p) * PANEL, p * o + panel * PANEL
@@ -65,12 +66,12 @@ def panels_of(g, pixels, o, panels):
 
 @njit(cache=True, parallel=True)
 def sum_over_pixels(x, g, n, hp, wp, c, ho, wo, o, kh, kw, sh, sw, dh, dw, inputs, outputs, weight):
-    """weight (KH, KW, C, O) = for each tap, x's pixels under it (C, pixels) @ g (pixels, O).
+    """weight (KH, KW, C, O) = for each tap, the pixels of x that it multiplies (C, pixels) @ g (pixels, O).
 
-    x: (N, Hp, Wp, C), its border included; g: panels (O / 16, N Ho Wo, 16), O a multiple of 16.
+    x: (N, Hp, Wp, C), padding included; g: panels (O / 16, N Ho Wo, 16); O is a multiple of 16.
     """
     pieces, length = kh * kw, c
-    if dw == 1:                                     # the taps of a row lie in one piece
+    if dw == 1:                                     # the taps of a row are adjacent in memory
         pieces, length = kh, kw * c
     inner, outer = (length + inputs - 1) // inputs, (o + outputs - 1) // outputs
     pixels, high = n * ho * wo, max(1, PIXELS // wo)
@@ -89,33 +90,33 @@ def sum_over_pixels(x, g, n, hp, wp, c, ho, wo, o, kh, kw, sh, sw, dh, dw, input
 
 
 def weight_gradient(grad_y, x, kernel, stride, dilation):
-    """grad_weight (O', C, KH, KW), from grad_y (N, Ho, Wo, O'), O' a multiple of 16, and x (N, Hp, Wp, C), its border included."""
+    """grad_weight (O', C, KH, KW) from grad_y (N, Ho, Wo, O'), O' a multiple of 16, and x (N, Hp, Wp, C), padding included."""
     (n, ho, wo, o), (_, hp, wp, c), (kh, kw) = grad_y.shape, x.shape, kernel
     panels, weight = np.empty(grad_y.size, np.float32), np.empty((kh, kw, c, o), np.float32)
     panels_of(grad_y.reshape(-1), n * ho * wo, o, panels)
     sum_over_pixels(x.reshape(-1), panels, n, hp, wp, c, ho, wo, o, kh, kw, *stride, *dilation,
-                    part(kw * c if dilation[1] == 1 else c, INPUTS, ROWS), part(o, OUTPUTS, PANEL), weight.reshape(-1))
+                    part_length(kw * c if dilation[1] == 1 else c, INPUTS, ROWS), part_length(o, OUTPUTS, PANEL), weight.reshape(-1))
     return weight.transpose(3, 2, 0, 1)
 
 
-def part(count, size, multiple):
-    """The length of equal parts of about that size."""
+def part_length(count, size, multiple):
+    """The length of equal parts of ``count`` things, of about that size and a multiple of ``multiple``."""
     return round_up(-(-count // -(-count // size)), multiple)
 
 
 def forward(x, weight, bias, y, stride, dilation):
-    """y (N, Ho, Wo, O'), O' a multiple of 8, from x (N, Hp, Wp, C), its border included, weight (O, C, KH, KW), bias (O',)."""
+    """y (N, Ho, Wo, O'), O' a multiple of 8, from x (N, Hp, Wp, C), padding included, weight (O, C, KH, KW), bias (O',)."""
     multiply(x, pack(weight, y.shape[3]), bias, y, weight.shape[2:], stride, dilation)
 
 
 def backward(grad_y, taps, dilation, grad_x):
-    """What ``input_gradient`` wants of ``convolve``."""
+    """The ``convolve`` argument of ``conv_input_gradient.input_gradient``."""
     panels, bias = pack_exchanged(taps, grad_x.shape[3]), np.zeros(grad_x.shape[3], np.float32)
     multiply(grad_y, panels, bias, grad_x, taps.shape[2:], (1, 1), dilation)
 
 
 def multiply(x, panels, bias, y, kernel, stride, dilation):
-    """``product.convolve``, or ``linear`` where it comes to that."""
+    """``convolve``; for 1 x 1 convolutions of stride 1 ``linear``, which is the same."""
     if (*kernel, *stride) == (1, 1, 1, 1):
         linear(x, panels, bias, y)
     else:

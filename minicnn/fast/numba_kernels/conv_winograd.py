@@ -1,14 +1,9 @@
-"""3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3): 36 products where direct multiplication needs 144.
+"""3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3); ``minicnn.fast.winograd`` has the algorithm and the matrices.
 
-The image is cut into tiles of 6 x 6 that overlap by 2; each gives 4 x 4 pixels of the result:
+Some tiles, a strip, are taken from image to result at a time: their transforms B^T d B, for each of the 36 points a matrix product
+(tiles, C) @ (C, O) by ``matmul``, and the transform back, A^T m A.
 
-    Y = A^T [ (G g G^T) * (B^T d B) ] A
-
-with d a tile, g a filter. The sum over channels turns the product in brackets, for each of the 36 points, into a matrix product
-(tiles, C) @ (C, O), which ``product`` does.
-
-Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016), sections 3 and 4, equation 12 with the matrices of
-F(4 x 4, 3 x 3).
+Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016), sections 3 and 4.
 """
 
 import numpy as np
@@ -19,7 +14,7 @@ from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, NONE, activated
 from minicnn.fast.numba_kernels.matmul import multiply, pack
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
 from minicnn.fast.numba_kernels.threads import workers
-from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed
+from minicnn.fast.winograd import HALF, IN, OUT, POINTS, ROOT, transformed_filters
 
 
 @njit(cache=True)
@@ -40,7 +35,13 @@ def rows_of_a(m0, m1, m2, m3, m4, m5):
 
 @njit(cache=True)
 def transform_tile(d, at, row, column, channels, v, iv, plane, temporary):
-    """v[point, channels] = B^T d B, from pixels at d[at + i row + j column]; plane: numbers from point to point of v."""
+    """v[point, channels] = B^T d B of one tile.
+
+    Args:
+        at, row, column: pixel (i, j) of the tile begins at d[at + i * row + j * column].
+        iv, plane: point k of v begins at v[iv + k * plane].
+        temporary: 288 numbers.
+    """
     for c in range(0, channels, 8):
         for j in range(IN):
             i = at + j * column + c
@@ -68,7 +69,10 @@ def transform_tile(d, at, row, column, channels, v, iv, plane, temporary):
 
 @njit(cache=True)
 def transform(x, h, w, c, ph, pw, first, count, across, down, v, plane, patch, temporary):
-    """The tiles ``first`` to ``first + count`` of a batch x (N, H, W, C) -> v (36, tiles, C)."""
+    """v (36, tiles, C) = B^T d B of the tiles from ``first`` to ``first + count`` of a batch x (N, H, W, C); see ``transform_tile``.
+
+    across, down: number of tiles in a row and a column of an image; patch: 36 C numbers, for tiles that reach over the border.
+    """
     for t in range(count):
         tile = first + t
         n, rest = tile // (across * down), tile % (across * down)
@@ -133,8 +137,8 @@ def finish(m, plane, first, count, across, down, bias, activation, pool, ho, wo,
 
 @njit(cache=True, parallel=True)
 def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
-    """Each thread takes its share of the tiles from image to result by itself, a strip at a time: for narrow layers, whose filters
-    stay in the caches that all share."""
+    """Each thread takes its part of the tiles from image to result, a strip at a time: for narrow layers, whose filters fit in the
+    shared caches."""
     ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
     across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
     tiles = n * across * down
@@ -158,7 +162,7 @@ def convolve_apart(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y,
 
 @njit(cache=True, parallel=True)
 def convolve_together(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool, y, strip, scratch):
-    """All threads work on one strip of tiles, each on its share of the points: for wide layers, whose filters are read once."""
+    """All threads work on the same strip, each on its part of the points: for wide layers, whose filters are so read only once a strip."""
     ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
     across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
     tiles = n * across * down
@@ -185,7 +189,7 @@ def convolve_together(x, n, h, w, c, ph, pw, filters, bias, o, activation, pool,
 
 
 def winograd_scratch(shape, outputs, padding, tiles, together):
-    """Numbers that ``winograd`` needs beside its input and output."""
+    """Number of float32 numbers of scratch memory that ``winograd`` needs, for x of that shape (N, H, W, C) and that many outputs."""
     n, h, w, c = shape
     threads = workers()
     strip = POINTS * (tiles * (c + outputs) + 32)
@@ -196,10 +200,15 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96
     """A 3 x 3 convolution of stride 1.
 
     Args:
-        x: (N, H, W, C), without border; filters: from ``filters``; bias: (O,).
-        y: (N, Ho, Wo, O), written; with ``pool`` the largest of each 2 x 2 pixels: (N, Ho // 2, Wo // 2, O).
-        padding: (vertical, horizontal) pixels of zeros round x.
-        tiles: in a strip; together: all threads on one strip, or each on its own.
+        x: (N, H, W, C), without padding.
+        filters: from ``filters``.
+        bias: (O,).
+        y: (N, Ho, Wo, O), written; with ``pool`` the maximum of each 2 x 2 pixels: (N, Ho // 2, Wo // 2, O).
+        padding: (vertical, horizontal), pixels of zeros around x.
+        activation: None, "relu", "hardswish" or "hardsigmoid".
+        pool: apply a 2 x 2 max pooling of stride 2.
+        tiles: number in a strip.
+        together: all threads work on the same strip, instead of each on its own.
         scratch: ``winograd_scratch`` float32 numbers.
     """
     n, h, w, c = x.shape
@@ -212,6 +221,6 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=96
 
 
 def filters(weight):
-    """Filters (O, C, 3, 3) in Winograd's form: for each of the 36 points the panels of a product (C, O)."""
-    points = transformed(weight)
+    """Filters (O, C, 3, 3) in Winograd's form: for each of the 36 points the weights (C, O) of a matrix product, in panels."""
+    points = transformed_filters(weight)
     return np.concatenate([pack(point) for point in points], out=empty(points.size))

@@ -1,7 +1,8 @@
-"""Training through Winograd's F(4 x 4, 3 x 3): filters transformed anew at every step, and the weights' gradient.
+"""Winograd's F(4 x 4, 3 x 3) for training: transforming the filters at every step, and the weight gradient.
 
-The forward pass is ``winograd``. The input's gradient is a convolution too, of grad_y with the filters turned round and O and C
-exchanged. The weights' gradient is the adjoint of what the forward pass does to a filter: with Y = A^T [(G g G^T) * (B^T d B)] A,
+The forward pass is ``winograd``; so is the input gradient, a convolution of grad_y with the filters rotated by 180 degrees and O and C
+exchanged. The weight gradient is the adjoint of the forward pass as a linear map of the filter: with
+Y = A^T [(G g G^T) * (B^T d B)] A,
 
     grad_g = G^T [ sum over tiles of (B^T d B) * (A grad_Y A^T) ] G
 
@@ -21,13 +22,13 @@ from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, store
 from minicnn.fast.numba_kernels.threads import workers
 from minicnn.fast.winograd import A_T, IN, OUT, POINTS, G
 
-TILES = 512             # summed over before the next are transformed: their numbers are 36 (C + O) times as many
-GROUP = 8               # panels of C that go through the second-level cache together
-BATCH = 8               # filters of a panel transformed before they are written out
+TILES = 512             # that are transformed and summed at a time; each takes 36 (C + O) numbers
+GROUP = 8               # panels of C that share the second-level cache
+BATCH = 8               # filters of a panel that are transformed before they are written
 
 
 NEAR, FAR = A_T[1, 1], A_T[1, 3]          # the points are 0, +-NEAR, +-FAR and infinity
-(G0, _, _), (G10, G11, G12), (G20, G21, G22) = G[0], G[1], G[3]           # of 0, NEAR and FAR; at -NEAR and -FAR the middle is negative
+(G0, _, _), (G10, G11, G12), (G20, G21, G22) = G[0], G[1], G[3]           # of 0, NEAR and FAR; for -NEAR and -FAR the middle is negative
 
 
 @njit(cache=True)
@@ -57,9 +58,9 @@ def rows_of_a_transposed(g0, g1, g2, g3):
 
 @njit(cache=True, parallel=True)
 def transform_filters(weight, start, lane, common, tap, inputs, outputs, filters):
-    """filters: for each point the panels of G g G^T, (inputs, outputs), as ``winograd`` takes them; outputs a multiple of 16.
+    """filters = G g G^T as ``winograd`` takes them: for each point the panels of a product (inputs, outputs); outputs: a multiple of 16.
 
-    weight: 1-D; the filter of output k and input j has its first tap at start + k lane + j common, the others ``tap`` further on each.
+    weight: one-dimensional; tap i of the filter for output k and input j is weight[start + k * lane + j * common + i * tap].
     """
     plane = inputs * outputs
     for panel in prange(outputs // PANEL):
@@ -112,8 +113,8 @@ def filters(weight):
     return result
 
 
-def turned_filters(weight):
-    """Filters (O, C, 3, 3), turned round, with O and C exchanged, for the input's gradient."""
+def rotated_filters(weight):
+    """Filters (O, C, 3, 3), rotated by 180 degrees, with O and C exchanged, for the input gradient."""
     o, c = weight.shape[:2]
     result = np.empty(POINTS * c * o, np.float32)
     transform_filters(weight.reshape(-1), 8, 9, 9 * c, -1, o, c, result)
@@ -122,7 +123,7 @@ def turned_filters(weight):
 
 @njit(cache=True)
 def copy_patch(x, n, top, left, h, w, c, side, patch):
-    """patch (side, side, C) = the pixels of x (N, H, W, C) from (top, left) on, zeros outside."""
+    """patch (side, side, C) = the pixels of image n of x (N, H, W, C) from (top, left) on, zeros outside of the image."""
     zero = constant(0.0)
     for i in range(side):
         for j in range(side):
@@ -135,7 +136,7 @@ def copy_patch(x, n, top, left, h, w, c, side, patch):
 
 @njit(cache=True)
 def transform_gradient(g, at, row, column, channels, m, im, plane, t):
-    """m[point, channels] = A g A^T, from pixels of grad_y at g[at + i row + j column]."""
+    """m[point, channels] = A g A^T of one tile of grad_y; its pixel (i, j) begins at g[at + i * row + j * column]."""
     for c in range(0, channels, 8):
         for j in range(OUT):
             i = at + j * column + c
@@ -160,10 +161,10 @@ def transform_gradient(g, at, row, column, channels, m, im, plane, t):
 
 
 @njit(cache=True, parallel=True)
-def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):
-    """u (36, O, C) = sum over tiles of (A grad_Y A^T) (B^T d B), each plane of u 16 numbers longer.
+def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):  # noqa: C901  a compiled kernel
+    """u (36, O, C) = sum over tiles of (A grad_Y A^T) (B^T d B); each of the 36 planes of u is 16 numbers longer.
 
-    x: (N, H, W, C); g: (N, Ho, Wo, O); C and O multiples of 16; v, m: scratch for ``strip`` tiles.
+    x: (N, H, W, C); g: (N, Ho, Wo, O); C and O are multiples of 16; v, m: scratch memory for ``strip`` tiles.
     """
     ho, wo = h + 2 * ph - 2, w + 2 * pw - 2
     across, down = (wo + OUT - 1) // OUT, (ho + OUT - 1) // OUT
@@ -201,7 +202,7 @@ def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):
 
 @njit(cache=True, parallel=True)
 def transform_back(u, o, c, weight):
-    """weight (O, C, 3, 3) = G^T u G, from u (36, O, C), each plane 16 numbers longer."""
+    """weight (O, C, 3, 3) = G^T u G, from u (36, O, C), each of whose planes is 16 numbers longer."""
     plane = o * c + 16
     for i in prange(o):
         t, g = np.empty(18 * 8, np.float32), np.empty(9 * 8, np.float32)
@@ -228,7 +229,7 @@ def transform_back(u, o, c, weight):
 
 
 def weight_gradient(grad_y, x, padding):
-    """grad_weight (O, C, 3, 3), from grad_y (N, Ho, Wo, O) and x (N, H, W, C), contiguous, O and C multiples of 16."""
+    """grad_weight (O, C, 3, 3) from grad_y (N, Ho, Wo, O) and x (N, H, W, C), contiguous; O and C are multiples of 16."""
     (n, h, w, c), (_, ho, wo, o) = x.shape, grad_y.shape
     strip = min(TILES, n * -(-ho // OUT) * -(-wo // OUT))
     v, m = np.empty(POINTS * (strip * c + 16), np.float32), np.empty(POINTS * (strip * (o + 16) + 16), np.float32)

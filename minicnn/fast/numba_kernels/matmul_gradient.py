@@ -1,6 +1,6 @@
-"""The product of weight gradients: y += a^T b, where the long side, pixels or images or tiles, is what a and b have in common.
+"""The matrix product of weight gradients: y += a^T b, where the long dimension (pixels, images or tiles) is the common one.
 
-Six columns of a times sixteen of b are twelve vectors of sums. Both are read row by row as they lie in memory, so neither is turned.
+Six columns of a times sixteen of b are twelve vectors of sums. Both are read row by row, as they lie in memory, so neither is transposed.
 
 Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication (2008), section 4.
 """
@@ -9,18 +9,20 @@ from numba import njit
 
 from minicnn.fast.numba_kernels.simd import constant, fma, load, splat, store
 
-ROWS = 6                # of y at a time
-PANEL = 16              # columns of y at a time: two vectors
+ROWS = 6                # of y in a tile
+PANEL = 16              # columns of y in a tile: two vectors
 
 
 @njit(cache=True)
 def tile(y, iy, ldy, rows, a, ia, lda, line_a, b, ib, ldb, line_b, lines, steps, begin):
-    """y[6, 16] = (0, or what stands there) + the sum over ``lines`` of a[steps, 6]^T b[steps, 16].
+    """y[6, 16] = (0 or y) + the sum over ``lines`` of a[steps, 6]^T b[steps, 16].
 
     Args:
-        iy, ia, ib: where each begins; ldy, lda, ldb: numbers from row to row; line_a, line_b: from line to line.
-        rows: as many of the six are read and stored.
-        begin: sums start from 0.
+        iy, ia, ib: index of the first number of each.
+        ldy, lda, ldb: distance between rows.
+        line_a, line_b: distance between lines, each of ``steps`` rows of a and b.
+        rows: number of the six rows of y that are computed.
+        begin: the sums start from 0; otherwise from the contents of y.
     """
     r1, r2, r3, r4, r5 = min(1, rows - 1), min(2, rows - 1), min(3, rows - 1), min(4, rows - 1), min(5, rows - 1)
     y1, y2, y3, y4, y5 = iy + r1 * ldy, iy + r2 * ldy, iy + r3 * ldy, iy + r4 * ldy, iy + r5 * ldy

@@ -1,8 +1,8 @@
-"""ReLU and its gradient, the numbers shared out among the threads."""
+"""ReLU and its gradient; the numbers are distributed among the threads."""
 
 from numba import njit, prange
 
-BLOCK = 2**13
+BLOCK = 2**13           # numbers that a thread takes at a time
 
 
 @njit(cache=True, parallel=True)

@@ -1,13 +1,13 @@
-"""The step of stochastic gradient descent in one pass over memory. Formula: ``minicnn.optim.SGD``."""
+"""The step of stochastic gradient descent in one pass over memory; ``minicnn.optim.SGD`` has the formula."""
 
 from numba import njit, prange
 
-BLOCK = 2**13
+BLOCK = 2**13           # numbers that a thread takes at a time
 
 
 @njit(cache=True, parallel=True)
 def sgd(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
-    """One-dimensional arrays; ``buffer`` is not touched without momentum. Rounds as NumPy does, operation by operation."""
+    """Update one-dimensional arrays in place; without momentum, ``buffer`` is not used. Each operation is rounded as in NumPy."""
     for block in prange((parameter.size + BLOCK - 1) // BLOCK):
         for i in range(block * BLOCK, min(parameter.size, (block + 1) * BLOCK)):
             p, g = parameter[i], gradient[i]

@@ -1,4 +1,4 @@
-"""How many threads the compiled kernels divide their work for."""
+"""Number of threads among which the compiled kernels divide their work."""
 
 import functools
 
@@ -9,7 +9,7 @@ from minicnn.fast.threads import thread_count
 
 @functools.cache
 def workers():
-    """MINICNN_NUM_THREADS or the number of cores, but no more than Numba was started with."""
+    """MINICNN_NUM_THREADS or the number of cores, but at most the number that Numba was started with. Numba is set to it."""
     count = min(thread_count(), config.NUMBA_NUM_THREADS)
     set_num_threads(count)
     return count

@@ -10,14 +10,14 @@ from numpy.lib.stride_tricks import as_strided
 
 from minicnn.fast.numpy_kernels.elementwise import activate_block
 from minicnn.fast.numpy_kernels.threads import run_strips, strips_of, threads
-from minicnn.fast.winograd import A_T, B_T, IN, OUT, POINTS, transformed
+from minicnn.fast.winograd import A_T, B_T, IN, OUT, POINTS, transformed_filters
 
 A_T, B_T = A_T.astype(np.float32), B_T.astype(np.float32)
 
 
 def filters(weight):
     """Filters (O, C, 3, 3) in Winograd's form (36, C, O), a matrix for each point."""
-    return transformed(weight)
+    return transformed_filters(weight)
 
 
 def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=200, together=False, scratch=None):

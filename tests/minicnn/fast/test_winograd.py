@@ -9,7 +9,7 @@ from small_networks import conv
 
 from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
-from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed
+from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed_filters
 from minicnn.functional.dispatch import REFERENCE, run
 
 
@@ -24,7 +24,7 @@ def test_the_bilinear_form_is_the_correlation():
 
 def test_transformed_filters_are_the_formula_of_each():
     weight = np.random.default_rng(0).standard_normal((5, 3, 3, 3)).astype(np.float32)
-    points = transformed(weight)
+    points = transformed_filters(weight)
     assert points.shape == (36, 3, 5) and points.dtype == np.float32
     for o, c in np.ndindex(5, 3):
         assert_allclose(points[:, c, o].reshape(6, 6), G @ weight[o, c].astype(np.float64) @ G.T, rtol=1e-7)
