@@ -8,8 +8,8 @@ with 36 multiplications instead of 144. Summed over channels, the product in bra
 (tiles, C) @ (C, O), which takes most of the time: a quarter of the direct convolution's multiplications.
 
 The algorithm multiplies polynomials: both factors are evaluated at six points, multiplied there, and the product is interpolated. The
-points are 0, +-1/sqrt 2, +-sqrt 2 and infinity. The paper's are 0, +-1, +-2 and infinity, whose powers up to 2^3 magnify the rounding errors;
-with ours the largest error is four times smaller, and about twice that of a direct convolution (in float32, 64 to 512 channels:
+points are 0, +-1/sqrt 2, +-sqrt 2 and infinity. The paper's are 0, +-1, +-2 and infinity, whose powers up to 2^3 magnify the rounding
+errors; with ours the largest error is four times smaller, and about twice that of a direct convolution (in float32, 64 to 512 channels:
 1.3e-6 to 3e-6 of the largest value, where a direct one has 0.9e-6 to 3e-6 and the paper's points 5e-6 to 1e-5). The error is relative to
 the largest value in a tile: beside large numbers, small ones lose digits that a direct convolution would keep.
 
