@@ -1,4 +1,4 @@
-"""The archive: what goes in comes out, bit for bit; what is damaged or attacks is refused in one line."""
+"""Archives: what is saved is loaded bit for bit; damaged and malicious files are refused in one line."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture
 def content(model):
-    """Arrays and description of a good file, to be spoilt."""
+    """Arrays and description of a valid file, for tests to damage."""
     return dict(model.named_arrays()), describe(model)
 
 
@@ -41,7 +41,7 @@ def path(tmp_path):
 
 
 def prune(model):
-    """Some filters out of every group, the norm of this network: 4-13-100-80."""
+    """Remove some filters of every group, which leaves the widths 4-13-100-80."""
     for remove, group in zip(([0, 3], [1, 5, 15], range(20), [0, 1, 2, 83]), model.channel_groups()):
         prune_group(model, group, np.array(remove))
 
@@ -289,7 +289,7 @@ def test_a_header_that_claims_more_than_the_entry_holds(path, content):
 
 @pytest.mark.parametrize("entry", ["fc3.bias.npy", DESCRIPTION])
 def test_a_directory_that_claims_more_than_the_file_holds(path, content, entry):
-    """Both the zip's directory and the array's header lie, and agree: only the length of the file tells."""
+    """The zip's directory and the array's header claim the same wrong size; only the length of the file contradicts them."""
     arrays, description = content
     entries = {f"{key}.npy": npy(array) for key, array in arrays.items()}
     stream = io.BytesIO()
@@ -306,18 +306,18 @@ def test_a_directory_that_claims_more_than_the_file_holds(path, content, entry):
 
 
 def test_entries_that_overlap(path, content):
-    """One stretch of the file under many names would fill the memory from a small file."""
+    """The same bytes of a small file under many names would fill the memory."""
     arrays, description = content
     write_entries(path, {"big.npy": npy(np.zeros(100_000)), **{f"{key}.npy": npy(array) for key, array in arrays.items()}},
                   description)
     with zipfile.ZipFile(path, "a") as archive:
         info = archive.NameToInfo["big.npy"]
         for number in range(200):
-            twin = zipfile.ZipInfo(f"{number}.npy")
+            entry = zipfile.ZipInfo(f"{number}.npy")
             for key in ("header_offset", "CRC", "compress_size", "file_size"):
-                setattr(twin, key, getattr(info, key))
-            archive.filelist.append(twin)
-            archive.NameToInfo[twin.filename] = twin
+                setattr(entry, key, getattr(info, key))
+            archive.filelist.append(entry)
+            archive.NameToInfo[entry.filename] = entry
         archive._didModify = True
     refused(path, "damaged")
 

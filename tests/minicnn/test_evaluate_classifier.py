@@ -1,4 +1,4 @@
-"""Accuracy and loss, against a network whose answers are known."""
+"""Accuracy and loss of a network whose outputs are known."""
 
 import math
 
@@ -11,7 +11,7 @@ from minicnn.layers import Flatten
 
 
 def images(logits):
-    """Images that a network of a flatten alone answers with these logits."""
+    """Images for which a network of Flatten alone returns these logits."""
     return np.array(logits, np.float32)[:, None, None, :]
 
 

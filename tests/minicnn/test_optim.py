@@ -11,7 +11,7 @@ from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, w
 
 
 def one(value=1.0):
-    """A model of the single number p, in float64."""
+    """A model with one parameter, p, in float64."""
     model = Linear(1, 1, bias=False)
     model.weight = np.full((1, 1), value)
     return model
@@ -64,7 +64,7 @@ def test_parameters_are_changed_in_place_keep_their_dtype_and_gradients_are_forg
 
 
 def test_state_is_keyed_by_path():
-    """Two weights of one shape and one name keep two buffers, and a layer put in another's place goes on with its buffer."""
+    """Two weights of the same shape and name have two buffers, and a layer that replaces another continues with its buffer."""
     model = network()
     optimizer = SGD(model, lr=1.0, momentum=0.5)
     model.get_layer("a").add_gradients(weight=np.ones((4, 3), np.float32), bias=np.ones(4, np.float32))

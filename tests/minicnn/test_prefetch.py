@@ -1,4 +1,4 @@
-"""Reading ahead."""
+"""Prefetching: order, results, errors."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Tracing: which operations a network asks for, and what no plan can hold."""
+"""Tracing: which operations are recorded, and which networks no plan can hold."""
 
 import numpy as np
 import pytest
@@ -34,12 +34,12 @@ CONV_NORM = CONV_NORM_RELU[:2]
 
 
 def kinds(network, *shapes):
-    """What was asked for, in order."""
+    """The kinds of the recorded operations, in order."""
     return [operation.kind for operation in trace(network, list(shapes))[0]]
 
 
 def described(result, of):
-    """What a network returns, ``of(part)`` in the places of arrays or operations."""
+    """A network's result with ``of(part)`` in place of each array or operation."""
     return [described(part, of) for part in result] if isinstance(result, (list, tuple)) else of(result)
 
 
@@ -115,7 +115,7 @@ def test_a_layer_used_twice_is_two_operations():
     assert kinds(Sequential([relu, conv(13, 5), relu]), IMAGE) == ["input", "relu", "conv2d", "relu"]
 
 
-REFUSED = {             # a function of x, and what the reason says
+REFUSED = {             # name: (function of x, part of the message)
     "a function of NumPy": (lambda x: np.maximum(x, 0), "Symbol"),
     "an array on the left": (lambda x: draw(*IMAGE) + x, "."),
     "an array on the right": (lambda x: x + draw(*IMAGE), "sum"),
@@ -137,7 +137,7 @@ REFUSED = {             # a function of x, and what the reason says
     "average pooling": (lambda x: F.avg_pool2d(x, 2), "avg_pool2d"),
     "several bins": (lambda x: F.adaptive_avg_pool2d(x, 2), "adaptive"),
     "bilinear resizing": (lambda x: F.interpolate(x, (4, 4), "bilinear"), "bilinear"),
-    "places of the largest": (lambda x: F.max_pool2d(x, 2), "places"),
+    "indices of max pooling": (lambda x: F.max_pool2d(x, 2), "indices"),
     "a sigmoid": (F.sigmoid, "sigmoid"),
     "a backward operation": (lambda x: F.relu_backward(x, x), "relu_backward"),
     "no array returned": (lambda x: None, "NoneType"),
@@ -161,7 +161,7 @@ def test_layers_that_no_plan_can_hold_are_refused(layer):
 @pytest.mark.parametrize("network, shape", [
     (conv(12, 5), IMAGE), (conv(13, 5, 10), IMAGE), (conv(13, 5), (3, 13)), (MaxPool2d(10), IMAGE), (Linear(13, 2), IMAGE),
     (Linear(12, 2), (3, 13))], ids=str)
-def test_shapes_that_do_not_fit_are_refused_so_that_the_layers_say_what_is_wrong(network, shape):
+def test_shapes_that_do_not_fit_are_refused_so_that_the_layers_report_what_is_wrong(network, shape):
     with pytest.raises(Untraceable):
         trace(network, [shape])
     with pytest.raises(ValueError, match="got|expected") as expected:

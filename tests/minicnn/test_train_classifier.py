@@ -1,4 +1,4 @@
-"""The training loop: what it computes, and that a run that was stopped ends as one that was not."""
+"""The training loop: what it computes, and that an interrupted training ends as one that was not interrupted."""
 
 import re
 
@@ -16,11 +16,11 @@ from minicnn.optim import SGD
 from minicnn.progress import Progress
 from minicnn.train_classifier import train_classifier
 
-RECIPE = Hyperparameters(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
+HOW = Hyperparameters(epochs=4, batch_size=16, lr=0.1, warmup_steps=5)
 
 
 def toy_model(seed=0, width=4):
-    """A network with everything that has a state: momentum, running statistics, random numbers of its own."""
+    """A network with every kind of state: momentum, running statistics, a generator for dropout."""
     rng = np.random.default_rng(seed)
     model = Classifier((1, 6, 6),
                   {"conv": Conv2d(1, width, 3, rng=rng), "norm": BatchNorm2d(width), "relu": ReLU(), "flatten": Flatten(),
@@ -63,7 +63,7 @@ def interrupt(monkeypatch):
 
 def test_the_loss_falls_and_the_model_learns(capsys):
     model, (images, labels) = toy_model(), toy_data()
-    losses = train_classifier(model, images, labels, RECIPE, seed=0)
+    losses = train_classifier(model, images, labels, HOW, seed=0)
     assert len(losses) == 4 and losses == sorted(losses, reverse=True) and losses[-1] < 0.3 < losses[0]
     assert (model(images).argmax(axis=1) == labels).mean() > 0.95
     assert not any(layer.training for _, layer in model.named_layers())
@@ -72,7 +72,7 @@ def test_the_loss_falls_and_the_model_learns(capsys):
     assert re.fullmatch(r"(epoch \d/4  loss \d\.\d{4}  \d+ images/s  \d+\.\d s\n){4}", err)
 
 
-def test_every_image_is_seen_once_an_epoch_in_another_order():
+def test_every_image_is_used_once_an_epoch_in_another_order():
     seen = []
 
     class Spy(Flatten):
@@ -97,22 +97,22 @@ def test_the_seed_decides(seed):
     results = []
     for one in (seed, seed, 4):
         model = toy_model()
-        train_classifier(model, *toy_data(), RECIPE, seed=one)
+        train_classifier(model, *toy_data(), HOW, seed=one)
         results.append(arrays(model))
     assert_same(results[0], results[1])
     assert not np.array_equal(results[0]["fc.weight"], results[2]["fc.weight"])
 
 
-def rates(recipe, monkeypatch, count=60):
+def rates(hyperparameters, monkeypatch, count=60):
     """The learning rate of every step of a training."""
     got, step = [], SGD.step
     monkeypatch.setattr(SGD, "step", lambda self: (got.append(self.lr), step(self))[1])
-    losses = train_classifier(toy_model(), *toy_data(count), recipe, seed=0)
+    losses = train_classifier(toy_model(), *toy_data(count), hyperparameters, seed=0)
     return np.array(got), losses
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine(monkeypatch):
-    got, _ = rates(RECIPE, monkeypatch)
+    got, _ = rates(HOW, monkeypatch)
     steps = np.arange(16)                                       # 4 epochs of 4 batches
     expected = 0.1 * (1 + np.cos(np.pi * steps / 16)) / 2 * np.where(steps < 5, 0.001 + 0.999 * steps / 5, 1)
     assert_allclose(got, expected, rtol=1e-12)
@@ -128,47 +128,48 @@ def test_with_patience_the_rate_falls_to_a_tenth_and_training_ends_at_the_next_p
     assert_allclose(got, np.repeat([0.1, 0.01], [4 * 4, 3 * 4]))
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, Hyperparameters(epochs=4, batch_size=16, lr=0.02, nesterov=True, patience=1, warmup_steps=0)])
+@pytest.mark.parametrize("hyperparameters", [
+    HOW, Hyperparameters(epochs=4, batch_size=16, lr=0.02, nesterov=True, patience=1, warmup_steps=0)])
 @pytest.mark.parametrize("batch", [1, 5, 8, 11, 16])
-def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, recipe, batch, capsys):
-    """Stopped at any batch, be it in the very first epoch: the weights and losses are those of a run at once."""
+def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, hyperparameters, batch, capsys):
+    """After an interrupt at any batch, also in the first epoch, weights and losses are those of a run without one."""
     whole, checkpoint = toy_model(), tmp_path / "c.npz"
-    losses = train_classifier(whole, *toy_data(), recipe, seed=5)
+    losses = train_classifier(whole, *toy_data(), hyperparameters, seed=5)
     stopped = toy_model()
     interrupt(batch)
     with pytest.raises(KeyboardInterrupt):
-        train_classifier(stopped, *toy_data(), recipe, seed=5, checkpoint=checkpoint)
+        train_classifier(stopped, *toy_data(), hyperparameters, seed=5, checkpoint=checkpoint)
     assert not stopped.training
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:(batch - 1) // 4]
     resumed = toy_model(seed=9)                                 # its own weights must not matter
     capsys.readouterr()
-    assert train_classifier(resumed, *toy_data(), recipe, seed=5, checkpoint=checkpoint, resume=True) == losses
+    assert train_classifier(resumed, *toy_data(), hyperparameters, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))
     assert capsys.readouterr().err.startswith(f"resuming after epoch {(batch - 1) // 4} from {checkpoint}\n")
 
 
 def test_resume_without_a_checkpoint_begins_and_after_the_last_epoch_does_nothing(tmp_path):
     checkpoint, model, again = tmp_path / "c.npz", toy_model(), toy_model(seed=9)
-    losses = train_classifier(model, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True)
-    assert train_classifier(again, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
+    losses = train_classifier(model, *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=True)
+    assert train_classifier(again, *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(again), arrays(model))
 
 
 def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
     checkpoint = tmp_path / "c.npz"
     train_classifier(toy_model(), *toy_data(), Hyperparameters(epochs=1), seed=1, checkpoint=checkpoint)
-    train_classifier(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
+    train_classifier(toy_model(), *toy_data(), HOW, seed=5, checkpoint=checkpoint)
     assert len(read_archive(checkpoint)[1]["progress"]["losses"]) == 4
 
 
 @pytest.mark.parametrize("other, named", [
-    ({"recipe": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "hyperparameters"), ({"seed": 6}, "seed"),
+    ({"hyperparameters": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "hyperparameters"), ({"seed": 6}, "seed"),
     ({"data": toy_data(59)}, "data"), ({"model": toy_model(width=5)}, "layers"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
-    def run(model=None, data=None, recipe=RECIPE, seed=5, **options):
-        train_classifier(model or toy_model(), *(data or toy_data()), recipe, seed, tmp_path / "c.npz", **options)
+    def run(model=None, data=None, hyperparameters=HOW, seed=5, **options):
+        train_classifier(model or toy_model(), *(data or toy_data()), hyperparameters, seed, tmp_path / "c.npz", **options)
     run()
     before = (tmp_path / "c.npz").read_bytes()
     with pytest.raises(InputError, match=rf"another training \(other {named}\)"):
@@ -176,7 +177,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
     assert (tmp_path / "c.npz").read_bytes() == before
 
 
-def test_a_loss_that_is_not_finite_is_the_users_to_mend():
+def test_a_loss_that_is_not_finite_is_an_input_error():
     with pytest.raises(InputError, match=r"loss became (nan|inf) in epoch 1.*learning rate, 1e\+30"):
         train_classifier(toy_model(), *toy_data(), Hyperparameters(epochs=2, batch_size=16, lr=1e30, warmup_steps=0), seed=0)
 
@@ -190,7 +191,7 @@ def test_nesterov_needs_momentum():
                          [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)])
 def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeypatch, error, raised):
     checkpoint, whole = tmp_path / "c.npz", toy_model()
-    losses = train_classifier(whole, *toy_data(), RECIPE, seed=5)
+    losses = train_classifier(whole, *toy_data(), HOW, seed=5)
     write, calls = np.lib.format.write_array, []
 
     def fail(*args, **options):                                 # in the middle of the third: after the second epoch
@@ -201,9 +202,9 @@ def test_a_checkpoint_survives_when_the_next_cannot_be_written(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(np.lib.format, "write_array", fail)
         with pytest.raises(raised):
-            train_classifier(toy_model(), *toy_data(), RECIPE, seed=5, checkpoint=checkpoint)
+            train_classifier(toy_model(), *toy_data(), HOW, seed=5, checkpoint=checkpoint)
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:1]
     resumed = toy_model()
-    assert train_classifier(resumed, *toy_data(), RECIPE, seed=5, checkpoint=checkpoint, resume=True) == losses
+    assert train_classifier(resumed, *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))

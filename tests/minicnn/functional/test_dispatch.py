@@ -72,7 +72,7 @@ def test_arguments_pass_through(monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "reference"])
 def test_kernels_are_of_operations_and_take_their_arguments(name):
-    """Each can be called as the reference is: the same names in the same places."""
+    """Each has the parameters of its reference function, in the same order."""
     for entering in ("minicnn.detection.architectures", "minicnn.optim"):         # operations of their own
         importlib.import_module(entering)
     module = pytest.importorskip(MODULES[name])

@@ -1,4 +1,4 @@
-"""dropout: what is kept is scaled, so that the mean stays; the generator alone decides."""
+"""Dropout scales the elements that it keeps, so that the mean stays; the generator decides which."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def test_without_input_gradient_the_others_stay():
 
 
 def test_no_rows():
-    """An image without proposals gives the box head no rows."""
+    """The box head reads no rows where an image has no proposals."""
     x, weight, bias = draw(0, 4, 2)
     y = linear(x, weight, bias)
     assert y.shape == (0, 2)

@@ -19,7 +19,7 @@ each_mode = pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 
 
 def shares(n, out, k, mode):
-    """The pixels output k takes and their shares, exact."""
+    """The source pixels of output k and their exact weights."""
     if mode == "nearest":
         return [(k * n // out, 1)]
     position = max((k + 0.5) * n / out - 0.5, 0)
@@ -51,7 +51,7 @@ def test_equals_loops_and_gradient_equals_differences(shape, size, mode):
 @each_mode
 @each_size
 def test_backward_is_the_transpose(shape, size, mode):
-    """<A x, g> = <x, A^T g> to the last digits: forward and backward use the same shares."""
+    """<A x, g> = <x, A^T g> to the last digits: forward and backward use the same weights."""
     rng = np.random.default_rng(0)
     x, grad_y = rng.standard_normal(shape), rng.standard_normal((*shape[:2], *size))
     grad_x = interpolate_backward(grad_y, shape, mode)

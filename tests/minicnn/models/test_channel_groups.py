@@ -27,7 +27,7 @@ def test_nested_layers_have_dotted_paths():
     assert model.channel_groups() == [ChannelGroup(("features.0",), ("features.1",), (("classifier", 4),))]
 
 
-def test_the_last_layer_is_nobodys_producer_and_norms_before_the_first_are_nobodys_followers():
+def test_the_last_layer_is_no_producer_and_norms_before_the_first_are_no_followers():
     assert Classifier((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 2, 1)]).channel_groups() == []
     model = Classifier((3, 4, 4), [BatchNorm2d(3), Conv2d(3, 3, 1, groups=3), Conv2d(3, 2, 1), ReLU(), Conv2d(2, 2, 1)])
     assert model.channel_groups() == [ChannelGroup(("2",), (), (("4", 1),))]

@@ -1,4 +1,4 @@
-"""A body trains its last stages only; the frozen ones run as in evaluation and get nothing."""
+"""A feature extractor trains its last stages only; the frozen ones run as in evaluation and get no gradients."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from minicnn.models.resnet import Bottleneck, ResNet50
 
 
 class Small(FeatureExtractor):
-    """Three stages; the second and the third make a map each."""
+    """Three stages; the second and the third end with a feature map."""
 
     returned, stages = ("b", "d"), (("a", "relu"), ("b",), ("c", "d"))
 
@@ -22,7 +22,7 @@ class Small(FeatureExtractor):
         self.c, self.d = ReLU(), Conv2d(4, 2, 3, stride=2, rng=rng)
 
 
-def body(trainable_layers):
+def extractor(trainable_layers):
     small = Small(np.random.default_rng(0))
     small.freeze(trainable_layers)
     return small, np.random.default_rng(2).standard_normal((2, 2, 8, 7))
@@ -31,7 +31,7 @@ def body(trainable_layers):
 @pytest.mark.parametrize("trainable_layers, trained, kept", [
     (3, {"a", "b", "d"}, 1), (2, {"b", "d"}, 1), (1, {"d"}, 1), (0, set(), 2)])
 def test_only_the_last_stages_get_gradients(trainable_layers, trained, kept):
-    small, x = body(trainable_layers)
+    small, x = extractor(trainable_layers)
 
     def vjp(x):
         maps, pullback = small.vjp(small.start(x))
@@ -44,8 +44,8 @@ def test_only_the_last_stages_get_gradients(trainable_layers, trained, kept):
     assert len(small.start(x)) == kept and small.frozen_maps() == [2, 1, 0, 0][trainable_layers]
 
 
-def test_what_start_returns_can_be_kept():
-    small, x = body(1)
+def test_the_state_of_start_can_be_cached():
+    small, x = extractor(1)
     state = small.start(x)
     assert_array_equal(state[0], small(x)[0])
     assert_array_equal(small.vjp([part.copy() for part in state])[0][1], small(x)[1])
@@ -53,7 +53,7 @@ def test_what_start_returns_can_be_kept():
 
 
 def test_freezing_anew_thaws():
-    small, x = body(0)
+    small, x = extractor(0)
     assert not small.has_parameters()
     small.freeze(3)
     assert small.frozen() is None and len(small.start(x)) == 1 and small.start(x)[0] is x
@@ -67,7 +67,7 @@ def test_more_stages_than_there_are(count):
 
 
 @pytest.mark.parametrize("build, stages", [(ResNet50, 5), (MobileNetV3Large, 6)])
-def test_every_layer_of_the_real_bodies_belongs_to_a_stage(build, stages):
+def test_every_layer_of_the_real_extractors_belongs_to_a_stage(build, stages):
     real = build(FrozenBatchNorm2d)
     names = [name for stage in real.stages for name in stage]
     assert names == [name for name, _ in real.children()] and len(real.stages) == stages

@@ -1,4 +1,4 @@
-"""The body of MobileNetV3-large by its table: names, shapes, strides, activations, and its blocks by their formulas."""
+"""MobileNetV3-large by its table: names, shapes, strides, activations, and its blocks by their formulas."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ ARRAYS = ("weight", "bias", "running_mean", "running_var")
 
 
 def table():
-    """Every array's shape, from BLOCKS and torchvision's way to name them."""
+    """Every array's shape, from BLOCKS and torchvision's names."""
     shapes = {}
 
     def conv_norm(path, out_channels, in_channels, kernel):

@@ -39,13 +39,13 @@ def randomized(model, rng):
     return model
 
 
-def give(model, twin):
-    """Our arrays to torchvision's network, which must have the same names, in the same order but for its counters."""
+def give(model, theirs):
+    """Load our arrays into torchvision's network, which must have the same names in the same order, apart from its counters."""
     arrays = dict(model.named_arrays())
-    state = twin.state_dict()
+    state = theirs.state_dict()
     assert list(arrays) == [name for name in state if not name.endswith("num_batches_tracked")]
-    twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, strict=False, assign=True)
-    return twin.eval()
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, strict=False, assign=True)
+    return theirs.eval()
 
 
 def image(*shape):
@@ -62,13 +62,13 @@ def assert_close(got, expected):
 def test_vgg16():
     model = randomized(minicnn.build("vgg16", num_classes=10), np.random.default_rng(0))
     with torch.device("meta"):
-        twin = torchvision.models.vgg16(num_classes=10)
-    give(model, twin)
+        theirs = torchvision.models.vgg16(num_classes=10)
+    give(model, theirs)
     for shape in ((2, 3, 64, 96), (1, 3, 97, 61)):
         x = image(*shape)
         with torch.no_grad():
-            assert_close(model(x), twin(torch.from_numpy(x)))
-            assert_close(run(model.get_layer("features"), x), twin.features(torch.from_numpy(x)))
+            assert_close(model(x), theirs(torch.from_numpy(x)))
+            assert_close(run(model.get_layer("features"), x), theirs.features(torch.from_numpy(x)))
 
 
 @pytest.mark.parametrize("norm, torchs", [
@@ -78,10 +78,10 @@ def test_the_maps_of_resnet50(norm, torchs, shape):
     model = randomized(ResNet50(norm), np.random.default_rng(0))
     network = torchvision.models.resnet50(norm_layer=torchs)
     stages = {f"layer{number}": str(number) for number in range(1, 5)}
-    twin = give(model, torchvision.models._utils.IntermediateLayerGetter(network, stages))
+    theirs = give(model, torchvision.models._utils.IntermediateLayerGetter(network, stages))
     x = image(*shape)
     with torch.no_grad():
-        expected = twin(torch.from_numpy(x))
+        expected = theirs(torch.from_numpy(x))
     assert len(expected) == 4
     for got, one in zip(run(model, x), expected.values(), strict=True):
         assert_close(got, one)
@@ -93,10 +93,10 @@ def test_the_maps_of_resnet50(norm, torchs, shape):
 def test_the_maps_of_mobilenet(norm, torchs, shape):
     model = randomized(MobileNetV3Large(norm), np.random.default_rng(0))
     network = torchvision.models.mobilenet_v3_large(norm_layer=torchs).features
-    twin = give(model, torchvision.models._utils.IntermediateLayerGetter(network, {"13": "0", "16": "1"}))
+    theirs = give(model, torchvision.models._utils.IntermediateLayerGetter(network, {"13": "0", "16": "1"}))
     x = image(*shape)
     with torch.no_grad():
-        expected = twin(torch.from_numpy(x))
+        expected = theirs(torch.from_numpy(x))
     assert len(expected) == 2
     for got, one in zip(run(model, x), expected.values(), strict=True):
         assert_close(got, one)

@@ -1,4 +1,4 @@
-"""The body of ResNet-50 by its table: names, shapes, strides, and one bottleneck by its formula."""
+"""ResNet-50 by its table: names, shapes, strides, and one bottleneck by its formula."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ARRAYS = ("weight", "bias", "running_mean", "running_var")
 
 
 def table():
-    """Every array's shape, from table 1 of the paper and torchvision's way to name them."""
+    """Every array's shape, from table 1 of the paper and torchvision's names."""
     shapes = {"conv1.weight": (64, 3, 7, 7)} | {f"bn1.{name}": (64,) for name in ARRAYS}
     channels = 64
     for stage, (width, blocks) in STAGES.items():
