@@ -16,9 +16,10 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path, resume: bool = False, origin: dict | None = None):
-        self.path, self.resume, self.origin, self.settings = path, resume, origin or {}, {}
+        self.path, self.resume, self.origin = path, resume, origin or {}
+        self.settings: dict = {}
 
-    def open(self, settings: dict):
+    def open(self, settings: dict) -> tuple | None:
         """(model, progress) of an interrupted compression with these settings; None if there is none, or it is not to be resumed.
 
         Raises:

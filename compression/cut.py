@@ -28,7 +28,8 @@ def cut(model, options, *, rng, observation=None, cost_model=None, on_round=None
     if options.decomposes:
         return prune_and_decompose(model, options.rule, options.hybrid, rng=rng, cost_model=cost_model,
                                    observation=observation if options.errors == "output" else None)
-    return Cut(*prune_to(model, *options.pruning(model), seed=options.seed, on_round=on_round), [])
+    removed, kept = prune_to(model, *options.pruning(model), seed=options.seed, on_round=on_round)
+    return Cut(removed, kept, [])
 
 
 def check_cut(model, options, cost_model=None) -> None:

@@ -1,6 +1,6 @@
 """A layer in low-rank form: its singular values, the error at any ranks, and the layers that replace it at chosen ones."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +38,8 @@ class LowRank:
     def __init__(self, layer, inputs=None, outputs=None, pixels: int = 1):
         self.layer, self.inputs, self.pixels = layer, inputs, pixels
         self.tucker = layer.weight.ndim == 4 and layer.weight[0, 0].size > 1
-        self.out = self.into = None
+        self.out: Any = None                # Directions of a side; None: it is not narrowed
+        self.into: Any = None
         weight = layer.weight.astype(np.float64)
         in_metric = None if inputs is None or not (self.tucker or pixels > 1) else inputs.covariance()
         if pixels > 1:
@@ -63,14 +64,14 @@ class LowRank:
         outputs, inputs = self.layer.weight.shape[:2]
         return self.pixels if self.pixels > 1 else inputs, outputs
 
-    def error(self, ranks: Sequence[int]) -> float:
+    def error(self, ranks: tuple[int, int]) -> float:
         """The share of the squared weights (with calibration images, of the output's variance) that is lost at (r_in, r_out): the sum of
         both sides' tails, see ``tucker.tucker2``. Of two layers the smaller rank counts."""
         if not self.tucker:
             return tail(self.into_values if self.pixels > 1 else self.out_values, min(ranks))
         return tail(self.into_values, ranks[0]) + tail(self.out_values, ranks[1])
 
-    def layers(self, ranks: Sequence[int]) -> Sequential:
+    def layers(self, ranks: tuple[int, int]) -> Sequential:
         """The layers in place of this one at (r_in, r_out), of two layers both ranks alike.
 
         With moments of the inputs, the mean of what is lost is added to the bias; inexact at borders, as ``channels.compensate`` is. At

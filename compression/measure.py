@@ -33,7 +33,7 @@ def detection_milliseconds(networks: Sequence, images: Sequence[np.ndarray] = ()
         networks: detectors. images: (H, W, 3) uint8, of which the first one is detected; if there is none, a random one is.
     """
     image = as_input(images[0]) if len(images) else np.random.default_rng(0).random(networks[0].input_shape, np.float32)
-    found = [[] for _ in networks]
+    found: list[list[float]] = [[] for _ in networks]
     for turn in range(RUNS + 1):
         for network, milliseconds in zip(networks, found):
             start = time.perf_counter()

@@ -7,6 +7,7 @@ network makes of the image.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,8 @@ class InputMoments:
     """
 
     count: int = 0
-    sum: np.ndarray = 0
-    products: np.ndarray = 0
+    sum: Any = 0                # arrays once samples are added
+    products: Any = 0
 
     @property
     def by_channel(self) -> bool:

@@ -12,6 +12,7 @@ from minicnn.models.channel_groups import ChannelGroup
 class Compressible(Protocol):
     """A network whose layers can lose channels and be factorised."""
 
+    architecture: str                   # its name
     task: str                           # "classification" or "detection"
     record: dict[str, Any]              # what an archive holds besides arrays, see ``minicnn.archive``
 
