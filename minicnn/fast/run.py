@@ -25,7 +25,7 @@ FEW, MULTIPLE = 16, 128         # a batch of more than FEW inputs (mostly propos
 
 UNPLANNED = {"training", "rng", "trainable", "backend", "record", "_gradients"}       # attributes of layers that no plan depends on
 
-_finished = weakref.WeakKeyDictionary()             # network -> Finished
+_finished: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()         # network -> Finished
 _observer = contextvars.ContextVar("observer", default=None)
 lock = threading.RLock()            # Numba's workqueue does not allow two threads to start parallel work
 

@@ -13,7 +13,8 @@ import numpy as np
 LARGE = 2**25           # bytes; glibc's DEFAULT_MMAP_THRESHOLD_MAX
 BLOCKS = 2              # number that are kept: the pooled boxes of one feature map, and of all
 
-_kept, _lock = [], threading.Lock()
+_kept: list["Block"] = []
+_lock = threading.Lock()
 
 
 class Block:

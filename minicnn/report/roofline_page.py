@@ -1,5 +1,4 @@
-"""The page that shows where a network's time goes, with its roofline: no step is faster than the processor multiplies or than memory
-brings the numbers,
+"""The page of ``minicnn bench``: where a network's time goes, with its roofline, the bound by the speeds of arithmetic and of memory:
 
     GFLOP/s <= min(product speed, memory speed * FLOP per byte).
 
@@ -12,23 +11,26 @@ from pathlib import Path
 
 from minicnn.files import atomic_write
 from minicnn.report.page import key_line, page, table
-from minicnn.report.svg import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, number
+from minicnn.report.svg import BOTTOM, COLORS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, grid
 
 LARGEST, SMALLEST = 11, 1.5      # radii of dots
-NAMED = 3                        # of the longest steps are numbered in the image
+NAMED = 3                        # number of the longest steps that are numbered in the figure
 GREY = "#777"
 
 
 def predict(steps, peak_gflops, bandwidth):
-    """The roofline's bound: milliseconds that each step takes at least on a machine of these two speeds.
+    """The roofline's bound on time: the least milliseconds of each step on a machine of these two speeds.
 
     Args:
-        steps: dictionaries with "arithmetic", the FLOP that a step does, and "bytes", all it must read and write once.
-        peak_gflops: what the machine's cores multiply and add together, GFLOP/s.
-        bandwidth: of its memory, GB/s.
+        steps: dictionaries with "arithmetic", the FLOP that a step computes, and "bytes", all that it must read and write once.
+        peak_gflops: of all cores together, GFLOP/s.
+        bandwidth: of memory, GB/s.
 
     Returns:
-        list of milliseconds; the network takes at least their sum, and what is between its plans besides.
+        list of milliseconds; the network takes at least their sum, plus what happens between its plans.
+
+    >>> predict([{"arithmetic": 10**9, "bytes": 10**7}, {"arithmetic": 0, "bytes": 10**7}], peak_gflops=100, bandwidth=10)
+    [10.0, 1.0]
     """
     return [max(step["arithmetic"] / peak_gflops, step["bytes"] / bandwidth) / 1e6 for step in steps]
 
@@ -47,12 +49,12 @@ def write_report(folder, document):
     body = [
         f"<p>An image of {document['size'][0]} × {document['size'][1]} takes <b>{total['ms']:,.1f} ms</b> by {document['backend']}: the "
         f"median of {total['runs']} runs, {total['ms_least']:,.1f} to {total['ms_most']:,.1f}. The first run, which compiles and plans, "
-        f"took {document['first_ms'] / 1000:.1f} s. It is {total['gflops']:,.0f} GFLOP/s, counted directly.</p>",
+        f"took {document['first_ms'] / 1000:.1f} s. That is {total['gflops']:,.0f} GFLOP/s of the direct algorithm.</p>",
         "<h2>Roofline</h2>", roofline_figure(document),
         "<h2>Steps</h2>",
-        "<p>GFLOP/s are counted directly, whatever the algorithm saves. <i>Product</i> and <i>memory</i> are shares of the two speeds of "
-        "this machine, of the multiplications that the algorithm does (Winograd's are fewer) and of its input, output and weights, each "
-        "read or written once.</p>",
+        "<p>GFLOP/s count the direct algorithm, whatever a step computes. <i>Product</i> and <i>memory</i> are shares of the two speeds of "
+        "this machine: for the arithmetic that the step computes (Winograd's is less), and for its input, output and weights, each read "
+        "or written once.</p>",
         steps_table(document),
         "<h2>Machine</h2>", machine_table(document),
     ]
@@ -63,7 +65,7 @@ def write_report(folder, document):
 
 
 def steps_table(document):
-    """Every step, what lies between them, and the whole."""
+    """Every step, the time between them, and the total."""
     rows = []
     for step in document["steps"]:
         multiplies = (f"{step['gflops']:.1f}", f"{100 * step['product_share']:.0f} %") if step["flop"] else ("", "")
@@ -76,12 +78,12 @@ def steps_table(document):
 
 
 def machine_table(document):
-    """What the figures depend on, as far as it is known."""
+    """The machine on which the times were measured, as far as it is known."""
     roofs = document["roofs"]
     rows = [("product", f"{roofs['gflops']:,.1f} GFLOP/s"), ("memory", f"{roofs['gbytes']:,.1f} GB/s")]
     for name, value in document["machine"].items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {one}" for key, one in value.items())
+            value = ", ".join(f"{key} {part}" for key, part in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         if value not in (None, ""):
@@ -90,7 +92,7 @@ def machine_table(document):
 
 
 def roofline_figure(document):
-    """The image and its key."""
+    """The figure with its caption, as HTML."""
     steps = [step for step in document["steps"] if step["flop"] and step["ms"] > 0]
     if not steps:
         return "<p>No step multiplies.</p>"
@@ -99,19 +101,20 @@ def roofline_figure(document):
     idle = sum(step["ms"] for step in document["steps"] if not step["flop"])
     rest = f" Not shown: {idle:.1f} ms in steps that do not multiply." if idle else ""
     return (f'<figure class="wide">{roofline(steps, document["roofs"])}<figcaption>{entries}<br>'
-            f"A dot a step, its area the time, its place the work that the algorithm does; the ring above it: counted directly. The line: "
-            f"what memory (rising) and product (level) allow on this machine. {names}.{rest}</figcaption></figure>")
+            f"Each dot is a step; its area is the time, its position the arithmetic that the step computes. The ring above it counts the "
+            f"direct algorithm. The line is the bound on this machine by memory (rising) and product (level). {names}.{rest}"
+            "</figcaption></figure>")
 
 
 def roofline(steps, roofs):
-    """Draw the two roofs and a dot a step, on logarithmic axes.
+    """Draw the two roofs and a dot for each step, on logarithmic axes.
 
     Args:
         steps: dictionaries with "name", "algorithm", "flop", "arithmetic", "bytes", "ms"; all positive.
         roofs: {"gflops", "gbytes"}.
 
     Returns:
-        svg: text of one <svg> element.
+        svg: one <svg> element.
     """
     peak, bandwidth = roofs["gflops"], roofs["gbytes"]
     ridge = peak / bandwidth
@@ -121,20 +124,14 @@ def roofline(steps, roofs):
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
              f'font-size="10" fill="#444"><title>Roofline: GFLOP/s of each step against its FLOP per byte</title>'
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>']
-    for value, place in across.ticks():
-        parts.append(f'<path d="M{place:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#e4e4e4"/>'
-                     f'<text x="{place:.1f}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{number(value)}</text>')
-    for value, place in up.ticks():
-        parts.append(f'<path d="M{LEFT} {place:.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>'
-                     f'<text x="{LEFT - 4}" y="{place + 3:.1f}" text-anchor="end">{number(value)}</text>')
-    parts.append(roof(across, up, peak, bandwidth))
+    parts += [*grid(across, up), roof(across, up, peak, bandwidth)]
     colors, longest = colors_of(steps), by_time(steps)
     for step, dot, ring in zip(steps, dots, rings):
         if step["flop"] > step["arithmetic"]:
             (x0, y0), (x1, y1) = ((across(x), up(y)) for x, y in (dot, ring))
             parts.append(f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" stroke="{colors[family(step)]}" stroke-opacity=".3"/>'
                          f'<circle cx="{x1:.1f}" cy="{y1:.1f}" r="2" fill="#fff" stroke="{colors[family(step)]}"/>')
-    for step in longest:                                                    # the largest first: small dots lie upon them
+    for step in longest:                                                    # largest first, so that small dots are on top
         x, y = step["arithmetic"] / step["bytes"], step["arithmetic"] / step["ms"] / 1e6
         radius = max(SMALLEST, LARGEST * math.sqrt(step["ms"] / longest[0]["ms"]))
         parts.append(f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="{radius:.1f}" fill="{colors[family(step)]}" fill-opacity=".6" '
@@ -150,8 +147,8 @@ def roofline(steps, roofs):
 
 
 def roof(across, up, peak, bandwidth):
-    """The line that memory and product allow, with its two speeds written along it."""
-    start = max(10 ** across.low, 10 ** up.low / bandwidth)                 # where the slope enters the sheet
+    """The bound by memory and product as a line, labelled with the two speeds."""
+    start = max(10 ** across.low, 10 ** up.low / bandwidth)                 # where the slope enters the chart
     (x0, y0), (x1, y1) = (across(start), up(start * bandwidth)), (across(peak / bandwidth), up(peak))
     slope = math.degrees(math.atan2(y1 - y0, x1 - x0))
     return (f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}H{WIDTH - RIGHT}" fill="none" stroke="{GREY}" stroke-width="1.5"/>'
@@ -161,17 +158,17 @@ def roof(across, up, peak, bandwidth):
 
 
 def by_time(steps):
-    """The longest first."""
+    """Steps by descending time."""
     return sorted(steps, key=lambda step: -step["ms"])
 
 
 def family(step):
-    """An algorithm without its settings."""
+    """A step's algorithm without its options."""
     return step["algorithm"].partition(",")[0]
 
 
 def colors_of(steps):
-    """{family of algorithms: colour}, those of most time first."""
+    """{family of algorithms: colour}, by descending total time."""
     spent = {}
     for step in steps:
         spent[family(step)] = spent.get(family(step), 0) + step["ms"]

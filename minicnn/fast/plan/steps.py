@@ -34,10 +34,10 @@ class Step:
     inputs: list
     output: int
     arguments: dict
-    scratch: int = None
+    scratch: int | None = None
     multiplications: int = 0
     flat: bool = False
-    extra: int = None
+    extra: int | None = None
 
     def run(self, arrays, n):
         """Read and write the plan's buffers, which hold n images."""
@@ -84,7 +84,7 @@ class Buffer:
     shape: tuple
     begin: int
     end: int
-    offset: int = None
+    offset: int | None = None
 
     @property
     def size(self):

@@ -26,7 +26,7 @@ NAME, FORMAT = "rates.json", 1
 SECONDS = 10            # of timing in all
 ROUNDS = (3, 15)        # at least and at most, whatever SECONDS asks for
 BUSY = 0.2              # relative root-mean-square error of the fit above which the machine must have been busy
-SAMPLES = (             # C, O, H, W and arguments of the convolutions that are timed, each whole and as chains
+SAMPLES: tuple = (      # C, O, H, W and arguments of the convolutions that are timed, each whole and as chains
     (64, 64, 150, 200, {}), (96, 128, 100, 128, {}), (128, 128, 38, 50, {}), (128, 128, 76, 100, {}), (160, 224, 60, 80, {}),
     (192, 192, 44, 60, {}), (224, 224, 88, 120, {}), (320, 320, 30, 40, {}), (384, 384, 30, 40, {}), (448, 320, 44, 60, {}),
     (448, 448, 60, 76, {}), (256, 512, 20, 32, {}), (576, 576, 24, 40, {}),

@@ -41,7 +41,7 @@ def profile(model: Layer, image: np.ndarray | None = None, size: tuple[int, int]
     Raises:
         InputError: the image has not the shape that a classifier takes.
     """
-    backend, stages = dispatch.backend(), {**(STAGES if model.task == "detection" else {}), "": REST}
+    backend, stages = dispatch.backend(), stages_of(model)
     with workload(model, image, size) as (image, call), Progress(runs + 3, "bench", "runs") as bar:
         before = machine.celsius()
         first, totals, steps, between = measure_steps(model, call, runs, list(stages)[:-1], lambda: bar.update(1))
@@ -62,6 +62,11 @@ def profile(model: Layer, image: np.ndarray | None = None, size: tuple[int, int]
             "celsius": [before, machine.celsius()], "roofs": roofs, "first_ms": first,
             "total": {"ms": total, "ms_least": min(totals), "ms_most": max(totals), "runs": len(totals), "flop": flop,
                       "gflops": flop / total / 1e6}, "between": between, "steps": steps}
+
+
+def stages_of(model):
+    """{path: name} of the layers that no plan computes as a whole; the path of the rest is ""."""
+    return {**(STAGES if model.task == "detection" else {}), "": REST}
 
 
 def measure_steps(model, call, runs, stages=(), after=lambda: None):
