@@ -1,4 +1,4 @@
-"""What the programs of ``bench`` share with each other, and partly with the tests: importing this puts its files on the path."""
+"""What the programs of ``bench`` share, some of it also with the tests. Importing this puts the folder's modules on the path."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""The rungs from an image to its boxes, ours and a reference's, held against each other.
+"""The ladder of comparisons with torchvision: every stage ("rung") from an image to its boxes.
 
-Up to the RPN's answers everything is smooth, and ours is computed from the image. Choosing the best and suppressing the rest is
-not: two scores that differ in the last digit change places. So from there on each step of ours is given the *reference's* input, and
-only the last rung, the detections, is compared from end to end.
+Up to the RPN's outputs every stage is continuous, so ours are computed from the image. Selection and suppression are not: two scores that
+differ in the last digit change places. So from there on each of our stages gets the *reference's* input, and only the last rung, the
+detections, is compared from end to end.
 """
 
 from pathlib import Path
@@ -15,13 +15,13 @@ from minicnn.detection.transform import Batch
 from minicnn.functional.dispatch import backend, run
 
 IMAGES = Path(__file__).parents[2] / "tests" / "pictures"
-RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # the tolerances: of maps, boxes and scores
+RELATIVE, PIXELS, SCORE = 1e-4, 0.05, 1e-3          # tolerances of feature maps, boxes and scores
 DETECTORS = ("fasterrcnn_vgg16", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
              "fasterrcnn_mobilenet_v3_large_320_fpn")
 
 
 def images():
-    """Photographs cut to shapes on which ports fail: name -> (3, H, W) float32."""
+    """{name: (3, H, W) float32}: photographs cropped to shapes on which ports fail."""
     chelsea, astronaut, hopper = (read_image(IMAGES / f"{name}.jpg") for name in ("chelsea", "astronaut", "grace_hopper"))
     gray = np.repeat(chelsea.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     return {name: as_input(np.ascontiguousarray(image)) for name, image in (
@@ -32,41 +32,46 @@ def images():
 
 
 def our_rungs(model, images):
-    """Ours up to the RPN's answers, and the detections.
+    """Our rungs up to the RPN's outputs, and the detections.
 
-    The body's maps are there where it is called on its own: a plan goes on from them to the pyramid.
+    The body's maps are among them only on the reference backend: a plan computes the pyramid together with the body.
     """
     batch = model.transform(images)
-    seen = backend() == "reference" and "backbone.body" in dict(model.named_layers())
-    body = model.backbone.body(batch.pixels) if seen else []
+    separate = backend() == "reference" and "backbone.body" in dict(model.named_layers())
+    body = model.backbone.body(batch.pixels) if separate else []
     maps = run(model.backbone, batch.pixels)
-    answers = [run(model.rpn.head, x) for x in maps]
+    outputs = [run(model.rpn.head, x) for x in maps]
     return {
         "pixels": batch.pixels, "sizes": batch.sizes, "body": body, "maps": maps,
-        "objectness": [objectness for objectness, _ in answers], "deltas": [deltas for _, deltas in answers],
+        "objectness": [objectness for objectness, _ in outputs], "deltas": [deltas for _, deltas in outputs],
         "anchors": np.concatenate(model.rpn.anchors(maps, batch)), "found": model(images),
     }
 
 
 def our_steps(model, theirs):
-    """Ours from the RPN's answers on, each step with the reference's input."""
+    """Our rungs after the RPN's outputs, each computed from the reference's input."""
     batch = Batch(theirs["pixels"], theirs["sizes"], theirs["sizes"])
     ends = np.cumsum([x.shape[1] for x in theirs["objectness"]])[:-1]
     proposals = [model.rpn.propose([(objectness[n], deltas[n]) for objectness, deltas in zip(theirs["objectness"], theirs["deltas"])],
                                    np.split(theirs["anchors"], ends), size)
                  for n, size in enumerate(theirs["sizes"])]
     pooled = model.roi_heads.box_roi_pool(theirs["maps"][:model.pooled_maps], theirs["proposals"], batch.sizes)
-    logits, deltas = box_answers(model, theirs["pooled"])
+    logits, deltas = box_outputs(model, theirs["pooled"])
     return {"proposals": proposals, "pooled": pooled, "logits": logits, "box_deltas": deltas}
 
 
-def box_answers(model, pooled):
-    """Class scores and deltas for what was pooled."""
+def box_outputs(model, pooled):
+    """Logits and deltas of pooled features."""
     return run(model.roi_heads.box_predictor, run(model.roi_heads.box_head, pooled))
 
 
 def differences(model, images, theirs):
-    """The worst difference on every rung: {rung: number}, and {rung: how many could not be matched}."""
+    """Compare all rungs.
+
+    Returns:
+        worst: {rung: the largest difference};
+        unmatched: {rung: number of boxes on either side without a partner}.
+    """
     ours, steps = our_rungs(model, images), our_steps(model, theirs)
     assert ours["sizes"] == theirs["sizes"]
     worst = {"input": relative(ours["pixels"], theirs["pixels"])}
@@ -79,17 +84,17 @@ def differences(model, images, theirs):
     unmatched = {"proposals": 0, "detections": 0}
     worst["proposals, px"] = 0.0
     for a, b in zip(steps["proposals"], theirs["proposals"]):
-        pixels, _, alone = match((a, None, None), (b, None, None))
+        pixels, _, count = match((a, None, None), (b, None, None))
         worst["proposals, px"] = max(worst["proposals, px"], pixels)
-        unmatched["proposals"] += alone
+        unmatched["proposals"] += count
     worst["pooled"] = relative(steps["pooled"], theirs["pooled"])
     worst["class scores"] = float(np.abs(F.softmax(steps["logits"]) - F.softmax(theirs["logits"])).max())
     worst["box deltas"] = relative(steps["box_deltas"], theirs["box_deltas"])
     worst["boxes, px"] = worst["scores"] = 0.0
     for a, b in zip(ours["found"], theirs["found"]):
-        pixels, score, alone = match(a, b)
+        pixels, score, count = match(a, b)
         worst["boxes, px"], worst["scores"] = max(worst["boxes, px"], pixels), max(worst["scores"], score)
-        unmatched["detections"] += alone
+        unmatched["detections"] += count
     return worst, unmatched
 
 
@@ -100,7 +105,7 @@ def relative(a, b):
 
 
 def match(ours, theirs):
-    """The worst distance in pixels and in score of those that ``pairs`` pairs; how many of either side found no partner."""
+    """The largest differences in pixels and in score among ``pairs``, and the number of boxes on either side without a partner."""
     i, j = np.array(pairs(ours, theirs), int).reshape(-1, 2).T
     pixels = float(np.abs(ours[0][i] - theirs[0][j]).max(initial=0))
     score = 0.0 if ours[1] is None else float(np.abs(ours[1][i] - theirs[1][j]).max(initial=0))
@@ -108,13 +113,13 @@ def match(ours, theirs):
 
 
 def pairs(ours, theirs):
-    """Pair detections of one image by label, place and score, whatever their order.
+    """Pair detections of one image by label, position and score, whatever their order.
 
     Args:
         ours, theirs: boxes (D, 4), scores and labels (D,), or None for both.
 
     Returns:
-        a list of (place in ours, place in theirs).
+        list of (index in ours, index in theirs).
     """
     (boxes, scores, labels), (other, other_scores, other_labels) = ours, theirs
     free, found = np.ones(len(boxes), bool), []

@@ -1,17 +1,17 @@
-"""Bars in groups, as an SVG of a phone's width like the charts of ``minicnn.report.svg``."""
+"""Groups of horizontal bars as SVG, as wide as a phone like the charts of ``minicnn.report.svg``."""
 
 import html
 from typing import NamedTuple
 
 from minicnn.report.svg import WIDTH, Axis, number
 
-LEFT, RIGHT, TOP = 98, 80, 32           # for the labels before the bars, the texts at the right, the axis above
-STEP, HEADING = 14, 22                  # from bar to bar; for a group's heading
+LEFT, RIGHT, TOP = 98, 80, 32           # margins for the labels before the bars, the texts behind them, the axis above
+STEP, HEADING = 14, 22                  # height of a bar with its gap, and of a group's heading
 THICK = 9
 
 
 class Bar(NamedTuple):
-    """label: before it; value: its length; least, most: the ends of its whisker; text: at the right; color."""
+    """label: before the bar; value: its length; least, most: ends of its whisker; text: behind it; color."""
 
     label: str
     value: float
@@ -26,9 +26,9 @@ def bars(groups, label, title, mark):
 
     Args:
         groups: {heading: list of ``Bar``}.
-        label: what the axis is.
-        title: read out to who cannot see it.
-        mark: the value that bars are to be held against; a line is drawn there.
+        label: of the axis.
+        title: for screen readers.
+        mark: value to compare the bars with, drawn as a dashed line.
 
     Returns:
         svg: text of one <svg> element.
@@ -54,7 +54,7 @@ def bars(groups, label, title, mark):
 
 
 def draw(bar, across, y):
-    """One bar around the height y."""
+    """One bar, centred at the height y."""
     start, end, least, most = (across(value) for value in (0, bar.value, bar.least, bar.most))
     return (f'<text x="{start - 4:.1f}" y="{y + 3.5}" text-anchor="end">{html.escape(bar.label)}</text>'
             f'<rect x="{start:.1f}" y="{y - THICK / 2}" width="{end - start:.1f}" height="{THICK}" fill="{bar.color}"/>'

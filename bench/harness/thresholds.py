@@ -1,4 +1,4 @@
-"""Why a detection of one side may be missing on the other: a threshold that it, or what suppressed it, came close to."""
+"""Why one side's detection may be missing on the other: it, or what suppressed it, came close to a threshold."""
 
 import numpy as np
 from ladder import PIXELS, SCORE
@@ -11,12 +11,12 @@ CLOSE = 1e-3            # of a score or an overlap to its threshold
 
 
 def explain(model, image, box, score, label):
-    """Say which threshold lay within ``CLOSE``, or return None.
+    """The threshold that a detection came within ``CLOSE`` of, in words, or None.
 
     Args:
         model: a detector of ours.
         image: (3, H, W) float32 in [0, 1].
-        box, score, label: a detection in it that one side has, ours or the reference's, and the other has not.
+        box, score, label: a detection in it that only one side has, ours or the reference's.
     """
     heads = model.roi_heads
     if abs(score - heads.score_thresh) <= CLOSE:

@@ -1,4 +1,4 @@
-"""torchvision's detectors with the weights of ours."""
+"""torchvision's detectors with our weights: their rungs of the ladder, and their training."""
 
 from unittest import mock
 
@@ -42,7 +42,7 @@ def torch_twin(model):
 
 
 def freeze(module, eps):
-    """Every BatchNorm2d becomes a FrozenBatchNorm2d, as torchvision builds it where weights are given."""
+    """Replace every BatchNorm2d by a FrozenBatchNorm2d, which torchvision builds where weights are given."""
     for name, child in module.named_children():
         if isinstance(child, torch.nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
@@ -51,9 +51,9 @@ def freeze(module, eps):
 
 
 def torch_rungs(twin, images):
-    """What torchvision computes on the way from images (3, H, W) to boxes, by rung; NumPy arrays.
+    """{rung: NumPy arrays} that torchvision computes from images (3, H, W) to boxes.
 
-    The pooled scales that torchvision keeps from its first batch are forgotten.
+    The pooling scales that torchvision keeps from its first batch are reset.
     """
     twin.roi_heads.box_roi_pool.scales = None
     kept = {}
@@ -80,23 +80,25 @@ def torch_rungs(twin, images):
         "objectness": [order(x, ()) for x in objectness], "deltas": [order(x, (4,)) for x in deltas],
         "anchors": kept["anchors"][0].numpy(), "proposals": [x.numpy() for x in kept["proposals"][0]],
         "pooled": kept["pooled"].numpy(), "logits": kept["predictor"][0].numpy(), "box_deltas": kept["predictor"][1].numpy(),
-        "found": [tuple(one[name].numpy() for name in ("boxes", "scores", "labels")) for one in found],
+        "found": [tuple(of_image[name].numpy() for name in ("boxes", "scores", "labels")) for of_image in found],
     }
 
 
 def torch_training(model, batch, targets):
-    """torchvision's losses, gradients and buffers afterwards, of one step that learns from the first ones of everything.
+    """torchvision's losses and gradients of one training step, and its buffers afterwards.
+
+    Instead of random anchors and proposals the first ones are sampled.
 
     Args:
-        model: ours, of the same weights.
+        model: ours, whose weights it takes.
         batch, targets: as ``step.detector_losses`` takes them (batch, ground truth); torchvision computes in the dtype of the pixels.
     """
     pixels = torch.from_numpy(batch.pixels)
     twin = torch_twin(model).train().to(pixels.dtype)
-    answers = [{"boxes": torch.from_numpy(boxes).to(pixels.dtype), "labels": torch.from_numpy(labels)} for boxes, labels in targets]
-    twin.transform.forward = lambda images, _: (ImageList(pixels, list(batch.sizes)), answers)
+    ground_truth = [{"boxes": torch.from_numpy(boxes).to(pixels.dtype), "labels": torch.from_numpy(labels)} for boxes, labels in targets]
+    twin.transform.forward = lambda images, _: (ImageList(pixels, list(batch.sizes)), ground_truth)
     with mock.patch("torch.randperm", lambda n, device=None: torch.arange(n)):
-        losses = twin([torch.zeros(3, *size) for size in batch.original_sizes], answers)
+        losses = twin([torch.zeros(3, *size) for size in batch.original_sizes], ground_truth)
     sum(losses.values()).backward()
     gradients = {name: parameter.grad.numpy() for name, parameter in twin.named_parameters() if parameter.grad is not None}
     return {name: loss.item() for name, loss in losses.items()}, gradients, dict(twin.named_buffers())

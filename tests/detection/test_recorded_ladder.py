@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detector_cases import CASES, SETTINGS, anchors_hash, sample
-from ladder import PIXELS, RELATIVE, SCORE, box_answers, match, our_rungs, relative
+from ladder import PIXELS, RELATIVE, SCORE, box_outputs, match, our_rungs, relative
 from sane import sane_detector
 
 from minicnn import functional as F
@@ -23,7 +23,7 @@ def case(request):
     """A detector, its image, and what was recorded; all backends in turn take it."""
     architecture, name = request.param
     recorded = under(f"{architecture}/{name}")
-    image = RECORDED[f"{name}/image"].astype(np.float32) / 255
+    image = RECORDED[f"{name}/picture"].astype(np.float32) / 255
     vectors = {name.removeprefix("vectors/"): array for name, array in recorded.items() if name.startswith("vectors/")}
     return sane_detector(architecture, image, int(recorded["seed"]), vectors, **SETTINGS), image, recorded
 
@@ -46,7 +46,7 @@ def test_every_rung_equals_what_torchvision_computed(case, backend):
     assert match((proposals, None, None), (recorded["proposals"], None, None))[2] == 0
     pooled = model.roi_heads.box_roi_pool(ours["maps"][:model.pooled_maps], [recorded["proposals"]], batch.sizes)
     assert relative(sample(pooled), recorded["pooled"]) <= RELATIVE
-    logits, deltas = box_answers(model, pooled)
+    logits, deltas = box_outputs(model, pooled)
     assert relative(sample(logits), recorded["logits"]) <= RELATIVE
     assert relative(sample(deltas), recorded["box_deltas"]) <= RELATIVE
     assert np.abs(F.softmax(logits).sum(axis=1) - 1).max() < 1e-5

@@ -25,9 +25,9 @@ def main():
              "tall 480x150": (slice(0, 480, 3), slice(0, 150, 3)), "tiny 30x40": (slice(0, 30), slice(0, 40))}
     for name, image in images().items():
         image = image[(slice(None), *small[name])]
-        arrays[f"{name.split()[0]}/image"] = np.round(image * 255).astype(np.uint8)
+        arrays[f"{name.split()[0]}/picture"] = np.round(image * 255).astype(np.uint8)
     for architecture, shown in CASES:
-        seed, model, rungs = next(robust(architecture, arrays[f"{shown}/image"].astype(np.float32) / 255))
+        seed, model, rungs = next(robust(architecture, arrays[f"{shown}/picture"].astype(np.float32) / 255))
         key = f"{architecture}/{shown}"
         arrays[f"{key}/seed"] = np.array(seed)
         for path, array in vectors(model).items():

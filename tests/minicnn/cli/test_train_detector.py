@@ -4,12 +4,12 @@ import json
 import shutil
 import signal
 import sys
-import time
 
 import numpy as np
 import pytest
 import toy_detector
 from numpy.testing import assert_array_equal
+from subprocesses import HUNG
 
 import minicnn
 from minicnn.archive import read_archive
@@ -175,30 +175,51 @@ def test_classes_that_are_not_the_datas(refused, scenes, here):
     assert "expected" in line
 
 
+STOPPED = """
+import os, signal, sys
+from minicnn.cli.main import main
+
+calls = 0
+
+def count(frame, event, arg):
+    global calls
+    calls += event == "call"
+    if calls == {number}:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.{name})
+
+sys.setprofile(count)
+status = main()
+sys.setprofile(None)
+print(calls)
+sys.exit(status)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
-def test_stopped_at_twenty_random_moments_it_ends_with_the_same_bytes(start, scenes, here, signal_name):
+def test_stopped_at_twenty_random_moments_it_ends_with_the_same_bytes(start, open_process, scenes, here, signal_name):
+    """A moment is a call of a Python function, so that it does not depend on the machine's speed."""
     command = ["train", "fasterrcnn_mobilenet_v3_large_320_fpn", "--data", scenes, "--split", "train", "--min-size", 48, "--max-size", 64,
                "--epochs", 6, "--trainable-backbone-layers", 1]
-    whole = start(*command, "--out", "whole.npz")
-    began = time.perf_counter()
-    assert whole.communicate(timeout=600) and whole.returncode == 0
-    seconds = time.perf_counter() - began
-    rng, stops = np.random.default_rng(0), 0
+
+    def stopped_at(number, *options):
+        code = STOPPED.format(number=number, name=signal_name)
+        process = open_process([sys.executable, "-c", code, *command, *options])
+        return process.communicate(timeout=HUNG)[0], process.returncode
+    out, status = stopped_at(-1, "--out", "whole.npz")
+    assert status == 0
+    calls, rng, stops = int(out.split()[-1]), np.random.default_rng(0), 0
     for _ in range(20):
-        process = start(*command, "--out", "stopped.npz", "--resume")
-        try:
-            process.communicate(timeout=rng.uniform(0.2, 0.5 * seconds))
-        except Exception:                                       # still at work, as it should
-            process.send_signal(getattr(signal, signal_name))
-            process.communicate(timeout=60)
-            stops += 1
+        _, status = stopped_at(int(rng.uniform(0.02, 0.3) * calls), "--out", "stopped.npz", "--resume")
+        stops += status != 0
         if (here / "stopped.npz").exists():
             break
+        assert status == (130 if signal_name == "SIGINT" else -signal.SIGKILL)
     assert stops >= 3
     if not (here / "stopped.npz").exists():
         last = start(*command, "--out", "stopped.npz", "--resume")
-        assert last.communicate(timeout=600) and last.returncode == 0
+        assert last.communicate(timeout=HUNG) and last.returncode == 0
     arrays, others = read_archive("whole.npz")[0], read_archive("stopped.npz")[0]
     assert list(arrays) == list(others)
     for name, array in arrays.items():
