@@ -1,5 +1,7 @@
 """Networks to plan, and what a plan's results are held against: the layers themselves, one after the other."""
 
+import math
+
 import numpy as np
 from numeric_checks import assert_close
 
@@ -88,3 +90,15 @@ def gated(channels, squeezed):
     """Squeeze-and-excitation."""
     return Composite(lambda fc1, fc2, x: x * F.hardsigmoid(fc2(F.relu(fc1(F.adaptive_avg_pool2d(x, 1))))),
                      conv(channels, squeezed, 1), conv(squeezed, channels, 1, seed=1))
+
+
+def with_statistics(layer, seed=0):
+    """A composite with random weights, and norms with statistics of their own."""
+    rng = np.random.default_rng(seed)
+    for _, part in layer.named_layers():
+        if isinstance(part, BatchNorm2d):
+            same = norm(part.num_features, seed)
+            part.load_arrays(dict(same.named_arrays()))
+        elif hasattr(part, "weight"):
+            part.weight[...] = rng.standard_normal(part.weight.shape) / math.sqrt(part.weight[0].size)
+    return layer
