@@ -32,7 +32,6 @@ import numpy as np  # noqa: E402
 from record import RESULTS, ROOT, circumstances, commit, table  # noqa: E402
 
 import minicnn  # noqa: E402
-from minicnn.cli.detector_evaluation import look_at  # noqa: E402
 from minicnn.compression import DetectorOptions, RankRule, draw_images, reconstruct, tucker2  # noqa: E402
 from minicnn.compression.cost_table import cost_table  # noqa: E402
 from minicnn.compression.cut import cut  # noqa: E402
@@ -41,7 +40,7 @@ from minicnn.compression.repair import repair  # noqa: E402
 from minicnn.compression.reports import cut_record, totals  # noqa: E402
 from minicnn.data import load_annotated  # noqa: E402
 from minicnn.data.images import as_image, as_input  # noqa: E402
-from minicnn.detection.evaluation.evaluate import evaluate  # noqa: E402
+from minicnn.detection.evaluation.evaluate import evaluate_detector  # noqa: E402
 from minicnn.fast.timing.profile import REST, STAGES, measure_steps  # noqa: E402
 from minicnn.files import atomic_write  # noqa: E402
 from minicnn.functional.dispatch import use  # noqa: E402
@@ -112,10 +111,10 @@ def observation(folder):
 def mean_ap(model):
     """Mean AP on val by every rule."""
     data = load_annotated(DATA, "val", model.record["class_names"])
-    images, found, _, problems = look_at("val", model, data)
-    if problems:
-        sys.exit("\n".join(problems))
-    return {**evaluate(images, found).document["mAP"], "pictures": len(images.images)}
+    evaluation = evaluate_detector(model, data)
+    if evaluation.problems:
+        sys.exit("\n".join(evaluation.problems))
+    return {**evaluation.document["mAP"], "pictures": evaluation.document["pictures"]}
 
 
 def ledger(model):

@@ -17,10 +17,9 @@ import numpy as np
 from record import record, table
 from voc import METRICS, WEIGHTS, recorded
 
-from minicnn.cli.detector_evaluation import look_at
 from minicnn.data import load_annotated
 from minicnn.detection.evaluation.compare import compare
-from minicnn.detection.evaluation.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.evaluate import evaluate, evaluate_detector
 from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.weight_files.convert import convert
 
@@ -33,14 +32,13 @@ def live():
     model = convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
     images = load_annotated(SHARED / "data" / "voc", "test")
     theirs = recorded()
-    kept, found, proposals, problems = look_at(WEIGHTS.name, model, images)
-    if problems:
-        sys.exit("\n".join(problems))
-    ours = evaluate(kept, found, proposals, np.random.default_rng(0))
+    ours = evaluate_detector(model, images, np.random.default_rng(0), source=WEIGHTS.name)
+    if ours.problems:
+        sys.exit("\n".join(ours.problems))
     other = evaluate(images, [theirs[image.name] for image in images.images])
     stated = json.loads((WEIGHTS.parent / "test_evaluation.json").read_text())
-    difference = compare(match_document(images, other), match_document(kept, ours), np.random.default_rng(0))
-    return {"pictures": len(kept.images), "minicnn": ours.document, "torchvision": other.document["mAP"],
+    difference = compare(other.match_document(), ours.match_document(), np.random.default_rng(0))
+    return {"pictures": len(ours.annotated.images), "minicnn": ours.document, "torchvision": other.document["mAP"],
             "stated": stated["mAP"], "difference": difference["mAP"],
             "largest_class_difference": max(abs(ours.document["per_class"][name][rule] - stated["per_class"][name][rule])
                                             for name in stated["per_class"] for rule in ("voc07", "voc10"))}

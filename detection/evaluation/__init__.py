@@ -1,1 +1,1 @@
-"""Measuring a detector."""
+"""Evaluating a detector: metrics, intervals, comparison, detections in files."""

@@ -1,4 +1,4 @@
-"""The bootstrap over images: how far would a figure have moved with other images of the same kind?
+"""The bootstrap over images: how much would a figure change with other images of the same kind?
 
 A replicate draws as many images as there are, with replacement; a figure's interval lies between percentiles of its replicates.
 Two detectors are compared on the same draws, so that what makes images hard for both cancels.
@@ -9,7 +9,7 @@ Reference: Efron, Tibshirani, An introduction to the bootstrap (1993), chapters 
 import numpy as np
 
 REPLICATES = 1000
-LEVEL = 0.95
+LEVEL = 0.95                # of the intervals
 
 
 def resampled(count, rng, replicates=REPLICATES):

@@ -1,7 +1,10 @@
-"""Two detectors on the same images: is one better, or were the images kind to it?
+"""Comparing two detectors on the same images: is one better, or is the difference within chance?
 
 Both are resampled by the same draws, so that the interval is of the difference itself.
 """
+
+import json
+from pathlib import Path
 
 import numpy as np
 
@@ -11,17 +14,17 @@ from minicnn.detection.evaluation.matches import DAMAGED, RULES, Matches
 from minicnn.errors import InputError
 
 
-def compare(first, second, rng, names=("the first", "the second")):
+def compare(first: dict, second: dict, rng: np.random.Generator, names: tuple = ("the first", "the second")) -> dict:
     """Compare two evaluations.
 
     Args:
-        first, second: documents of ``match_document``.
-        rng: a Generator.
-        names: what messages call them.
+        first, second: what ``Evaluation.match_document`` returned; ``read_evaluation(path)["matches"]`` reads it from a file.
+        rng: draws the bootstrap's replicates.
+        names: what error messages call the two.
 
     Returns:
         {"pictures": number, "level", "replicates", "mAP": {rule: {"first", "second", "difference": second - first, "interval": of the
-        difference}}, "per_class": {class: {rule: the same}}}; None for what a class without objects does not have.
+        difference}}, "per_class": {class: {rule: the same}}}; a class without objects has None.
 
     Raises:
         InputError: they are of different images or objects, or damaged.
@@ -32,13 +35,31 @@ def compare(first, second, rng, names=("the first", "the second")):
     values = []
     for document, name in zip((first, second), names):
         try:
-            matches = [Matches.from_document(document["classes"][one], count) for one in classes]
+            matches = [Matches.from_document(document["classes"][class_name], count) for class_name in classes]
         except DAMAGED as error:
             raise damaged(name, error) from error
-        values.append(np.array([one.average_precisions(weights) for one in matches]))       # (K, 3, 1 + R)
-    means = [np.stack([class_means(one[:, k]) for k in range(len(RULES))]) for one in values]
+        values.append(np.array([one_class.average_precisions(weights) for one_class in matches]))       # (K, 3, 1 + R)
+    means = [np.stack([class_means(of_detector[:, k]) for k in range(len(RULES))]) for of_detector in values]
     return {"pictures": count, "level": LEVEL, "replicates": REPLICATES, "mAP": differences(*means),
             "per_class": {name: differences(*pair) for name, *pair in zip(classes, *values)}}
+
+
+def read_evaluation(path: str | Path) -> dict:
+    """Read what ``minicnn evaluate --json`` wrote for a detector.
+
+    Raises:
+        InputError: the file cannot be read, or is no evaluation of a detector.
+    """
+    try:
+        document = json.loads(Path(path).read_text("utf-8"))
+        if not isinstance(document, dict) or not isinstance(document.get("matches"), dict):
+            raise ValueError("it has no matches")
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror or error}), expected an evaluation. Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"got {path}, which is no evaluation of a detector ({str(error)[:80]}), expected what 'minicnn evaluate --json' "
+                         "writes. Give such a file.") from error
+    return document
 
 
 def differences(first, second):
@@ -52,15 +73,15 @@ def number(value):
 
 
 def check(first, second, names):
-    """Refuse what cannot be compared: raises InputError."""
+    """Raise InputError for evaluations that cannot be compared."""
     for document, name in zip((first, second), names):
         try:
-            fine = all(isinstance(one, str) for one in (document["truths"], *document["pictures"])) and len(document["pictures"]) > 0
-            fine = fine and isinstance(document["classes"], dict) and len(document["classes"]) > 0
+            valid = all(isinstance(text, str) for text in (document["truths"], *document["pictures"])) and len(document["pictures"]) > 0
+            valid = valid and isinstance(document["classes"], dict) and len(document["classes"]) > 0
         except DAMAGED as error:
             raise damaged(name, error) from error
-        if not fine:
-            raise damaged(name, "its images, truths or classes are of other kinds")
+        if not valid:
+            raise damaged(name, "its images, ground truth or classes have wrong types")
     if first["pictures"] != second["pictures"]:
         a, b = (set(document["pictures"]) for document in (first, second))
         how = f"{len(a - b)} are only in {names[0]}, {len(b - a)} only in {names[1]}" if a != b else "their order differs"
@@ -72,5 +93,6 @@ def check(first, second, names):
 
 
 def damaged(name, error):
+    """The InputError for a damaged evaluation."""
     return InputError(f"got {name}, whose matches cannot be read ({type(error).__name__ if isinstance(error, Exception) else 'content'}: "
                       f"{str(error)[:80]}), expected what 'minicnn evaluate --json' writes for a detector. Make the file again.")

@@ -1,82 +1,163 @@
-"""How good a detector is: all metrics of what it found in annotated images.
+"""Evaluating a detector: all metrics of its detections in annotated images.
 
-The way: ``ranking`` sorts detections and objects by class; ``voc_metric`` and ``coco_metric`` tell which are right; ``average_precision``
+``evaluate_detector`` runs the detector on every image (``run_detector.py``) and calls ``evaluate``, the measuring. There, ``ranking`` sorts
+detections and objects by class; ``voc_metric`` and ``coco_metric`` decide which detections are true positives; ``average_precision``
 makes numbers of that, ``bootstrap`` their intervals, ``error_kinds`` the reasons.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from minicnn.data.annotated import AnnotatedImages
+from minicnn.detection.evaluation.average_precision import precision_recall
 from minicnn.detection.evaluation.bootstrap import LEVEL, REPLICATES, interval, resampled
-from minicnn.detection.evaluation.coco_metric import coco_hits, coco_numbers, coco_partners, mean
+from minicnn.detection.evaluation.coco_metric import coco_matches, coco_numbers, coco_outcomes, mean
 from minicnn.detection.evaluation.error_kinds import error_kinds
 from minicnn.detection.evaluation.matches import RULES, Matches
 from minicnn.detection.evaluation.proposal_recall import proposal_recall
-from minicnn.detection.evaluation.ranking import RIGHT, rank
-from minicnn.detection.evaluation.voc_metric import voc_hits
+from minicnn.detection.evaluation.ranking import TRUE_POSITIVE, rank
+from minicnn.detection.evaluation.run_detector import run_detector
+from minicnn.detection.evaluation.voc_metric import voc_outcomes
+from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.errors import InputError
 
 
 @dataclass
 class Evaluation:
-    """What was found, class by class, and the figures.
+    """The figures of a detector, and what they were computed from.
 
     Args:
-        rankings: list of ``Ranking``; matches: list of ``Matches``; of each class without the background.
-        document: see ``evaluate``.
+        rankings: list of ``Ranking``; matches: list of ``Matches``; for each class without the background.
+        document: the figures, see ``evaluate``.
+        annotated: the images that were evaluated.
+        problems: list of str, a line for each image that was left out.
     """
 
     rankings: list
     matches: list
     document: dict
+    annotated: AnnotatedImages
+    problems: list = field(default_factory=list)
+
+    def curves(self) -> dict:
+        """{class: (recall (I,), precision (I,)) at each true positive by VOC's rules}."""
+        return {ranking.name: precision_recall(matches.voc, matches.objects.sum())
+                for ranking, matches in zip(self.rankings, self.matches)}
+
+    def match_document(self) -> dict:
+        """What ``compare`` needs: {"pictures": names, "truths": a digest of all objects, "classes": {name: see ``Matches.document``}}."""
+        return {"pictures": [image.name for image in self.annotated.images], "truths": digest(self.annotated),
+                "classes": {ranking.name: matches.document() for ranking, matches in zip(self.rankings, self.matches)}}
+
+
+def evaluate_detector(model: FasterRCNN, data: AnnotatedImages, rng: np.random.Generator | None = None, *, source: str = "the detector",
+                      on_error: Callable[[InputError], None] | None = None) -> Evaluation:
+    """Run a detector on annotated images and measure what it detects.
+
+        evaluation = evaluate_detector(minicnn.load("det.npz"), load_annotated("VOC2007", "test"))
+        print(evaluation.document["mAP"]["voc07"])
+
+    Args:
+        model: a ``FasterRCNN``. Its classes are matched with the data's by name.
+        data: the images.
+        rng: draws the bootstrap's intervals; None: there are none.
+        source: what error messages call the detector, such as its file.
+        on_error: called with the error of an image that cannot be read or takes too much memory. Such an image is left out, its error is
+            a line of ``problems``.
+
+    Returns:
+        An ``Evaluation``.
+
+    Raises:
+        InputError: model and data have different classes, or no image can be read.
+    """
+    annotated, found, proposals, problems = run_detector(model, data, source, on_error)
+    evaluation = evaluate(annotated, found, proposals, rng)
+    evaluation.problems = problems
+    return evaluation
+
+
+class MeanAveragePrecision:
+    """A function of a detector: its mean average precision on given images, such as ``compress_detector`` takes.
+
+        evaluate = MeanAveragePrecision(load_annotated("VOC2007", "val"))
+        evaluate(model)["voc07"]
+
+    Images that cannot be read are left out from the first call on, so that all detectors are measured on the same ones.
+
+    Args:
+        data, source, on_error: as for ``evaluate_detector``; ``data`` is replaced by the images that could be read.
+    """
+
+    def __init__(self, data: AnnotatedImages, source: str = "the detector", on_error: Callable[[InputError], None] | None = None):
+        self.data, self.source, self.on_error = data, source, on_error
+        self.problems = []
+
+    def __call__(self, model: FasterRCNN) -> dict:
+        """Mean average precision by rule: {"voc07", "voc10", "coco"}, each a share from 0 to 1."""
+        self.data, found, _, problems = run_detector(model, self.data, self.source, self.on_error)
+        self.problems += problems
+        return evaluate(self.data, found).document["mAP"]
 
 
 def evaluate(annotated, found, proposals=None, rng=None):
     """Measure detections against the objects of annotated images.
 
     Args:
-        annotated: an ``AnnotatedImages``.
-        found: of each image (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels.
-        proposals: of each image (R, 4), best first; None: their recall is not told.
+        annotated: ``AnnotatedImages``.
+        found: for each image (boxes (D, 4), scores (D,), labels (D,)), in continuous pixels.
+        proposals: for each image (R, 4), by descending objectness; None: their recall is not measured.
         rng: a Generator, for intervals; None: there are none.
 
     Returns:
         An ``Evaluation``. Its document: "pictures", "objects", "difficult": numbers; "mAP": {"voc07", "voc10", "coco"}; "per_class":
         {name: {"objects", "detections", "found", "voc07", "voc10", "coco"}}; "coco": the twelve numbers; "errors": see ``error_kinds``;
         with proposals "proposal_recall"; with rng "intervals" of mAP, and of each class. A class without objects has None for every
-        average, and is in no mean; difficult objects and crowds are no objects.
+        average, and is left out of means; difficult objects and crowds are not counted as objects.
 
     Raises:
         InputError: see ``rank``.
     """
     rankings = rank(annotated, found)
-    matches, all_hits, partners = [], [], []
+    matches, all_outcomes, all_matched = [], [], []
     for ranking in rankings:
-        partner = coco_partners(ranking)
-        hits = coco_hits(ranking, partner)
-        matches.append(Matches(ranking.images, ranking.scores, ranking.objects, voc_hits(ranking), hits[0]))
-        all_hits.append(hits)
-        partners.append(partner[0, 0])
-    values = np.array([one.average_precisions()[:, 0] for one in matches])                  # (K, 3)
-    per_class = {ranking.name: {"objects": int(one.objects.sum()), "detections": len(one.scores), "found": int((one.voc == RIGHT).sum()),
-                                **dict(zip(RULES, map(mean, row)))} for ranking, one, row in zip(rankings, matches, values)}
-    document = {
-        "pictures": len(annotated.images), "objects": sum(row["objects"] for row in per_class.values()),
-        "difficult": int(sum((one.difficult | one.crowd).sum() for one in annotated.images)),
-        "mAP": {rule: mean(column) for rule, column in zip(RULES, values.T)}, "per_class": per_class,
-        "coco": coco_numbers(rankings, all_hits), "errors": error_kinds(rankings, [hits[0, 0] for hits in all_hits], partners),
-    }
+        matched = coco_matches(ranking)
+        outcomes = coco_outcomes(ranking, matched)
+        matches.append(Matches(ranking.images, ranking.scores, ranking.objects, voc_outcomes(ranking), outcomes[0]))
+        all_outcomes.append(outcomes)
+        all_matched.append(matched[0, 0])
+    document = averages(annotated, rankings, matches)
+    document["coco"] = coco_numbers(rankings, all_outcomes)
+    document["errors"] = error_kinds(rankings, [outcomes[0, 0] for outcomes in all_outcomes], all_matched)
     if proposals is not None:
         document["proposal_recall"] = {str(count): share for count, share in proposal_recall(annotated, proposals).items()}
     if rng is not None:
-        weights = resampled(len(annotated.images), rng)
-        replicates = np.array([one.average_precisions(weights) for one in matches])         # (K, 3, R)
-        document["intervals"] = {"level": LEVEL, "replicates": REPLICATES,
-                                 **{rule: interval(class_means(replicates[:, k])) for k, rule in enumerate(RULES)}}
-        for name, rows in zip(per_class, replicates):
-            per_class[name]["intervals"] = {rule: interval(row) for rule, row in zip(RULES, rows)}
-    return Evaluation(rankings, matches, document)
+        add_intervals(document, matches, len(annotated.images), rng)
+    return Evaluation(rankings, matches, document, annotated)
+
+
+def averages(annotated, rankings, matches):
+    """The counts of images and objects, and average precision by class and on average; see ``evaluate``."""
+    values = np.array([one_class.average_precisions()[:, 0] for one_class in matches])      # (K, 3)
+    per_class = {ranking.name: {"objects": int(one_class.objects.sum()), "detections": len(one_class.scores),
+                                "found": int((one_class.voc == TRUE_POSITIVE).sum()), **dict(zip(RULES, map(mean, row)))}
+                 for ranking, one_class, row in zip(rankings, matches, values)}
+    return {"pictures": len(annotated.images), "objects": sum(row["objects"] for row in per_class.values()),
+            "difficult": int(sum((image.difficult | image.crowd).sum() for image in annotated.images)),
+            "mAP": {rule: mean(column) for rule, column in zip(RULES, values.T)}, "per_class": per_class}
+
+
+def add_intervals(document, matches, images, rng):
+    """Add the bootstrap's intervals to the document of ``evaluate``; images: their number."""
+    weights = resampled(images, rng)
+    replicates = np.array([one_class.average_precisions(weights) for one_class in matches])         # (K, 3, R)
+    document["intervals"] = {"level": LEVEL, "replicates": REPLICATES,
+                             **{rule: interval(class_means(replicates[:, k])) for k, rule in enumerate(RULES)}}
+    for name, rows in zip(document["per_class"], replicates):
+        document["per_class"][name]["intervals"] = {rule: interval(row) for rule, row in zip(RULES, rows)}
 
 
 def class_means(values):
@@ -86,14 +167,8 @@ def class_means(values):
         return np.where(there, values, 0).sum(axis=0) / there.sum(axis=0)
 
 
-def match_document(annotated, evaluation):
-    """What a comparison needs of an evaluation: {"pictures": names, "truths": a digest of all objects, "classes": {name: see Matches}}."""
-    return {"pictures": [one.name for one in annotated.images], "truths": digest(annotated),
-            "classes": {ranking.name: one.document() for ranking, one in zip(evaluation.rankings, evaluation.matches)}}
-
-
 def digest(annotated):
-    """The SHA-256 of everything that the metrics read of the truth, whatever order the classes have."""
+    """The SHA-256 of all ground truth that the metrics read; the order of the classes makes no difference."""
     text = hashlib.sha256()
     for image in annotated.images:
         names = [annotated.class_names[label] for label in image.labels]

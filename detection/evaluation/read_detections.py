@@ -1,7 +1,7 @@
-"""Detections that were written to files, by whatever program: read, held against a data set's images and classes.
+"""Detections from files, whatever program wrote them, as the evaluation takes them.
 
-Two forms (``formats`` writes them): VOC's, a folder with a file ``comp4_det_test_CLASS.txt`` for each class; and the JSON that
-``minicnn detect --json`` writes. Classes go by their names, images by theirs.
+Two forms (``write_detections`` writes them): VOC's, a folder with a file ``comp4_det_test_CLASS.txt`` for each class; and the JSON of
+``minicnn detect --json``. Classes and images are found by their names.
 """
 
 import json
@@ -12,38 +12,37 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.data.annotated import shown
-from minicnn.detection.evaluation.write_detections import comp4_file
+from minicnn.detection.evaluation.write_detections import NO_CLASS, comp4_file
 from minicnn.errors import InputError
 
-LONGEST = 40                # characters of a line that a message shows of it
-NO_CLASS = "N/A"            # what COCO's gaps are called; no detection of it counts
+LONGEST = 40                # characters of a line that a message quotes
 
 
 def read_detections(path, annotated):
-    """Detections from files.
+    """Read detections.
 
     Args:
         path: a folder of comp4 files, or a JSON file.
-        annotated: an ``AnnotatedImages``, which says what images and classes there are.
+        annotated: ``AnnotatedImages``, whose images and classes the detections are of.
 
     Returns:
-        found: of each image (boxes (D, 4) float64, in continuous pixels, scores (D,) float64, labels (D,) int64), as they were written.
-        left_out: {image: number of detections} of those that the data set does not have.
+        found: for each image (boxes (D, 4) float64, in continuous pixels, scores (D,) float64, labels (D,) int64), in the files' order.
+        left_out: {image: number of detections} of images that the data set does not have.
 
     Raises:
-        InputError: the files cannot be read, or are damaged, or of other classes.
+        InputError: the files cannot be read, are damaged, or have other classes.
     """
     path = Path(path)
     rows = comp4_rows(path, annotated.class_names) if path.is_dir() else json_rows(path, annotated.class_names)
-    places = names_of(annotated)
+    indices = indices_by_name(annotated)
     found = [([], [], []) for _ in annotated.images]
     left_out = {}
     for name, label, score, box in rows:
-        place = places.get(name)
-        if place is None:
+        index = indices.get(name)
+        if index is None:
             left_out[name] = left_out.get(name, 0) + 1
         else:
-            for column, value in zip(found[place], (box, score, label)):
+            for column, value in zip(found[index], (box, score, label)):
                 column.append(value)
     if left_out and not any(scores for _, scores, _ in found):
         raise InputError(f"got detections in {path} of images such as {shown(next(iter(left_out)))}, none of which is among the "
@@ -53,17 +52,17 @@ def read_detections(path, annotated):
             for boxes, scores, labels in found], left_out
 
 
-def names_of(annotated):
-    """{name: place} by all names that an image may go by: its own, its file's, its file's without the suffix."""
-    places = {}
-    for name in (lambda one: one.name, lambda one: Path(one.path).name, lambda one: Path(one.path).stem):
-        for place, image in enumerate(annotated.images):
-            places.setdefault(name(image), place)
-    return places
+def indices_by_name(annotated):
+    """{name: index of the image} for all names that an image may go by: its own, its file's, its file's without the suffix."""
+    indices = {}
+    for name in (lambda image: image.name, lambda image: Path(image.path).name, lambda image: Path(image.path).stem):
+        for index, image in enumerate(annotated.images):
+            indices.setdefault(name(image), index)
+    return indices
 
 
 def comp4_rows(folder, class_names):
-    """(image, label, score, box) of each line, class by class. In VOC a box is x1 + 1, y1 + 1, x2, y2: see ``formats.comp4_texts``."""
+    """(image, label, score, box) of each line, class by class. VOC's box x1 + 1, y1 + 1, x2, y2 is ours x1, y1, x2, y2."""
     files = {comp4_file(name): label for label, name in enumerate(class_names) if label}
     there = {path.name: path for path in sorted(folder.glob(comp4_file("*").replace("_.txt", "*.txt")))}
     if not there:
@@ -78,7 +77,7 @@ def comp4_rows(folder, class_names):
 
 
 def comp4_row(line, label, where):
-    """One line: image, score, xmin, ymin, xmax, ymax."""
+    """(image, label, score, box) of one line: image, score, xmin, ymin, xmax, ymax."""
     image, *texts = line.split()
     try:
         score, x1, y1, x2, y2 = map(float, texts)
@@ -91,36 +90,42 @@ def comp4_row(line, label, where):
 def json_rows(path, class_names):
     """(image, label, score, box) of each detection of the JSON that ``minicnn detect`` writes."""
     labels = {name: label for label, name in enumerate(class_names) if label}
-    try:
-        document = json.loads(read_text(path))
-        if not isinstance(document, list):
-            raise TypeError(f"a {type(document).__name__}, no list")
-        rows = [(str(row["image"]), [json_detection(one) for one in row["detections"]]) for row in document]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise InputError(f"got {path}, which cannot be read ({type(error).__name__}: {str(error)[:100]}), expected the rows that \"minicnn "
-                         "detect --json\" writes. Make the file again.") from error
+    rows = json_document(path)
     check_classes(f"the detections in {path}", {name for _, found in rows for name, *_ in found} - {NO_CLASS}, labels,
                   complete=False)
     (image, count), = Counter(image for image, _ in rows).most_common(1) or [("", 0)]
     if count > 1:
         raise InputError(f"got the image {shown(image)} {count} times in {path}, expected each once. Remove the others.")
     for image, found in rows:
-        for name, score, box in (one for one in found if one[0] != NO_CLASS):
-            yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {shown(image)}")
+        for name, score, box in found:
+            if name != NO_CLASS:
+                yield Path(image).stem, labels[name], *checked(score, box, f"{path}, {shown(image)}")
 
 
-def json_detection(one):
-    """Its name, score and box, if they are; raises ValueError, TypeError, KeyError or OverflowError."""
-    name, score, box = one["name"], one["score"], one["box"]
+def json_document(path):
+    """[(image, [(name, score, box)])] from the JSON of ``minicnn detect``; raises InputError if it is damaged."""
+    try:
+        document = json.loads(read_text(path))
+        if not isinstance(document, list):
+            raise TypeError(f"a {type(document).__name__}, no list")
+        return [(str(row["image"]), [json_detection(found) for found in row["detections"]]) for row in document]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise InputError(f"got {path}, which cannot be read ({type(error).__name__}: {str(error)[:100]}), expected the rows that \"minicnn "
+                         "detect --json\" writes. Make the file again.") from error
+
+
+def json_detection(found):
+    """(name, score, box) of one detection; raises ValueError, TypeError, KeyError or OverflowError if it is damaged."""
+    name, score, box = found["name"], found["score"], found["box"]
     if not isinstance(name, str) or len(box) != 4 or any(isinstance(value, (str, bool)) for value in (score, *box)):
         raise ValueError("a detection without name, score and four sides")
     return name, float(score), tuple(map(float, box))
 
 
 def checked(score, box, where):
-    """Score and box, if they are."""
+    """(score, box) if they are finite and the box is not inside out; else raises InputError."""
     if not all(map(math.isfinite, (score, *box))):
-        raise InputError(f"got a number in {where}, that is not finite, expected a score and four sides. Look at what made it.")
+        raise InputError(f"got a number in {where}, that is not finite, expected a score and four sides. Check the program that wrote it.")
     x1, y1, x2, y2 = box
     if x2 < x1 or y2 < y1:
         raise InputError(f"got a box in {where}, that is inside out ({x1:g}, {y1:g}, {x2:g}, {y2:g} in continuous pixels), expected "
@@ -128,18 +133,18 @@ def checked(score, box, where):
     return score, box
 
 
-def check_classes(whose, got, expected, complete=True):
-    """Refuse classes that the data does not have and, if they must be ``complete``, a lack of others: raises InputError."""
+def check_classes(source, got, expected, complete=True):
+    """Raise InputError for classes in ``source`` that the data does not have and, if it must be ``complete``, for missing ones."""
     extra, missing = sorted(set(got) - set(expected)), sorted(set(expected) - set(got)) if complete else []
     if extra or missing:
         texts = [f"{word} {', '.join(map(shown, names[:5]))}{', ...' * (len(names) > 5)}" for word, names in
                  (("not of the data:", extra), ("missing:", missing)) if names]
-        raise InputError(f"got other classes than the data's in {whose} ({'; '.join(texts)}), expected the same {len(expected)}. Choose "
+        raise InputError(f"got other classes than the data's in {source} ({'; '.join(texts)}), expected the same {len(expected)}. Choose "
                          "the data that they are of.")
 
 
 def read_text(path):
-    """A file's text; raises InputError."""
+    """The text of a file; raises InputError."""
     try:
         return Path(path).read_text("utf-8")
     except UnicodeDecodeError as error:

@@ -8,12 +8,61 @@ Delving deep into rectifiers (2015), equations 10 and 14, for the others.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
+from minicnn.archive import read_archive
+from minicnn.detection.backbone import load_backbone
+from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.errors import InputError
 from minicnn.layers import Conv2d
+from minicnn.weight_files.convert import build_with, read_config
+from minicnn.weight_files.read import read_state_dict
 
 RPN_STD = 0.01
+
+
+def new_detector(architecture: str, num_classes: int, rng: np.random.Generator, init: str | Path | None = None,
+                 config: str | Path | None = None, **settings) -> FasterRCNN:
+    """Build a detector to train from scratch, or from the backbone of another network.
+
+    Args:
+        architecture: a key of ``minicnn.models.BUILDERS``, such as "fasterrcnn_vgg16".
+        num_classes: number of classes, background included.
+        rng: draws the weights.
+        init: file to take the backbone from: an archive of a detector or classifier, or torchvision's weights of one or of its features
+            alone. The settings of a detector of the same architecture are taken, too.
+        config: JSON file of settings, which replace those of ``init``.
+        settings: fields of ``Settings``, which replace both.
+
+    Returns:
+        model: in evaluation mode; its ``record`` is empty.
+
+    Raises:
+        InputError: a file cannot be read, a setting is wrong, or ``init`` has no such backbone.
+    """
+    arrays, found = read_init(init, architecture) if init else ({}, {})
+    if config:
+        found.update({name: value for name, value in read_config(config).items() if name not in ("architecture", "class_names")})
+    model = build_with(architecture, {**found, **settings}, {"num_classes": num_classes}, config, rng)
+    init_weights(model, rng)
+    if init:
+        try:
+            load_backbone(model.backbone, arrays)
+        except InputError as error:
+            raise InputError(f"{init}: {error}") from error
+    return model
+
+
+def read_init(path, architecture):
+    """The arrays in a file and, if it is of a detector of the same architecture, its settings without the number of classes."""
+    try:
+        arrays, description = read_archive(path)
+    except InputError:
+        return read_state_dict(path), {}
+    same = description.get("architecture") == architecture
+    return arrays, {name: value for name, value in description.get("arguments", {}).items() if same and name != "num_classes"}
 
 
 def init_weights(model, rng):

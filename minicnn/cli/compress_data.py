@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from minicnn.cli.detector_evaluation import look_at
-from minicnn.cli.detector_training import read_data, tell_problems
+from minicnn.cli.loading import read_training_data, report_problems
 from minicnn.cli.provenance import report
 from minicnn.compression.calibration_images import draw_images
 from minicnn.compression.repair import LEAST
 from minicnn.data import is_annotated, load_annotated
 from minicnn.data.images import images_in
-from minicnn.detection.evaluation.evaluate import evaluate
+from minicnn.detection.evaluation.evaluate import MeanAveragePrecision
 from minicnn.errors import InputError
 
 
@@ -31,7 +30,7 @@ def calibration_images(args, model, rng):
                 raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is a folder of images, expected one laid "
                                  f"out as PASCAL VOC's or COCO's. Leave out --{option}.")
     else:
-        paths = [image.path for image in read_data(args).images]
+        paths = [image.path for image in read_training_data(args).images]
     problems = []
 
     def skip(error):
@@ -50,6 +49,7 @@ class Validation:
         args: the verb's. model: the original detector.
 
     Attributes:
+        mean_ap: a function, detector -> {rule: mean AP}.
         images: list of annotated images that can be read. problems: a line for each thing that was skipped.
 
     Raises:
@@ -57,22 +57,22 @@ class Validation:
     """
 
     def __init__(self, args, model):
-        self.file, self.data = args.file, load_annotated(args.data, args.validation, model.record["class_names"])
-        self.facts, self.problems = {"data": str(args.data), "split": args.validation}, list(self.data.problems)
-        tell_problems(args, self.data.problems)
-        if not any((~image.difficult & ~image.crowd).any() for image in self.data.images):
+        data = load_annotated(args.data, args.validation, model.record["class_names"])
+        self.facts, self.problems = {"data": str(args.data), "split": args.validation}, list(data.problems)
+        report_problems(args, data.problems)
+        if not any((~image.difficult & ~image.crowd).any() for image in data.images):
             raise InputError(f"got the split {args.validation} of {args.data}, in which no object counts, expected some to find. Give "
                              "another to --validation.")
+        self.mean_ap = MeanAveragePrecision(data, args.file, self.skip)
+
+    def skip(self, error):
+        """Report an image that cannot be read."""
+        report("compress", error)
+        self.problems.append(str(error))
 
     @property
     def images(self):
-        return self.data.images
-
-    def mean_ap(self, network):
-        """{rule: mean AP} of a detector; images that cannot be read are left out the next time."""
-        self.data, found, _, problems = look_at(self.file, network, self.data)
-        self.problems += problems
-        return evaluate(self.data, found).document["mAP"]
+        return self.mean_ap.data.images
 
     def document(self):
         """What the JSON document holds of it."""

@@ -1,25 +1,27 @@
 """Measure a classifier's accuracy, or a detector's average precision.
 
-A detector is measured on a data set's images, or by its detections in files. What cannot be read is reported, the rest goes on, and
-the exit status is 1.
+A detector is measured on the images of a data set, or by its detections in files. Images that cannot be read are reported and left out;
+the exit status is then 1.
 """
 
 import time
 
 import numpy as np
 
-from minicnn.cli.detector_evaluation import detections_of, evaluation_text, look_at, write_page
-from minicnn.cli.detector_training import tell_problems
-from minicnn.cli.loading import check_images, load_network
+from minicnn.cli.loading import check_images, load_network, report_problems
 from minicnn.cli.options import DATA_HELP, add_json
-from minicnn.cli.provenance import check_outputs, emit
-from minicnn.cli.tables import percent
+from minicnn.cli.provenance import check_outputs, emit, report
+from minicnn.cli.tables import fitted, percent, points, span, table
 from minicnn.data import load_annotated, load_data
+from minicnn.data.annotated import shown
 from minicnn.data.images import import_pillow
-from minicnn.detection.evaluation.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.evaluate import evaluate, evaluate_detector
+from minicnn.detection.evaluation.read_detections import read_detections
+from minicnn.detection.evaluation.worst_images import worst_images
 from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder
+from minicnn.report.detection_page import TITLES, write_report
 
 EXAMPLE = "minicnn evaluate small.npz --data digits --json -"
 CLASSIFIERS_DATA = "digits"
@@ -27,13 +29,13 @@ CLASSIFIERS_DATA = "digits"
 
 def add_arguments(verb):
     verb.add_argument("file", metavar="FILE", nargs="?", help="an .npz written by minicnn, of a classifier or a detector")
-    verb.add_argument("--detections", metavar="PATH", help="in place of FILE what a detector found: a folder of comp4_det_test_CLASS.txt, "
-                                                           "or JSON from 'minicnn detect --json'")
-    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of PASCAL "
-                                     "VOC's or COCO's form, or 'scenes', generated ones")
-    verb.add_argument("--split", default="test", help="which images, as the data set calls them (default: test)")
+    verb.add_argument("--detections", metavar="PATH", help="detections in place of FILE: a folder of comp4_det_test_CLASS.txt, or "
+                                                           "JSON from 'minicnn detect --json'")
+    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder laid out as "
+                                     "PASCAL VOC's or COCO's, or 'scenes', generated images")
+    verb.add_argument("--split", default="test", help="split of the data, by its name there (default: test)")
     add_json(verb)
-    verb.add_argument("--report", metavar="FOLDER", help="of a detector: write report.html there, with curves and the worst images")
+    verb.add_argument("--report", metavar="FOLDER", help="for a detector: write report.html there, with curves and the worst images")
 
 
 def run(args):
@@ -42,10 +44,14 @@ def run(args):
         raise InputError(f"got {'neither FILE nor' if args.file is None else 'FILE and'} --detections, expected one of them. Give one.")
     model = None if args.file is None else load_network(args.file)
     if model is None or model.task == "detection":
-        return evaluate_detector(args, model)
+        return run_detector(args, model)
     if args.report is not None:
         raise InputError(f"got --report for {args.file}, which is a {model.architecture}, expected a detector. Leave "
                          "it out.")
+    return run_classifier(args, model)
+
+
+def run_classifier(args, model):
     data = args.data or CLASSIFIERS_DATA
     images, labels = load_data(data, args.split)
     check_images(images, model, data)
@@ -58,8 +64,8 @@ def run(args):
     return 0
 
 
-def evaluate_detector(args, model):
-    """The detector's side; model: None where its detections are in files."""
+def run_detector(args, model):
+    """Evaluate a detector, or with None for the model its detections in files."""
     if args.data is None:
         raise InputError("got no --data, expected the images to find objects in. Give a folder of PASCAL VOC's or COCO's form, or "
                          "'scenes'.")
@@ -67,17 +73,51 @@ def evaluate_detector(args, model):
         import_pillow("drawing")
         make_folder(args.report)
     annotated = load_annotated(args.data, args.split)
-    problems = list(annotated.problems)
-    tell_problems(args, problems)
-    start = time.perf_counter()
-    annotated, found, proposals, more = detections_of(args.detections, annotated) if model is None else look_at(args.file, model, annotated)
-    problems += more
-    evaluation = evaluate(annotated, found, proposals, np.random.default_rng(0))
+    report_problems(args, annotated.problems)
+    start, rng = time.perf_counter(), np.random.default_rng(0)
+    if model is None:
+        evaluation = evaluate_files(args.detections, annotated, rng)
+    else:
+        evaluation = evaluate_detector(model, annotated, rng, source=args.file, on_error=lambda error: report("evaluate", error))
+    problems = [*annotated.problems, *evaluation.problems]
     source = {"detections": args.detections} if model is None else {"file": args.file}
     document = {**source, "data": args.data, "split": args.split, **evaluation.document, "problems": problems,
-                "seconds": time.perf_counter() - start, "matches": match_document(annotated, evaluation)}
+                "seconds": time.perf_counter() - start, "matches": evaluation.match_document()}
     text = evaluation_text(document, args.detections or args.file)
     if args.report is not None:
-        text += f"\n{write_page(args.report, document, annotated, evaluation)}"
+        text += f"\n{write_report(args.report, document, evaluation.curves(), worst_images(evaluation))}"
     emit(args, document, text)
     return 1 if problems else 0
+
+
+def evaluate_files(path, annotated, rng):
+    """The ``Evaluation`` of detections in files; those of other images than the data's are reported and left out."""
+    found, left_out = read_detections(path, annotated)
+    problems = []
+    if left_out:
+        problems = [f"{sum(left_out.values())} detections in {len(left_out)} images, such as {shown(next(iter(left_out)))}, are left "
+                    f"out: they are not among the {len(annotated.images)} images of the data."]
+        report("evaluate", problems[0])
+    evaluation = evaluate(annotated, found, None, rng)
+    evaluation.problems = problems
+    return evaluation
+
+
+def evaluation_text(document, source):
+    """The tables for a terminal, at most 80 wide."""
+    intervals, coco = document["intervals"], document["coco"]
+    numbers = [f"{document[key]:,}" for key in ("pictures", "objects", "difficult")]
+    parts = [f"{source}, {document['split']}:", f"{numbers[0]} images, {numbers[1]} objects and {numbers[2]} that do not count", "",
+             fitted(("class", "objects", "found", *(f"{title}, %" for title in TITLES.values())),
+                    [(name, f"{row['objects']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in TITLES))
+                     for name, row in document["per_class"].items()]),
+             "", table(("mean AP, %", "", f"{100 * intervals['level']:.0f} % interval"),
+                       [(title, points(document["mAP"][rule]), span(intervals[rule])) for rule, title in TITLES.items()]),
+             "", table(("COCO, %", *list(coco)[:6]), [("", *map(points, list(coco.values())[:6]))]),
+             "", table(("COCO, %", *list(coco)[6:]), [("", *map(points, list(coco.values())[6:]))]),
+             "", table(("error", "number", "costs AP50"),
+                       [(kind, f"{row['count']:,}", points(row["dAP"])) for kind, row in document["errors"].items()])]
+    if "proposal_recall" in document:
+        recalls = document["proposal_recall"]
+        parts += ["", table(("proposals", *recalls), [("recall, %", *map(points, recalls.values()))])]
+    return "\n".join(parts)

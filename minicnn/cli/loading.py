@@ -5,10 +5,14 @@ import contextlib
 import numpy as np
 
 import minicnn
+from minicnn.cli.provenance import report
 from minicnn.cli.tables import shape
+from minicnn.data import load_annotated
+from minicnn.data.coco import is_coco_file
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import use
 
+PROBLEMS = 10           # skipped images that are reported one by one
 TRIAL = 32              # pixels of a side of the image that a detector is tried on
 
 
@@ -71,3 +75,31 @@ def check_images(images, model, source):
 def checkpoint_path(out):
     """The checkpoint's path while ``out`` is made: small.npz -> small.checkpoint.npz"""
     return f"{str(out).removesuffix('.npz')}.checkpoint.npz"
+
+
+def read_training_data(args, class_names=None):
+    """The annotated images of --data and --split; what was skipped is reported.
+
+    Raises:
+        InputError: --split or --validation was given for a single COCO file, which has no splits; or see ``load_annotated``.
+    """
+    for option in ("split", "validation"):
+        if is_coco_file(args.data) and getattr(args, option):
+            raise InputError(f"got --{option} {getattr(args, option)} for {args.data}, which is one list of images, expected a folder of "
+                             f"several. Leave out --{option}, or give the folder that holds annotations/.")
+    data = load_annotated(args.data, training_split(args), class_names)
+    report_problems(args, data.problems)
+    return data
+
+
+def training_split(args):
+    """The split to train on: --split, by default trainval; None where the data is a single COCO file."""
+    return None if is_coco_file(args.data) else args.split or "trainval"
+
+
+def report_problems(args, problems):
+    """Print a line on standard error for each thing that was skipped, up to ``PROBLEMS``, and the number of the others."""
+    for problem in problems[:PROBLEMS]:
+        report(args.verb, problem)
+    if len(problems) > PROBLEMS:
+        report(args.verb, f"... and {len(problems) - PROBLEMS} more")

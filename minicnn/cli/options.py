@@ -39,6 +39,17 @@ def add_seed(verb):
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="seed of every random choice (default: 0)")
 
 
+def add_detector_training(verb):
+    """Add the options that ``train`` and ``finetune`` share for detectors, besides the hyperparameters."""
+    verb.add_argument("--split", metavar="NAME", help="split of a detector's data to train on (default: trainval)")
+    verb.add_argument("--cache-features", metavar="FOLDER", help="keep the outputs of the frozen stages on disk, which makes later epochs "
+                                                                 "several times faster; detectors only")
+    verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made; detectors only")
+    verb.add_argument("--validation", metavar="NAME", help="split of the images that the report draws detections on (default: none drawn)")
+    add_seed(verb)
+    verb.add_argument("--resume", action="store_true", help="resume from the checkpoint that an interrupted run left")
+
+
 def add_hyperparameters(verb, *kinds, prefix="", **defaults):
     """Add an option for each hyperparameter.
 

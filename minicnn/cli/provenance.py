@@ -8,7 +8,6 @@ import sys
 import numpy as np
 
 import minicnn
-from minicnn.errors import InputError
 from minicnn.files import atomic_write, check_writable
 
 
@@ -34,12 +33,6 @@ def emit(args, document, text):
 def report(verb, error):
     """Print one line on standard error, over the progress bar if there is one, about something that is skipped."""
     print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
-
-
-def too_large(path, image, what):
-    """The InputError for an image (H, W, 3) that takes more memory than there is; ``what`` the user is to make smaller."""
-    return InputError(f"{path}: got an image of {image.shape[1]} x {image.shape[0]} that takes more memory than there is, expected "
-                      f"a smaller one. Make {what} smaller.")
 
 
 def provenance(args, **more):

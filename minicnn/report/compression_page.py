@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 
 from minicnn.files import atomic_write
-from minicnn.report.detection_page import RULES, drawing, points
+from minicnn.report.detection_page import TITLES, drawing, points
 from minicnn.report.page import key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
@@ -84,7 +84,7 @@ def counts_table(before, after, backend):
                  f"{100 * after['milliseconds'] / before['milliseconds']:.1f} %"))
     if "mAP" in after:
         rows += [(f"mean AP, {title}, %", points(before["mAP"][rule]), points(after["mAP"][rule]),
-                  f"{100 * (after['mAP'][rule] - before['mAP'][rule]):+.2f} points") for rule, title in RULES.items()]
+                  f"{100 * (after['mAP'][rule] - before['mAP'][rule]):+.2f} points") for rule, title in TITLES.items()]
     return table(("", "before", "after", "left"), rows)
 
 
@@ -148,7 +148,7 @@ def figures(image, number):
     """Two drawings of an image, with the detections before and after; image: see ``write_report``."""
     parts = []
     for name in ("before", "after"):
-        found = [(box, label, score, "right") for box, label, score in image[name]]
+        found = [(box, label, score, "true positive") for box, label, score in image[name]]
         drawn = drawing({"name": f"image {number}, {name}", "pixels": image["pixels"], "truths": [], "found": found})
         listed = ", ".join(f"{label} {score:.2f}" for _, label, score in sorted(image[name], key=lambda row: -row[2])) or "nothing"
         parts.append(f"<figure>{drawn}<figcaption>{name}: {html.escape(listed)}</figcaption></figure>")

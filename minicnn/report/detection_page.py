@@ -11,7 +11,7 @@ from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
-RULES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
+TITLES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
 KINDS = {
     "class": "the wrong class: an object of another class is there", "place": "the right class, too far from its object",
     "both": "wrong class and wrong place", "duplicate": "an object that was found already", "background": "nothing is there",
@@ -20,7 +20,7 @@ KINDS = {
 WIDEST = 480                    # pixels of an image on the page
 CURVE_POINTS = 150              # of a curve; more cannot be seen
 TRUE, GOOD, BAD, OTHER = "#009e73", "#0072b2", "#d55e00", "#777777"
-LOOKS = {"right": GOOD, "wrong": BAD, "ignored": OTHER}
+COLORS_BY_VERDICT = {"true positive": GOOD, "false positive": BAD, "ignored": OTHER}
 
 
 def write_report(folder, document, curves, worst):
@@ -31,7 +31,7 @@ def write_report(folder, document, curves, worst):
         document: what ``minicnn evaluate --json`` prints for a detector.
         curves: {class: (recall (I,), precision (I,)) at each right detection}.
         worst: list of {"name", "pixels": (H, W, 3) uint8, "missed": {class: number}, "truths": [(box, class, does it count?)], "found":
-            [(box, class, score, a key of ``LOOKS``)]}.
+            [(box, class, score, a key of ``COLORS_BY_VERDICT``)]}.
 
     Returns:
         path: of the page.
@@ -74,11 +74,11 @@ def span(ends):
 
 def averages_table(document):
     """A row a class, then the means."""
-    rows = [(name, f"{row['objects']:,}", f"{row['detections']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in RULES),
+    rows = [(name, f"{row['objects']:,}", f"{row['detections']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in TITLES),
              span(row["intervals"]["voc07"])) for name, row in document["per_class"].items()]
-    rows.append(("mean", f"{document['objects']:,}", "", "", *(points(document["mAP"][rule]) for rule in RULES),
+    rows.append(("mean", f"{document['objects']:,}", "", "", *(points(document["mAP"][rule]) for rule in TITLES),
                  span(document["intervals"]["voc07"])))
-    return table(("class", "objects", "detections", "found", *(f"{title}, %" for title in RULES.values()), "interval of VOC07"), rows)
+    return table(("class", "objects", "detections", "found", *(f"{title}, %" for title in TITLES.values()), "interval of VOC07"), rows)
 
 
 def coco_table(numbers):
@@ -111,19 +111,20 @@ def images_section(worst):
     """The images with what is there and what was found drawn on them."""
     if not worst:
         return "<p>None: nothing is wrong above a score of 0.5, or the images could not be read.</p>"
-    key = key_line([(color, "■", name) for name, color in (("objects", TRUE), ("right", GOOD), ("wrong", BAD), ("ignored", OTHER))])
+    key = key_line([(color, "■", name) for name, color in (("objects", TRUE), *COLORS_BY_VERDICT.items())])
     figures = "".join(f"<figure>{drawing(one)}<figcaption>{caption(one)}</figcaption></figure>" for one in worst)
     return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
             f'<p>{key}</p><div class="charts">{figures}</div>')
 
 
-def caption(one):
+def caption(image):
     """000123: 3 missed (cat 2, dog 1), 1 false (cat 1)"""
+    false = Counter(name for _, name, _, verdict in image["found"] if verdict == "false positive")
     texts = []
-    for what, counts in (("missed", one["missed"]), ("false", Counter(name for _, name, _, verdict in one["found"] if verdict == "wrong"))):
+    for what, counts in (("missed", image["missed"]), ("false", false)):
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         texts.append(f"{sum(counts.values())} {what}{f' ({listed})' * bool(listed)}")
-    return html.escape(f"{one['name']}: {', '.join(texts)}")
+    return html.escape(f"{image['name']}: {', '.join(texts)}")
 
 
 def drawing(one):
@@ -135,7 +136,7 @@ def drawing(one):
              f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
     parts += [frame(box, name, TRUE, 3 * unit, f' stroke-dasharray="{5 * unit:.1f} {4 * unit:.1f}"' * (not counts))
               for box, name, counts in one["truths"]]
-    parts += [frame(box, f"{name} {score:.2f}", LOOKS[verdict], 1.5 * unit)
+    parts += [frame(box, f"{name} {score:.2f}", COLORS_BY_VERDICT[verdict], 1.5 * unit)
               for box, name, score, verdict in sorted(one["found"], key=lambda row: row[2])]        # the surest on top
     return "".join(parts) + "</svg>"
 

@@ -10,13 +10,15 @@ from coco_metric_loops import numbers
 from numpy.testing import assert_array_equal
 
 from minicnn.data import load_annotated
-from minicnn.detection.evaluation.coco_metric import AREAS, THRESHOLDS, coco_hits, coco_numbers, coco_partners
-from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, rank
+from minicnn.detection.evaluation.coco_metric import AREAS, THRESHOLDS, coco_matches, coco_numbers, coco_outcomes
+from minicnn.detection.evaluation.ranking import FALSE_POSITIVE as FP
+from minicnn.detection.evaluation.ranking import IGNORED, rank
+from minicnn.detection.evaluation.ranking import TRUE_POSITIVE as TP
 
 
 def ours(set_, found):
     rankings = rank(set_, found)
-    return coco_numbers(rankings, [coco_hits(ranking, coco_partners(ranking)) for ranking in rankings])
+    return coco_numbers(rankings, [coco_outcomes(ranking, coco_matches(ranking)) for ranking in rankings])
 
 
 def assert_same(got, expected, tolerance=1e-6):
@@ -45,40 +47,41 @@ def test_more_than_a_hundred_detections_of_a_class_in_a_image():
     assert ours(truths, [detections(*far[1:], (1, 0.1, (0, 0, 10, 10)))])["AR100"] == 0.5
 
 
-def hits_of(truths, *rows, area="all", threshold=0):
+def parse_outcomes(truths, *rows, area="all", threshold=0):
     ranking = rank(annotated([image("a", truths)]), [detections(*rows)])[0]
-    return coco_hits(ranking, coco_partners(ranking))[list(AREAS).index(area), threshold].tolist()
+    return coco_outcomes(ranking, coco_matches(ranking))[list(AREAS).index(area), threshold].tolist()
 
 
 BOX = (10, 10, 20, 20)
 
 
 def test_by_hand():
-    assert hits_of([(1, BOX)], (1, 0.9, BOX), (1, 0.8, BOX)) == [RIGHT, WRONG]
-    assert hits_of([(1, BOX), (1, (10, 10, 20, 18))], (1, 0.9, BOX), (1, 0.8, BOX)) == [RIGHT, RIGHT]       # the next best is free
-    assert hits_of([(1, BOX, "difficult")], (1, 0.9, BOX), (1, 0.8, BOX)) == [IGNORED, WRONG]              # taken once
-    assert hits_of([(1, BOX, "crowd")], (1, 0.9, BOX), (1, 0.8, BOX)) == [IGNORED, IGNORED]
-    assert hits_of([(1, (0, 0, 100, 100), "crowd")], (1, 0.9, BOX)) == [IGNORED]                           # over its own area
-    assert hits_of([(1, (0, 0, 100, 100), "difficult")], (1, 0.9, BOX)) == [WRONG]
-    assert hits_of([(1, BOX, "difficult"), (1, (10, 10, 20, 16))], (1, 0.9, BOX)) == [RIGHT]               # what counts comes first
-    assert hits_of([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 5))) == [RIGHT]                              # exactly half is enough
+    assert parse_outcomes([(1, BOX)], (1, 0.9, BOX), (1, 0.8, BOX)) == [TP, FP]
+    assert parse_outcomes([(1, BOX), (1, (10, 10, 20, 18))], (1, 0.9, BOX), (1, 0.8, BOX)) == [TP, TP]       # the next best is free
+    assert parse_outcomes([(1, BOX, "difficult")], (1, 0.9, BOX), (1, 0.8, BOX)) == [IGNORED, FP]              # taken once
+    assert parse_outcomes([(1, BOX, "crowd")], (1, 0.9, BOX), (1, 0.8, BOX)) == [IGNORED, IGNORED]
+    assert parse_outcomes([(1, (0, 0, 100, 100), "crowd")], (1, 0.9, BOX)) == [IGNORED]                           # over its own area
+    assert parse_outcomes([(1, (0, 0, 100, 100), "difficult")], (1, 0.9, BOX)) == [FP]
+    assert parse_outcomes([(1, BOX, "difficult"), (1, (10, 10, 20, 16))], (1, 0.9, BOX)) == [TP]               # what counts comes first
+    assert parse_outcomes([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 5))) == [TP]                              # exactly half is enough
 
 
 def test_areas_by_hand():
     """An object of another size is ignored, and so is a false detection whose own area is of another size."""
-    assert hits_of([(1, BOX)], (1, 0.9, BOX), (1, 0.8, (50, 50, 60, 60)), (1, 0.7, (0, 0, 90, 90)), area="small") == [RIGHT, WRONG, IGNORED]
-    assert hits_of([(1, BOX)], (1, 0.9, BOX), (1, 0.8, (50, 50, 60, 60)), (1, 0.7, (0, 0, 90, 90)), area="large") == [IGNORED] * 3
-    assert hits_of([(1, (0, 0, 32, 32))], (1, 0.9, (0, 0, 32, 32)), area="small") == [RIGHT]                # ends are included
-    assert hits_of([(1, (0, 0, 32, 32))], (1, 0.9, (0, 0, 32, 32)), area="medium") == [RIGHT]
+    assert parse_outcomes([(1, BOX)], (1, 0.9, BOX), (1, 0.8, (50, 50, 60, 60)), (1, 0.7, (0, 0, 90, 90)), area="small") == [
+        TP, FP, IGNORED]
+    assert parse_outcomes([(1, BOX)], (1, 0.9, BOX), (1, 0.8, (50, 50, 60, 60)), (1, 0.7, (0, 0, 90, 90)), area="large") == [IGNORED] * 3
+    assert parse_outcomes([(1, (0, 0, 32, 32))], (1, 0.9, (0, 0, 32, 32)), area="small") == [TP]                # ends are included
+    assert parse_outcomes([(1, (0, 0, 32, 32))], (1, 0.9, (0, 0, 32, 32)), area="medium") == [TP]
 
 
 def test_partners_are_the_objects():
     ranking = rank(annotated([image("a", []), image("b", [(1, (50, 50, 60, 60)), (1, BOX)])]),
                    [detections((1, 0.95, BOX)), detections((1, 0.9, BOX), (1, 0.8, (50, 50, 60, 58)))])[0]
-    partners = coco_partners(ranking)
-    assert partners.shape == (len(AREAS), len(THRESHOLDS), 3)
-    assert_array_equal(partners[0, 0], [-1, 1, 0])
-    assert_array_equal(partners[0, -1], [-1, 1, -1])
+    matched = coco_matches(ranking)
+    assert matched.shape == (len(AREAS), len(THRESHOLDS), 3)
+    assert_array_equal(matched[0, 0], [-1, 1, 0])
+    assert_array_equal(matched[0, -1], [-1, 1, -1])
 
 
 def test_nothing_to_find_and_nothing_found():

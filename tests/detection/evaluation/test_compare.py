@@ -8,7 +8,7 @@ from annotated_sets import annotated, detections, image, random_set
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
 from minicnn.detection.evaluation.compare import compare
-from minicnn.detection.evaluation.evaluate import class_means, evaluate, match_document
+from minicnn.detection.evaluation.evaluate import class_means, evaluate
 from minicnn.detection.evaluation.matches import RULES
 from minicnn.errors import InputError
 
@@ -22,16 +22,16 @@ def better(set_, found):
 @pytest.fixture(scope="module")
 def pair():
     set_, found = random_set(np.random.default_rng(2), images=25)
-    return [(set_, evaluate(set_, some)) for some in (found, better(set_, found))]
+    return [evaluate(set_, some) for some in (found, better(set_, found))]
 
 
 def test_differences_are_the_evaluations(pair):
     """And their intervals those of the paired replicates, computed here once more from the matches."""
-    first, second = (match_document(*one) for one in pair)
+    first, second = (one.match_document() for one in pair)
     result = compare(first, second, np.random.default_rng(7))
-    a, b = (evaluation.document for _, evaluation in pair)
+    a, b = (evaluation.document for evaluation in pair)
     weights = resampled(25, np.random.default_rng(7))
-    replicates = [np.array([one.average_precisions(weights) for one in evaluation.matches]) for _, evaluation in pair]
+    replicates = [np.array([one.average_precisions(weights) for one in evaluation.matches]) for evaluation in pair]
     for k, rule in enumerate(RULES):
         row = result["mAP"][rule]
         assert (row["first"], row["second"]) == (pytest.approx(a["mAP"][rule]), pytest.approx(b["mAP"][rule]))
@@ -47,16 +47,16 @@ def test_differences_are_the_evaluations(pair):
 
 def test_pairing_makes_the_interval_narrower(pair):
     """Against draws of their own for each, as if the images differed."""
-    first, second = (match_document(*one) for one in pair)
+    first, second = (one.match_document() for one in pair)
     paired = compare(first, second, np.random.default_rng(0))["mAP"]["voc10"]["interval"]
     alone = [class_means(np.array([one.average_precisions(resampled(25, np.random.default_rng(seed))) for one in evaluation.matches])[:, 1])
-             for seed, (_, evaluation) in enumerate(pair)]
+             for seed, evaluation in enumerate(pair)]
     apart = interval(alone[1] - alone[0])
     assert paired[1] - paired[0] < 0.9 * (apart[1] - apart[0])
 
 
 def test_a_detector_against_itself(pair):
-    first = match_document(*pair[0])
+    first = pair[0].match_document()
     for rules in (compare(first, first, np.random.default_rng(0))["mAP"],):
         for row in rules.values():
             assert row["difference"] == 0 and row["interval"] == [0, 0] and row["first"] == row["second"] > 0
@@ -67,7 +67,7 @@ def test_the_classes_may_have_another_order():
     box, found = (0, 0, 10, 10), [detections((1, 0.5, (0, 0, 10, 10)))]
     one = annotated([image("a", [(1, box)])], ("cat", "dog"))
     other = annotated([image("a", [(2, box)])], ("dog", "cat"))
-    result = compare(match_document(one, evaluate(one, found)), match_document(other, evaluate(other, found)), np.random.default_rng(0))
+    result = compare(evaluate(one, found).match_document(), evaluate(other, found).match_document(), np.random.default_rng(0))
     assert result["per_class"]["cat"]["voc07"]["difference"] == -1
 
 
@@ -89,12 +89,12 @@ def change(document, *path, value):
     (("classes", "class 1", "pictures"), "99", "B.json, whose matches"), (("truths",), None, "B.json, whose matches"),
 ])
 def test_what_cannot_be_compared_is_refused(pair, path, value, expected):
-    first = match_document(*pair[0])
+    first = pair[0].match_document()
     with pytest.raises(InputError, match=expected):
         compare(first, change(first, *path, value=value), np.random.default_rng(0), ("A.json", "B.json"))
 
 
 def test_another_order_of_images_is_refused(pair):
-    first = match_document(*pair[0])
+    first = pair[0].match_document()
     with pytest.raises(InputError, match="their order differs"):
         compare(first, {**first, "pictures": first["pictures"][::-1]}, np.random.default_rng(0))

@@ -5,18 +5,18 @@ import pytest
 from annotated_sets import NOTHING, annotated, detections, image, random_set
 from coco_metric_loops import LEVELS, overlap
 
-from minicnn.detection.evaluation.coco_metric import coco_hits, coco_partners
+from minicnn.detection.evaluation.coco_metric import coco_matches, coco_outcomes
 from minicnn.detection.evaluation.error_kinds import KINDS, error_kinds
-from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, rank
+from minicnn.detection.evaluation.ranking import IGNORED, TRUE_POSITIVE, rank
 
 BOX, NEAR, FAR = (0, 0, 40, 40), (0, 0, 40, 16), (60, 60, 90, 90)      # NEAR overlaps BOX by 0.4
 
 
 def matched(set_, found):
     rankings = rank(set_, found)
-    partners = [coco_partners(ranking) for ranking in rankings]
-    hits = [coco_hits(*both)[0, 0] for both in zip(rankings, partners)]
-    return rankings, hits, [one[0, 0] for one in partners]
+    matched = [coco_matches(ranking) for ranking in rankings]
+    outcomes = [coco_outcomes(*both)[0, 0] for both in zip(rankings, matched)]
+    return rankings, outcomes, [one[0, 0] for one in matched]
 
 
 def kinds_of(truths, *rows):
@@ -84,18 +84,18 @@ def ap(rows, objects):
 
 def loops(set_, found):
     """Counts and dAP, object by object."""
-    rankings, all_hits, all_partners = matched(set_, found)
+    rankings, all_outcomes, all_matched = matched(set_, found)
     classes, dets, truths = range(len(rankings)), [], []
     for label, ranking in enumerate(rankings):
         first = len(truths)
-        for box, where, ignored in zip(ranking.truths, ranking.truth_images, ranking.ignored):
+        for box, where, ignored in zip(ranking.gt_boxes, ranking.gt_images, ranking.ignored):
             truths.append({"box": box, "picture": where, "label": label, "ignored": ignored, "used": False, "about": []})
         for place, (box, where, score) in enumerate(zip(ranking.boxes, ranking.images, ranking.scores)):
-            hit, partner = all_hits[label][place], all_partners[label][place]
-            if hit == RIGHT:
-                truths[first + partner]["used"] = True
+            hit, matched_to = all_outcomes[label][place], all_matched[label][place]
+            if hit == TRUE_POSITIVE:
+                truths[first + matched_to]["used"] = True
             if hit != IGNORED:
-                dets.append({"box": box, "picture": where, "label": label, "score": score, "right": hit == RIGHT, "kind": None})
+                dets.append({"box": box, "picture": where, "label": label, "score": score, "right": hit == TRUE_POSITIVE, "kind": None})
     for one in dets:
         if one["right"]:
             continue

@@ -9,7 +9,7 @@ from annotated_sets import annotated, detections, image, random_set
 from voc import SHARED, WEIGHTS, recorded
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
-from minicnn.detection.evaluation.evaluate import class_means, digest, evaluate, match_document
+from minicnn.detection.evaluation.evaluate import class_means, digest, evaluate
 
 CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 
@@ -74,7 +74,7 @@ def test_the_digest_tells_truths_apart():
 
 def test_the_document_of_matches():
     set_ = annotated([image("a", [(1, CAT)]), image("b", [])])
-    document = match_document(set_, evaluate(set_, [detections((1, 0.5, CAT)), detections((1, 0.75, CAT))]))
+    document = evaluate(set_, [detections((1, 0.5, CAT)), detections((1, 0.75, CAT))]).match_document()
     assert document["pictures"] == ["a", "b"] and document["truths"] == digest(set_)
     assert document["classes"]["cat"] == {"objects": "0", "pictures": "1 0", "scores": "0.75 0.5", "voc": "FT", "coco": ["FT"] * 10}
 

@@ -9,7 +9,7 @@ from coco_metric_loops import numbers as coco_loops
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.evaluation.evaluate import evaluate
-from minicnn.detection.evaluation.matches import DAMAGED, Matches, hits_of
+from minicnn.detection.evaluation.matches import DAMAGED, Matches, parse_outcomes
 
 
 def some_matches():
@@ -20,14 +20,14 @@ def test_text_and_back():
     for one in some_matches():
         document = json.loads(json.dumps(one.document()))
         again = Matches.from_document(document, len(one.objects))
-        for name in ("pictures", "objects", "voc", "coco"):
+        for name in ("images", "objects", "voc", "coco"):
             assert_array_equal(getattr(again, name), getattr(one, name))
         assert_array_equal(again.scores, one.scores)                    # sixteenths: six digits are enough
         assert_array_equal(again.average_precisions(), one.average_precisions())
 
 
 def test_letters_by_hand():
-    assert_array_equal(hits_of("TF-"), [1, 0, -1])
+    assert_array_equal(parse_outcomes("TF-"), [1, 0, -1])
     one = Matches(np.array([2, 0]), np.array([0.9, 0.12345678]), np.array([1, 0, 2]), np.array([1, -1]), np.zeros((10, 2), np.int8))
     assert one.document() == {"objects": "0 2 2", "pictures": "2 0", "scores": "0.9 0.123457", "voc": "T-", "coco": ["FF"] * 10}
 

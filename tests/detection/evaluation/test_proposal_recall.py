@@ -24,9 +24,9 @@ def test_equals_loops():
     set_, found = random_set(rng, images=20, detections=30)
     proposals = [boxes for boxes, *_ in found]
     for count in (1, 3, 30):
-        hits = [any(overlap(box, truth, False) >= 0.5 for box in boxes[:count]) for one, boxes in zip(set_.images, proposals)
+        outcomes = [any(overlap(box, truth, False) >= 0.5 for box in boxes[:count]) for one, boxes in zip(set_.images, proposals)
                 for truth, difficult, crowd in zip(one.boxes.astype(float), one.difficult, one.crowd) if not (difficult or crowd)]
-        assert proposal_recall(set_, proposals, (count,)) == {count: pytest.approx(np.mean(hits))}
+        assert proposal_recall(set_, proposals, (count,)) == {count: pytest.approx(np.mean(outcomes))}
     with pytest.raises(ValueError):
         proposal_recall(set_, proposals[1:])
 

@@ -24,10 +24,10 @@ def test_by_hand():
     assert_array_equal(cat.objects, [1, 0, 1])
     assert_array_equal(dog.objects, [0, 0, 0])
     assert_array_equal(cat.ignored, [False, True, False])
-    assert_array_equal(cat.truth_images, [0, 0, 2])
+    assert_array_equal(cat.gt_images, [0, 0, 2])
     groups = [(list(some), list(truths)) for some, truths in cat.by_image()]
     assert groups == [([0, 3], [0, 1]), ([1, 2], [2])]
-    assert cat.boxes.dtype == cat.truths.dtype == np.float64
+    assert cat.boxes.dtype == cat.gt_boxes.dtype == np.float64
 
 
 def test_nothing_found_anywhere():

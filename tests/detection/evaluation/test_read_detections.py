@@ -75,8 +75,8 @@ def test_cocos_gaps_are_no_class(comp4, rows):
 def test_a_image_goes_by_its_name_or_its_files():
     set_ = annotated([image("397133", [])])
     set_.images[0].path = set_.images[0].path.with_name("COCO_val_000397133.jpg")
-    from minicnn.detection.evaluation.read_detections import names_of
-    assert names_of(set_) == {"397133": 0, "COCO_val_000397133.jpg": 0, "COCO_val_000397133": 0}
+    from minicnn.detection.evaluation.read_detections import indices_by_name
+    assert indices_by_name(set_) == {"397133": 0, "COCO_val_000397133.jpg": 0, "COCO_val_000397133": 0}
 
 
 def test_none_of_the_images_is_refused(comp4):

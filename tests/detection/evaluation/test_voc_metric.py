@@ -9,16 +9,18 @@ from annotated_sets import NOTHING, annotated, case, detections, image, random_s
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.evaluation.average_precision import AREA, VOC07_LEVELS, average_precision
-from minicnn.detection.evaluation.ranking import IGNORED, RIGHT, WRONG, rank
-from minicnn.detection.evaluation.voc_metric import voc_hits
+from minicnn.detection.evaluation.ranking import FALSE_POSITIVE as FP
+from minicnn.detection.evaluation.ranking import IGNORED, rank
+from minicnn.detection.evaluation.ranking import TRUE_POSITIVE as TP
+from minicnn.detection.evaluation.voc_metric import voc_outcomes
 
 
 def kit_hits(ranking, iou_threshold=0.5):
     """VOCevaldet.m in its own coordinates, from 1 and both corners inside, every detection against every object."""
-    hits, taken = [], set()
+    outcomes, taken = [], set()
     for (x1, y1, x2, y2), where in zip(ranking.boxes, ranking.images):
         best, at = -np.inf, None
-        for truth, (box, there) in enumerate(zip(ranking.truths, ranking.truth_images)):
+        for truth, (box, there) in enumerate(zip(ranking.gt_boxes, ranking.gt_images)):
             if there != where:
                 continue
             width = min(x2, box[2]) - max(x1 + 1, box[0] + 1) + 1
@@ -28,42 +30,42 @@ def kit_hits(ranking, iou_threshold=0.5):
                 if width * height / union > best:
                     best, at = width * height / union, truth
         if best > iou_threshold:
-            hits.append(IGNORED if ranking.ignored[at] else WRONG if at in taken else RIGHT)
+            outcomes.append(IGNORED if ranking.ignored[at] else FP if at in taken else TP)
             if not ranking.ignored[at]:
                 taken.add(at)
         else:
-            hits.append(WRONG)
-    return hits
+            outcomes.append(FP)
+    return outcomes
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_the_kits_loops(seed):
     for ranking in rank(*random_set(np.random.default_rng(seed))):
         for threshold in (0.5, 0.3):
-            assert_array_equal(voc_hits(ranking, threshold), kit_hits(ranking, threshold))
+            assert_array_equal(voc_outcomes(ranking, threshold), kit_hits(ranking, threshold))
 
 
-def hits_of(truths, *rows):
-    return voc_hits(rank(annotated([image("a", truths)]), [detections(*rows)])[0]).tolist()
+def parse_outcomes(truths, *rows):
+    return voc_outcomes(rank(annotated([image("a", truths)]), [detections(*rows)])[0]).tolist()
 
 
 def test_by_hand():
     """The surest takes the object; a double is wrong; a difficult object takes any number, and none of them counts."""
     box = (10, 10, 20, 20)
-    assert hits_of([(1, box)], (1, 0.2, box), (1, 0.9, (10, 10, 20, 18))) == [RIGHT, WRONG]
-    assert hits_of([(1, box, "difficult")], (1, 0.2, box), (1, 0.9, box)) == [IGNORED, IGNORED]
-    assert hits_of([(1, box, "crowd")], (1, 0.2, box)) == [IGNORED]
-    assert hits_of([(2, box)], (1, 0.2, box)) == [WRONG]
+    assert parse_outcomes([(1, box)], (1, 0.2, box), (1, 0.9, (10, 10, 20, 18))) == [TP, FP]
+    assert parse_outcomes([(1, box, "difficult")], (1, 0.2, box), (1, 0.9, box)) == [IGNORED, IGNORED]
+    assert parse_outcomes([(1, box, "crowd")], (1, 0.2, box)) == [IGNORED]
+    assert parse_outcomes([(2, box)], (1, 0.2, box)) == [FP]
 
 
 def test_exactly_half_is_not_enough():
-    assert hits_of([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 5))) == [WRONG]
-    assert hits_of([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 6))) == [RIGHT]
+    assert parse_outcomes([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 5))) == [FP]
+    assert parse_outcomes([(1, (0, 0, 10, 10))], (1, 0.9, (0, 0, 10, 6))) == [TP]
 
 
 def test_it_is_for_the_object_it_overlaps_most_even_if_another_is_free():
     """COCO would give the second detection the other object."""
-    assert hits_of([(1, (0, 0, 10, 10)), (1, (0, 0, 10, 8))], (1, 0.9, (0, 0, 10, 10)), (1, 0.8, (0, 0, 10, 9.5))) == [RIGHT, WRONG]
+    assert parse_outcomes([(1, (0, 0, 10, 10)), (1, (0, 0, 10, 8))], (1, 0.9, (0, 0, 10, 10)), (1, 0.8, (0, 0, 10, 9.5))) == [TP, FP]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def tiny_yolo():
 
 def averages(images, found, levels=VOC07_LEVELS):
     """(K, 2): by levels and by area."""
-    return np.array([average_precision(ranking.images, np.stack([voc_hits(ranking)] * 2), [levels, AREA], ranking.objects)[:, 0]
+    return np.array([average_precision(ranking.images, np.stack([voc_outcomes(ranking)] * 2), [levels, AREA], ranking.objects)[:, 0]
                      for ranking in rank(images, found)])
 
 
@@ -90,10 +92,10 @@ def test_tiny_yolo(tiny_yolo):
     assert_allclose(values.mean(axis=0), [expected["mean"]["ap_11point"], expected["mean"]["ap_area"]], atol=1e-6)
     assert abs(values[:, 0].mean() - 0.539744) < 1e-5
     for ranking, row in zip(rank(images, found), values):
-        answer, hits = expected["per_class"][ranking.name], voc_hits(ranking)
+        answer, outcomes = expected["per_class"][ranking.name], voc_outcomes(ranking)
         assert_allclose(row, [answer["ap_11point"], answer["ap_area"]], atol=5e-6)      # many scores are equal
-        assert ranking.objects.sum() == answer["npos"] and len(hits) == answer["detections"]
-        assert [(hits == kind).sum() for kind in (RIGHT, WRONG, IGNORED)] == [answer[key] for key in ("tp", "fp", "ignored_difficult")]
+        assert ranking.objects.sum() == answer["npos"] and len(outcomes) == answer["detections"]
+        assert [(outcomes == kind).sum() for kind in (TP, FP, IGNORED)] == [answer[key] for key in ("tp", "fp", "ignored_difficult")]
 
 
 def inside(boxes):
@@ -130,12 +132,12 @@ def test_padilla():
         found.append(detections(*[(1, score, corners(*box)) for score, box in boxes(there, 5)]) if there.exists() else NOTHING)
     ranking, = rank(annotated(truths, ["person"]), found)
     assert ranking.objects.sum() == 15 and len(ranking.scores) == 24
-    hits, rules = np.stack([voc_hits(ranking, 0.3)] * 2), [AREA, np.linspace(0, 1, 11)]
-    values = average_precision(ranking.images, hits, rules, ranking.objects)[:, 0]
+    outcomes, rules = np.stack([voc_outcomes(ranking, 0.3)] * 2), [AREA, np.linspace(0, 1, 11)]
+    values = average_precision(ranking.images, outcomes, rules, ranking.objects)[:, 0]
     assert_allclose(values, [0.245686680, 0.268398], atol=1e-6)
     sides = ranking.boxes.copy()
     ranking.boxes[:, :2] += 1
-    ranking.truths[:, :2] += 1                                          # without + 1, as the case's SOURCE.md says
-    assert (voc_hits(ranking, 0.3) == RIGHT).sum() == 6
-    ranking.boxes[:], ranking.truths[:, :2] = sides, ranking.truths[:, :2] - 1
-    assert (voc_hits(ranking, 0.3) == RIGHT).sum() == 7
+    ranking.gt_boxes[:, :2] += 1                                          # without + 1, as the case's SOURCE.md says
+    assert (voc_outcomes(ranking, 0.3) == TP).sum() == 6
+    ranking.boxes[:], ranking.gt_boxes[:, :2] = sides, ranking.gt_boxes[:, :2] - 1
+    assert (voc_outcomes(ranking, 0.3) == TP).sum() == 7

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from annotated_sets import random_set
 
-from minicnn.detection.evaluation.evaluate import evaluate, match_document
+from minicnn.detection.evaluation.evaluate import evaluate
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def files(here):
     less = [one if number % 3 else tuple(column[:0] for column in one) for number, one in enumerate(found)]
     others = random_set(np.random.default_rng(1), images=21)
     for name, (images, some) in {"A": (set_, found), "B": (set_, less), "C": others}.items():
-        Path(f"{name}.json").write_text(json.dumps({"mAP": {}, "matches": match_document(images, evaluate(images, some))}))
+        Path(f"{name}.json").write_text(json.dumps({"mAP": {}, "matches": evaluate(images, some).match_document()}))
 
 
 def test_json(run, files):

@@ -14,10 +14,11 @@ from numpy.testing import assert_array_equal
 from small_detector import CLASSES, scene
 
 import minicnn
-from minicnn.cli import detect
-from minicnn.cli.detect import drawn_names, listing
+from minicnn.cli.detect import listing
 from minicnn.cli.main import main
 from minicnn.data.images import read_image, write_image
+from minicnn.detection import detect
+from minicnn.detection.detect import drawn_names
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.layers import Conv2d
@@ -162,13 +163,13 @@ def test_nothing_but_bad_images(run, weights, here):
 
 
 def test_an_interrupt_leaves_whole_images_and_no_results(run, weights, model, shots, monkeypatch):
-    look = detect.look
+    detect_image = detect.detect_image
 
     def interrupted(model, path, *arguments):
         if "two" in str(path):
             raise KeyboardInterrupt
-        return look(model, path, *arguments)
-    monkeypatch.setattr(detect, "look", interrupted)
+        return detect_image(model, path, *arguments)
+    monkeypatch.setattr(detect, "detect_image", interrupted)
     status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json", "--out", "drawn")
     assert status == 130 and out.count("\n") == 2 and "interrupted" in err
     assert [path.name for path in Path("drawn").iterdir()] == ["one.png"] and not Path("r.json").exists()
@@ -244,12 +245,12 @@ def test_images_of_the_same_name_do_not_overwrite_each_other(run, weights, model
     (["shots", "--format", "comp4"], "--json FOLDER"), (["shots", "--format", "comp4", "--json", "-"], "--json FOLDER"),
     (["shots", "shots/one.txt", "--format", "comp4", "--json", "voc"], "2 images named one"),
     (["shots", "--json", "none/r.json"], "none/r.json"), (["shots", "--json", "shots"], "folder"),
-    (["shots", "--out", "shots/one.png"], "one.png"), (["shots", "--out", "shots"], "shots/one.png is an image to look at"),
+    (["shots", "--out", "shots/one.png"], "one.png"), (["shots", "--out", "shots"], "shots/one.png is an image to detect in"),
     (["shots", "--format", "comp4", "--json", "shots/one.png"], "one.png"),
     (["empty"], "empty"), (["none*.jpg"], "none*.jpg")])
 def test_what_cannot_be_done_is_refused_before_the_work(refused, weights, shots, monkeypatch, argv, expected):
     Path("empty").mkdir()
-    monkeypatch.setattr(FasterRCNN, "detect", lambda *args: pytest.fail("looked at an image"))
+    monkeypatch.setattr(FasterRCNN, "detect", lambda *args: pytest.fail("ran on an image"))
     assert expected in refused("detect", *argv, "--weights", weights)
 
 

@@ -12,12 +12,13 @@ from annotated_sets import case
 from small_detector import CLASSES
 from small_voc import NAMES, write_voc
 
-from minicnn.cli import detector_evaluation
-from minicnn.cli.detector_evaluation import label_map
+from minicnn.cli.evaluate import evaluation_text
 from minicnn.cli.tables import points
 from minicnn.data import load_annotated
 from minicnn.detection.detections import Detections
+from minicnn.detection.evaluation import run_detector
 from minicnn.detection.evaluation.evaluate import evaluate
+from minicnn.detection.evaluation.run_detector import label_map
 from minicnn.detection.evaluation.write_detections import comp4_texts, json_text
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.errors import InputError
@@ -73,12 +74,12 @@ def close(one, other, tolerance):
 
 def test_from_images(run, voc, weights, monkeypatch):
     """Nothing is lost between the model and the metrics; the classes go by name; another thread reads one image ahead."""
-    readers, read = set(), detector_evaluation.read_annotated
+    readers, read = set(), run_detector.read_annotated
 
     def watched(image):
         readers.add(threading.current_thread())
         return read(image)
-    monkeypatch.setattr(detector_evaluation, "read_annotated", watched)
+    monkeypatch.setattr(run_detector, "read_annotated", watched)
     status, out, err = run("evaluate", weights, "--data", "voc", "--split", "test", "--json", "-")
     document, answer = json.loads(out), expected(voc)
     assert (status, err) == (0, "")
@@ -89,7 +90,7 @@ def test_from_images(run, voc, weights, monkeypatch):
     assert list(document["proposal_recall"]) == ["50", "100", "300"] and 0 < document["proposal_recall"]["300"] <= 1
     assert document["matches"]["pictures"] == NAMES and document["seconds"] > 0
     assert len(readers) == 1 and threading.main_thread() not in readers
-    table = detector_evaluation.evaluation_text(document, "x.npz").splitlines()[-3:]
+    table = evaluation_text(document, "x.npz").splitlines()[-3:]
     assert table[0].split() == ["proposals", "50", "100", "300"] and table[2].split()[-1] == points(document["proposal_recall"]["300"])
 
 
@@ -189,7 +190,7 @@ def test_too_little_memory_for_a_image(run, voc, weights, monkeypatch):
 def test_an_interrupt(run, voc, weights, monkeypatch):
     def interrupted(model, image):
         raise KeyboardInterrupt
-    monkeypatch.setattr(detector_evaluation, "with_proposals", interrupted)
+    monkeypatch.setattr(run_detector, "with_proposals", interrupted)
     status, out, err = run("evaluate", weights, "--data", "voc", "--json", "e.json")
     assert status == 130 and out == "" and not Path("e.json").exists()
 

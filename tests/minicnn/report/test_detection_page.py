@@ -11,7 +11,6 @@ import pytest
 from annotated_sets import annotated, detections, image
 from PIL import Image
 
-from minicnn.detection.evaluation.average_precision import precision_recall
 from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.errors import InputError
 from minicnn.report.detection_page import BAD, GOOD, TRUE, caption, curves_charts, drawing, images_section, jpeg, write_report
@@ -24,7 +23,7 @@ CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 def worst():
     return {"name": "0000<1>", "pixels": np.full((60, 90, 3), 200, np.uint8), "missed": {"cat": 2, "<i>": 1}, "truths": [
         ((10.0, 10.0, 50.0, 50.0), "cat", True), ((0.0, 0.0, 20.0, 30.0), "dog", False)], "found": [
-        ((11.0, 10.0, 50.0, 49.0), "<cat>", 0.75, "right"), ((60.0, 5.0, 89.0, 30.0), "dog", 0.5123, "wrong")]}
+        ((11.0, 10.0, 50.0, 49.0), "<cat>", 0.75, "true positive"), ((60.0, 5.0, 89.0, 30.0), "dog", 0.5123, "false positive")]}
 
 
 @pytest.fixture
@@ -33,8 +32,7 @@ def made():
     set_ = annotated([image("a", [(1, CAT), (2, DOG)]), image("b", [(1, CAT), (2, DOG, "difficult")])], ("cat", "dog", "<i>"))
     evaluation = evaluate(set_, [detections((1, 0.9, CAT), (2, 0.8, (0, 0, 20, 10))), detections((3, 0.7, CAT))],
                           [np.array([CAT], np.float32)] * 2, np.random.default_rng(0))
-    curves = {ranking.name: precision_recall(one.voc, one.objects.sum()) for ranking, one in zip(evaluation.rankings, evaluation.matches)}
-    return {"file": "models/det <&>.npz", "data": "voc", "split": "test", **evaluation.document}, curves
+    return {"file": "models/det <&>.npz", "data": "voc", "split": "test", **evaluation.document}, evaluation.curves()
 
 
 @pytest.fixture
