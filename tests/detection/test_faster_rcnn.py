@@ -318,8 +318,8 @@ def test_detections_lie_in_the_image_the_surest_first(found):
     assert (found.boxes.dtype, found.labels.dtype, found.scores.dtype) == (np.float32, np.int64, np.float32)
     assert (np.diff(found.scores) <= 0).all() and found.scores[-1] > 0.05
     x1, y1, x2, y2 = found.boxes.T
-    assert (0 <= x1).all() and (x1 < x2).all() and (x2 <= 150.001).all()
-    assert (0 <= y1).all() and (y1 < y2).all() and (y2 <= 120.001).all()
+    assert (x1 >= 0).all() and (x1 < x2).all() and (x2 <= 150.001).all()
+    assert (y1 >= 0).all() and (y1 < y2).all() and (y2 <= 120.001).all()
     assert x2.max() > 80 and y2.max() > 64                                          # the image's pixels, not the resized one's
 
 

@@ -76,9 +76,9 @@ def propose_loops(answers, anchors, size, pre, post, nms_thresh, score_thresh):
             cx, cy, w, h = (x1 + x2) / 2 + dx * w, (y1 + y2) / 2 + dy * h, w * math.exp(dw), h * math.exp(dh)
             box = [min(max(side, 0), size[1 - i % 2]) for i, side in enumerate((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))]
             score = sigmoid(float(objectness[place]))
-            if min(box[2] - box[0], box[3] - box[1]) >= 1e-3 and score >= score_thresh:
-                if not any(overlap(other, box) > nms_thresh for _, other in level):
-                    level.append((score, box))
+            large = min(box[2] - box[0], box[3] - box[1]) >= 1e-3
+            if large and score >= score_thresh and not any(overlap(other, box) > nms_thresh for _, other in level):
+                level.append((score, box))
         kept += level
     return [box for _, box in sorted(kept, key=lambda item: -item[0])[:post]]
 

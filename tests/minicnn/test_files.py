@@ -97,22 +97,20 @@ def test_make_folder_at_or_below_a_file(tmp_path, unwritable):
 
 def test_ctrl_c_waits_until_the_file_is_whole(tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        with atomic_write(tmp_path / "a") as file:
-            file.write(b"first, ")
-            signal.raise_signal(signal.SIGINT)
-            file.write(b"second")
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a") as file:
+        file.write(b"first, ")
+        signal.raise_signal(signal.SIGINT)
+        file.write(b"second")
     assert (tmp_path / "a").read_bytes() == b"first, second" and [path.name for path in tmp_path.iterdir()] == ["a"]
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_before_an_error_leaves_the_old_file(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt):
-        with atomic_write(tmp_path / "a") as file:
-            file.write(b"new")
-            signal.raise_signal(signal.SIGINT)
-            raise OSError
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+        signal.raise_signal(signal.SIGINT)
+        raise OSError
     assert (tmp_path / "a").read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -204,10 +202,9 @@ def test_atomic_folder_replaces_nothing(tmp_path, monkeypatch):
 
 
 def test_atomic_folder_when_another_was_faster(tmp_path):
-    with pytest.raises(InputError, match="not empty"):
-        with atomic_folder(tmp_path / "x") as folder:
-            (folder / "a").write_bytes(b"late")
-            fill(tmp_path / "x")
+    with pytest.raises(InputError, match="not empty"), atomic_folder(tmp_path / "x") as folder:
+        (folder / "a").write_bytes(b"late")
+        fill(tmp_path / "x")
     assert listing(tmp_path) == {"x/sub/a": b"new"} and len(list(tmp_path.iterdir())) == 1
 
 

@@ -197,7 +197,8 @@ def test_a_bar_where_lines_do_not_show_progress(weights, shots, monkeypatch, opt
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr("minicnn.progress.time.perf_counter", lambda ticks=iter(range(1000)): float(next(ticks)))     # a second a call
+    ticks = iter(range(1000))
+    monkeypatch.setattr("minicnn.progress.time.perf_counter", lambda: float(next(ticks)))       # a second a call
     assert main(["detect", "none.png", *shots, "--weights", str(weights), *options]) == 1
     assert ("detect  2/3" in err.getvalue()) == bar
     assert "\r\x1b[Kminicnn detect: error: got none.png" in err.getvalue()

@@ -61,7 +61,7 @@ def test_shapes_and_ranges(width, height):
         assert_array_equal(boxes, np.rint(boxes))
         assert boxes.min() >= 0 and (boxes[:, 2:] <= (width, height)).all()
         sides = (boxes[:, 2:] - boxes[:, :2]) / min(width, height)
-        assert sides.min() >= 3 / min(width, height) and 0.15 < sides.max(axis=1).min() and sides.max() < 0.46
+        assert sides.min() >= 3 / min(width, height) and sides.max(axis=1).min() > 0.15 and sides.max() < 0.46
 
 
 def test_no_two_objects_overlap():

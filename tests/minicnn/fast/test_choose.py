@@ -50,7 +50,7 @@ def test_candidates_compute_the_same(engine):
     assert {one.algorithm for one in choices} == {"winograd", "direct"} and len(choices) > 4
     assert choices[0] == choose.by_rules(operation(padding=1), engine)
     for choice in choices:
-        with choose.choosing(lambda *_: choice):
+        with choose.choosing(lambda *_, choice=choice: choice):
             plan = compile(model, SIDES, engine)
         assert plan.steps[-1].algorithm == str(choice)
         y = plan.run([x], np.empty(plan.arena_size, np.float32))

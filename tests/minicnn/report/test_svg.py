@@ -70,7 +70,7 @@ def check_ticks(axis, values):
     ticks = axis.ticks()
     assert 2 <= len(ticks) <= 17                                        # a decade each, over 15 decades, at most
     places = [place for _, place in ticks]
-    assert places == sorted(places) and 52 - 1e-6 <= places[0] and places[-1] <= 328 + 1e-6
+    assert places == sorted(places) and places[0] >= 52 - 1e-6 and places[-1] <= 328 + 1e-6
     assert all(axis(value) == place for value, place in ticks)
     assert all(52 <= axis(value) <= 328 for value in values)
 

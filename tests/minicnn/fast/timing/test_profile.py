@@ -41,7 +41,7 @@ def test_a_run_is_reported_step_by_step_on_every_backend(backend):
     assert first > 0 and len(totals) == 3 and len(runs) == 4 + 1             # one more to count what no plan took
     assert all(isinstance(layer, (Sequential, Between, Linear)) for _, layer in model.children())       # as it was
     reported = sum(step["ms"] for step in steps) + sum(between.values())
-    assert 0 < reported and all(0 <= step["ms_least"] <= step["ms"] <= step["ms_most"] <= max(totals) for step in steps)
+    assert reported > 0 and all(0 <= step["ms_least"] <= step["ms"] <= step["ms_most"] <= max(totals) for step in steps)
     assert list(between) == ["stage", ""] and all(milliseconds > 0 for milliseconds in between.values())
     flop = {"head": 2 * 16 * 16 * 9 * (20 * 12 + 8 * 12), "last": 2 * 16 * 3}
     assert sum(step["flop"] for step in steps) == sum(flop.values())
