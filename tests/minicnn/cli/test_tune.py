@@ -9,7 +9,6 @@ import minicnn
 from minicnn.cli import tune as tune_verb
 from minicnn.fast import tuned
 from minicnn.fast.timing import profile, tune
-from minicnn.functional.dispatch import use
 from minicnn.layers import Conv2d, Linear
 
 
@@ -148,44 +147,6 @@ def test_after_ctrl_c_what_was_measured_is_there(run, tmp_path, cache, monkeypat
     row = next(line for line in lines if line.startswith("rpn.head.conv.0.0 ")).split()
     assert row[1] == "1x2"                                          # on the other maps it is the pyramid's last convolutions over again
     assert all(len(line) <= 80 for line in lines[:-1])
-
-
-def test_a_small_gain_is_no_reason_to_leave_the_rules(network, monkeypatch):
-    found = conv2(network)
-    choices = found.choices
-
-    def entry(*milliseconds):
-        monkeypatch.setattr(tune, "interleaved_milliseconds",
-                            lambda calls, *rest: list(milliseconds) + [99.0] * (len(calls) - len(milliseconds)))
-        return tune.measure(found.operation, "numpy", choices, 1, None)
-    assert entry(10.0, 9.8)["algorithm"] == choices[0].algorithm                # 2 %
-    assert entry(10.0, 9.6)["algorithm"] == choices[1].algorithm
-    assert entry(0.10, 0.09)["algorithm"] == choices[0].algorithm               # a hundredth of a millisecond
-    assert entry(10.0, 9.6)["rules_ms"] == 10.0 and entry(10.0, 9.6)["ms"] == 9.6
-
-
-def test_a_candidate_that_computes_something_else_is_left_out(network, monkeypatch):
-    found = conv2(network)
-    choices = found.choices
-
-    class Wrong(tune.Trial):
-        def __init__(self, *args):
-            super().__init__(*args)
-            right = self.calls[-1]
-            self.calls[-1] = lambda: right() * 1.001
-    monkeypatch.setattr(tune, "Trial", Wrong)
-    monkeypatch.setattr(tune, "interleaved_milliseconds", lambda calls, *rest: [10.0 - i for i in range(len(calls))])
-    entry = tune.measure(found.operation, "numpy", choices, 1, None)
-    assert list(entry["tried"]) == [str(one) for one in choices[:-1]] and entry["ms"] == 10.0 - (len(choices) - 2)
-
-
-def conv2(path):
-    """The traced convolution of the network that has a choice."""
-    model = minicnn.load(path)
-    with use("numpy"):
-        found, = tune.convolutions(model, [(model, [(1, 1, 28, 28)])], "numpy").values()
-    assert found.layers == ["conv2"] and found.shape == (1, 16, 14, 14) and found.operation.attributes["pool"]
-    return found
 
 
 def test_the_verdict():
