@@ -8,7 +8,6 @@ read. Files are written beside their target and renamed.
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ FORMAT = 1
 DESCRIPTION = "minicnn.json"
 DESCRIPTION_BYTES = 64 * 2**20
 DEEPEST = 20                    # largest number of dots in the path of a layer
+ZIP_STORED = 0                  # zipfile.ZIP_STORED
 
 
 def save(path: str | Path, model: Layer, dtype: str = "float32") -> None:
@@ -213,7 +213,9 @@ def write_entries(file, arrays, description):
 
     A function of its own, so that zipfile's finalizers, which would swallow a Ctrl-C, run while ``atomic_write`` holds it back.
     """
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    import zipfile  # not at the top, which would make ``import minicnn`` slower
+
+    with zipfile.ZipFile(file, "w", ZIP_STORED) as archive:
         text = json.dumps({"format": FORMAT, **description}, ensure_ascii=False, indent=1)
         archive.writestr(zipfile.ZipInfo(DESCRIPTION), text.encode())      # a ZipInfo of its own has a fixed date
         for name, array in arrays.items():
@@ -227,6 +229,8 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     Raises:
         InputError: the file is missing or damaged, has another format, or holds a pickle.
     """
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename: info for info in archive.infolist()}
@@ -244,7 +248,7 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
 
 def check_sizes(infos, path):
     """Raise InputError if entries are compressed, or together longer than the file: so no false size or overlap costs memory."""
-    compressed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
+    compressed = [info.filename for info in infos if info.compress_type != ZIP_STORED]
     if compressed:
         raise InputError(f"got a compressed entry {compressed[0]} in {path}, expected stored ones. Make the file with minicnn.")
     size, length = sum(info.file_size for info in infos), Path(path).stat().st_size

@@ -3,6 +3,8 @@
 Reference: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting (2014), section 4.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn.functional.dispatch import operation

@@ -1,5 +1,7 @@
 """Activation functions as layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

@@ -10,6 +10,8 @@ A layer runs in two ways:
 Parameters and buffers have dotted paths, which equal torch's state-dict keys: ``features.0.weight``.
 """
 
+from __future__ import annotations  # np.random is imported only when it is used, which takes time
+
 import math
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
@@ -61,11 +63,11 @@ class Layer:
 
     # the tree
 
-    def children(self) -> list[tuple[str, "Layer"]]:
+    def children(self) -> list[tuple[str, Layer]]:
         """(name, layer) of each direct child."""
         return [(name, value) for name, value in vars(self).items() if isinstance(value, Layer)]
 
-    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(path, layer) of this layer, whose path is the prefix, and of all layers below it, parents first."""
         yield prefix, self
         for name, child in self.children():
@@ -84,7 +86,7 @@ class Layer:
                 raise KeyError(f"no layer {path!r}; there are {', '.join(p for p, _ in self.named_layers() if p)}")
         return layer
 
-    def replace_layer(self, path: str, layer: "Layer") -> None:
+    def replace_layer(self, path: str, layer: Layer) -> None:
         """Put another layer at a dotted path; the order of the children stays."""
         self.get_layer(path)
         parent, _, name = path.rpartition(".")

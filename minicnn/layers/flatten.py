@@ -1,5 +1,7 @@
 """The layer between feature maps and linear layers."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

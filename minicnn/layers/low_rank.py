@@ -1,5 +1,7 @@
 """The layers that replace one after its decomposition: a chain of three convolutions, and a linear layer on blocks of its input."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Batch normalisation layers, trained or frozen."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn import functional as F

@@ -1,5 +1,7 @@
 """Pooling layers."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn import functional as F

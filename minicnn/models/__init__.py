@@ -1,8 +1,5 @@
-"""The networks by name, what they consist of, and what compression needs of them."""
+"""The networks by name; what they consist of, and what compression needs of them, is in the files of this folder."""
 
 from minicnn.models.builders import BUILDERS, build
-from minicnn.models.channel_groups import ChannelGroup
-from minicnn.models.classifier import Classifier
-from minicnn.models.protocol import Compressible, CompressibleDetector
 
-__all__ = ["BUILDERS", "ChannelGroup", "Classifier", "Compressible", "CompressibleDetector", "build"]
+__all__ = ["BUILDERS", "build"]

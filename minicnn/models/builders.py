@@ -1,5 +1,7 @@
 """The networks by name, and the functions that build them, which are imported when they are needed."""
 
+from __future__ import annotations
+
 import importlib
 from typing import Any
 

@@ -3,6 +3,8 @@
 Reference: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition (1998), section II.B.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU

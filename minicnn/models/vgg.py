@@ -5,6 +5,8 @@ Paths are torchvision's: ``features.0.weight`` to ``features.28.bias``, ``classi
 Reference: Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition (2015), table 1, column D.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.models import Compressible, CompressibleDetector
+from minicnn.models.protocol import Compressible, CompressibleDetector
 
 
 def members(protocol):
