@@ -1,4 +1,4 @@
-"""Surgery on channels: the pruned network is the first one with the removed channels' values zeroed where they are read."""
+"""Removed channels: the pruned network equals the original with these channels zeroed where they are read."""
 
 import copy
 
@@ -329,7 +329,7 @@ def test_random_choice_comes_from_the_generator():
 
 
 @pytest.mark.parametrize("reader", [Conv2d(6, 4, 1, bias=False, rng=generator()), Linear(6, 4, rng=generator())], ids=["conv", "linear"])
-def test_others_stand_in_for_what_depends_on_them(reader):
+def test_removed_channels_are_folded_into_those_they_depend_on(reader):
     reader, rng = copy.deepcopy(reader), generator(1)
     rows = rng.standard_normal((500, 6)) + 2
     rows[:, 4], rows[:, 1] = 3 * rows[:, 0] - rows[:, 2] + 1, 5

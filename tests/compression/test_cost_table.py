@@ -1,4 +1,4 @@
-"""Counts by hand and by formula."""
+"""Costs by hand and by formula."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The scores by which filters are ranked, against loops and by hand."""
+"""Scores of filters against loops and by hand."""
 
 import itertools
 import math

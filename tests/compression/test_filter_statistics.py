@@ -1,4 +1,4 @@
-"""Filter statistics by hand, and clusters on layers that were built to have them."""
+"""Filter statistics by hand, and clusters of layers that are built to have them."""
 
 import numpy as np
 import pytest

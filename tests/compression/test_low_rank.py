@@ -1,4 +1,4 @@
-"""A split of a layer against what its factors must do, with and without a record of what the layer did."""
+"""Low-rank forms of a layer: outputs, errors and means, with and without calibration images."""
 
 import numpy as np
 import pytest
@@ -69,14 +69,14 @@ def test_pixels(bias):
     assert lost < 0.5 * by_weights
 
 
-def test_without_a_record_it_is_hosvd():
+def test_without_images_it_is_hosvd():
     layer = LAYERS[0]
     x = generator(6).standard_normal((2, 12, 7, 7)).astype(np.float32)
     assert_allclose(LowRank(layer).layers((5, 4))(x), three_layers(layer, *tucker2(layer.weight, (5, 4)))(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_with_a_record_less_of_the_output_is_lost(layer):
+def test_with_images_less_of_the_output_is_lost(layer):
     x, inputs, y = record(layer)
     ranks = (4, 6)
 
@@ -86,7 +86,7 @@ def test_with_a_record_less_of_the_output_is_lost(layer):
 
 
 @pytest.mark.parametrize("layer", LAYERS[2:], ids=str)
-def test_of_a_matrix_the_error_is_what_the_output_loses(layer):
+def test_the_error_of_a_matrix_is_the_loss_of_its_output(layer):
     x, inputs, y = record(layer)
     split = LowRank(layer, inputs, y)
     for rank in (2, 5, 8):
@@ -94,7 +94,7 @@ def test_of_a_matrix_the_error_is_what_the_output_loses(layer):
         assert_allclose(lost, split.error((rank, rank)), rtol=1e-3, atol=1e-8)
 
 
-def test_the_error_of_a_convolution_bounds_what_hosvd_loses():
+def test_the_error_of_a_convolution_bounds_the_loss_of_hosvd():
     layer = LAYERS[0]
     split = LowRank(layer)
     for ranks in ((3, 8), (8, 3), (6, 6)):
@@ -133,7 +133,7 @@ def test_inputs_that_never_vary_at_all():
     assert np.isfinite(split.error((8, 10)))
 
 
-def test_of_fewer_answers_than_outputs_the_weights_tell():
+def test_with_fewer_samples_than_outputs_the_weights_decide():
     """Ten samples lie in ten dimensions: in each of these they would lose nothing, whatever others do."""
     layer = Linear(64, 32, rng=generator(2))
     x = generator(3).standard_normal((500, 64)).astype(np.float32)

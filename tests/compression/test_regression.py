@@ -1,4 +1,4 @@
-"""Each fit against what it minimises."""
+"""Fits against the losses that they minimise."""
 
 import numpy as np
 import pytest

@@ -66,7 +66,7 @@ def distance(model, original, path):
     return ((found[0] - found[1]) ** 2).mean() / found[1].var(axis=0).mean()
 
 
-def test_the_outputs_come_nearer_to_the_originals(original, seen):
+def test_the_outputs_come_nearer_to_the_original(original, seen):
     small = split(original, RANKS)
     before = {path: distance(small, original, path) for path in RANKS}
     told = repair(small, original, seen, surgery(RANKS))
@@ -77,7 +77,7 @@ def test_the_outputs_come_nearer_to_the_originals(original, seen):
     assert distance(small, original, "rpn.head.conv.0.0") < 0.7 * before["rpn.head.conv.0.0"]
 
 
-def test_of_a_split_at_full_rank_nothing_is_lost(original, seen):
+def test_nothing_is_lost_at_full_rank(original, seen):
     small = split(original, {"backbone.3": (8, 16), "backbone.6": (16, 16)})
     for row in repair(small, original, seen, surgery({"backbone.3", "backbone.6"})):
         assert row["after"] < 1e-4
@@ -91,7 +91,7 @@ def test_shapes_and_dtypes_stay(original, seen):
     assert {name: (array.shape, array.dtype) for name, array in small.named_arrays()} == shapes
 
 
-def test_a_filter_that_another_can_stand_for_is_not_missed(original, monkeypatch):
+def test_a_duplicate_filter_can_be_removed_without_loss(original, monkeypatch):
     monkeypatch.setattr(regression, "ROUNDS", 20)       # to the end: each round of targets goes a part of the way
     twin = copy.deepcopy(original)
     layer = twin.get_layer("backbone.3")
@@ -106,7 +106,7 @@ def test_a_filter_that_another_can_stand_for_is_not_missed(original, monkeypatch
     assert distance(small, twin, "backbone.6") < 0.01 * before
 
 
-def test_of_a_wide_layer_the_bias_alone_is_fitted(original, seen, monkeypatch):
+def test_only_the_bias_of_a_wide_layer_is_fitted(original, seen, monkeypatch):
     monkeypatch.setattr(module, "WIDEST", 10)
     small = split(original, {"backbone.6": (8, 8)})
     arrays = {name: array.copy() for name, array in small.named_arrays()}
@@ -117,7 +117,7 @@ def test_of_a_wide_layer_the_bias_alone_is_fitted(original, seen, monkeypatch):
     assert distance(small, original, "backbone.6") < distance(split(original, {"backbone.6": (8, 8)}), original, "backbone.6")
 
 
-def test_it_starts_from_what_is_kept_or_from_the_images(original, seen, monkeypatch):
+def test_starting_at_kept_inputs_or_at_the_images_is_alike(original, seen, monkeypatch):
     one, other = split(original, RANKS), split(original, RANKS)
     repair(one, original, seen, surgery(RANKS))
     monkeypatch.setattr(module, "HELD", 0)

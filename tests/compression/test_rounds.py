@@ -1,4 +1,4 @@
-"""Rounds of pruning: the target is met and not overshot, what is recorded is true, and a resumed run is the same run."""
+"""Rounds of pruning: targets are met and not overshot, records are true, resumed runs end alike."""
 
 import copy
 import json

@@ -49,6 +49,6 @@ def test_zeros_stay_zeros():
     (Linear(7, 5), 0, "from 1 to the channels, 7 and 5"), (Linear(7, 5), 6, "from 1 to the channels, 7 and 5"),
     (Conv2d(4, 9, 1), 5, "from 1 to the channels, 4 and 9"), (Conv2d(4, 4, 1, groups=2), 2, "without groups"),
     (Conv2d(4, 4, 1, padding=1), 2, "padding")], ids=str)
-def test_layers_and_ranks_that_cannot_be(layer, rank, expected):
+def test_refused_layers_and_ranks(layer, rank, expected):
     with pytest.raises(InputError, match=expected):
         decomposed(layer, rank)

@@ -155,7 +155,7 @@ def test_the_three_layers_compute_what_the_approximation_does():
 
 
 @pytest.mark.parametrize("ranks", [(0, 3), (3, 0), (7, 3), (3, 6), (-1, 2)])
-def test_ranks_that_cannot_be(ranks):
+def test_refused_ranks(ranks):
     with pytest.raises(InputError, match="from 1 to the channels, 6 and 5"):
         LowRank(Conv2d(6, 5, 3)).layers(ranks)
 

@@ -1,6 +1,7 @@
-"""What tests of compression share: images, the toy's layers, and a machine's speed that need not be measured."""
+"""Shared by the tests of compression: images, the toy detector's layers, and rates of a machine that need not be measured."""
 
 import numpy as np
+from toy_detector import toy_detector
 
 from minicnn.fast.timing.cost_model import KINDS
 
@@ -16,3 +17,11 @@ def generator(seed=0):
 
 def images(count=4, seed=1):
     return list(generator(seed).integers(0, 256, (count, 64, 80, 3), np.uint8))
+
+
+def weak_detector():
+    """A toy detector, ten of the sixteen filters of whose layer backbone.3 are weak."""
+    model = toy_detector(rng=generator(), box_head_width=64)
+    model.record = {"surgery": [], "class_names": []}
+    model.get_layer("backbone.3").weight[:10] *= 0.01
+    return model
