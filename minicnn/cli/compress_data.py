@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from minicnn.cli.loading import read_training_data, report_problems
-from minicnn.cli.provenance import report
+from minicnn.cli.provenance import report_problem
 from minicnn.compression.calibration_images import draw_images
 from minicnn.compression.repair import LEAST
 from minicnn.data import is_annotated, load_annotated
@@ -34,7 +34,7 @@ def calibration_images(args, model, rng):
     problems = []
 
     def skip(error):
-        report("compress", error)
+        report_problem("compress", error)
         problems.append(str(error))
     images = draw_images(paths, model.transform, rng, args.repair, skip)
     if len(images) < (1 if args.repair == 0 else LEAST):
@@ -67,7 +67,7 @@ class Validation:
 
     def skip(self, error):
         """Report an image that cannot be read."""
-        report("compress", error)
+        report_problem("compress", error)
         self.problems.append(str(error))
 
     @property

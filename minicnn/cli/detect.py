@@ -11,7 +11,7 @@ import sys
 
 from minicnn.cli.loading import load_detector
 from minicnn.cli.options import at_least
-from minicnn.cli.provenance import report
+from minicnn.cli.provenance import report_problem
 from minicnn.data.images import find_images, write_image
 from minicnn.detection.detect import detect_images, drawn_paths, printable
 from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_classes, write_detections
@@ -63,7 +63,7 @@ def run(args):
     rows, failures, printing = [], [], target != "-"
     with progress(len(paths), printing) as count:
         def failed(error):
-            report("detect", error)
+            report_problem("detect", error)
             failures.append(error)
             count(1)
         for image in detect_images(model, paths, failed):

@@ -10,7 +10,7 @@ import numpy as np
 
 from minicnn.cli.loading import check_images, load_network, report_problems
 from minicnn.cli.options import DATA_HELP, add_json
-from minicnn.cli.provenance import check_outputs, emit, report
+from minicnn.cli.provenance import check_outputs, emit, report_problem
 from minicnn.cli.tables import fitted, percent, points, span, table
 from minicnn.data import load_annotated, load_data
 from minicnn.data.annotated import shown
@@ -78,7 +78,7 @@ def run_detector(args, model):
     if model is None:
         evaluation = evaluate_files(args.detections, annotated, rng)
     else:
-        evaluation = evaluate_detector(model, annotated, rng, source=args.file, on_error=lambda error: report("evaluate", error))
+        evaluation = evaluate_detector(model, annotated, rng, source=args.file, on_error=lambda error: report_problem("evaluate", error))
     problems = [*annotated.problems, *evaluation.problems]
     source = {"detections": args.detections} if model is None else {"file": args.file}
     document = {**source, "data": args.data, "split": args.split, **evaluation.document, "problems": problems,
@@ -97,7 +97,7 @@ def evaluate_files(path, annotated, rng):
     if left_out:
         problems = [f"{sum(left_out.values())} detections in {len(left_out)} images, such as {shown(next(iter(left_out)))}, are left "
                     f"out: they are not among the {len(annotated.images)} images of the data."]
-        report("evaluate", problems[0])
+        report_problem("evaluate", problems[0])
     evaluation = evaluate(annotated, found, None, rng)
     evaluation.problems = problems
     return evaluation

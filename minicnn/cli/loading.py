@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 import minicnn
-from minicnn.cli.provenance import report
+from minicnn.cli.provenance import report_problem
 from minicnn.cli.tables import shape
 from minicnn.data import load_annotated
 from minicnn.data.coco import is_coco_file
@@ -100,6 +100,6 @@ def training_split(args):
 def report_problems(args, problems):
     """Print a line on standard error for each thing that was skipped, up to ``PROBLEMS``, and the number of the others."""
     for problem in problems[:PROBLEMS]:
-        report(args.verb, problem)
+        report_problem(args.verb, problem)
     if len(problems) > PROBLEMS:
-        report(args.verb, f"... and {len(problems) - PROBLEMS} more")
+        report_problem(args.verb, f"... and {len(problems) - PROBLEMS} more")

@@ -1,4 +1,4 @@
-"""What a verb writes: its JSON document and report lines, and the record of how a file was made."""
+"""What a verb prints and writes: its text or JSON document, lines about problems, and the record of how a file was made."""
 
 import json
 import platform
@@ -30,9 +30,9 @@ def emit(args, document, text):
     print(text)
 
 
-def report(verb, error):
+def report_problem(verb, problem):
     """Print one line on standard error, over the progress bar if there is one, about something that is skipped."""
-    print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(problem).split())}", file=sys.stderr)
 
 
 def provenance(args, **more):
