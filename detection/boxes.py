@@ -1,35 +1,41 @@
-"""Boxes: x1, y1, x2, y2 in pixels, continuous coordinates: a box's width is x2 - x1.
+"""Boxes: decoding, clipping, overlap (IoU) and non-maximum suppression (NMS).
 
-Decoding, clipping, overlap and non-maximum suppression, each in torchvision's float32 steps, so that a box at the edge of a
-threshold falls on the same side.
+A box is x1, y1, x2, y2 in pixels, in continuous coordinates: its width is x2 - x1. Every computation takes torchvision's float32 steps, so
+that an overlap or score close to a threshold falls on the same side.
+
+Letters: R and S boxes, K classes.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from minicnn.functional.dispatch import operation
 
-LOG_MAX_SCALE = math.log(1000 / 16)     # an exponent's bound: a box grows by no more than 62.5 times
+LOG_MAX_SCALE = math.log(1000 / 16)     # bound of dw and dh: torchvision's limit, a box grows by at most 62.5 times
 HALF = np.float32(0.5)
-TRICK_BOXES = 1000                      # up to so many boxes torchvision suppresses all groups in one pass
+TRICK_BOXES = 1000                      # up to this number of boxes, torchvision suppresses all groups in one pass
 
 
-def decode(deltas, boxes, weights):
-    """Move and scale boxes by what a network predicted:
+def decode(deltas: np.ndarray, boxes: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Move and scale boxes by predicted deltas:
 
         cx' = dx w + cx,  cy' = dy h + cy,  w' = w exp(dw),  h' = h exp(dh)
 
     Args:
         deltas: (R, 4 K) float32: dx, dy, dw, dh for each of K classes, each multiplied by its weight.
-        boxes: (R, 4).
-        weights: of dx, dy, dw, dh: (1, 1, 1, 1) in the RPN, (10, 10, 5, 5) in the box head.
+        boxes: (R, 4), anchors or proposals.
+        weights: of dx, dy, dw, dh: (1, 1, 1, 1) in the RPN, (10, 10, 5, 5) in the box head. They scale the deltas to about unit variance.
 
     Returns:
         boxes: (R, K, 4).
 
     Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 1 to 4; the weights stand for the standard
     deviations of the targets in Girshick's Fast R-CNN code.
+
+    >>> decode(np.float32([[0.5, 0, 0, 0]]), np.float32([[0, 0, 10, 20]]), (1, 1, 1, 1)).tolist()       # half a width to the right
+    [[[5.0, 0.0, 15.0, 20.0]]]
     """
     dx, dy, dw, dh = (deltas[:, i::4] / weight for i, weight in enumerate(np.array(weights, np.float32)))       # (R, K) each
     cx, cy, w, h = (values[:, None] for values in centres(boxes))                                               # (R, 1) each
@@ -38,8 +44,8 @@ def decode(deltas, boxes, weights):
     return np.stack([cx - HALF * w, cy - HALF * h, cx + HALF * w, cy + HALF * h], axis=-1)
 
 
-def encode(targets, boxes, weights):
-    """The deltas with which ``decode`` moves boxes to their targets:
+def encode(targets: np.ndarray, boxes: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """The deltas that move boxes to their targets, the inverse of ``decode``:
 
         dx = wx (cx' - cx) / w,  dy = wy (cy' - cy) / h,  dw = ww log(w' / w),  dh = wh log(h' / h)
 
@@ -51,66 +57,87 @@ def encode(targets, boxes, weights):
         deltas: (R, 4).
 
     Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 6 to 9.
+
+    >>> encode(np.float32([[5, 0, 15, 20]]), np.float32([[0, 0, 10, 20]]), (1, 1, 1, 1)).tolist()
+    [[0.5, 0.0, 0.0, 0.0]]
     """
     wx, wy, ww, wh = np.array(weights, np.float32)
-    (cx, cy, w, h), (to_cx, to_cy, to_w, to_h) = (centres(some) for some in (boxes, targets))
+    (cx, cy, w, h), (to_cx, to_cy, to_w, to_h) = (centres(corners) for corners in (boxes, targets))
     return np.stack([wx * (to_cx - cx) / w, wy * (to_cy - cy) / h, ww * np.log(to_w / w), wh * np.log(to_h / h)], axis=-1)
 
 
 def centres(boxes):
-    """cx, cy, w and h of boxes (R, 4), (R,) each."""
+    """Centre cx, cy, width and height of boxes (R, 4), (R,) each."""
     x1, y1, x2, y2 = boxes.T
     w, h = x2 - x1, y2 - y1
     return x1 + HALF * w, y1 + HALF * h, w, h
 
 
-def clip(boxes, size):
-    """Move corners into an image of size (h, w): x to [0, w], y to [0, h]."""
+def clip(boxes: np.ndarray, size: tuple) -> np.ndarray:
+    """Clip boxes (..., 4) to an image of size (h, w): x to [0, w], y to [0, h].
+
+    >>> clip(np.float32([[-5, 3, 70, 90]]), (48, 64)).tolist()
+    [[0.0, 3.0, 64.0, 48.0]]
+    """
     h, w = size
     return np.clip(boxes, 0, np.array([w, h, w, h], np.float32))
 
 
 def are_large(boxes, min_size):
-    """(R,) bool: both sides at least ``min_size`` pixels."""
+    """Whether both sides of each box (R, 4) are at least ``min_size`` pixels: (R,) bool."""
     return ((boxes[:, 2:] - boxes[:, :2]) >= np.float32(min_size)).all(axis=1)
 
 
 def areas(boxes):
-    """(R,) square pixels."""
+    """The areas of boxes (R, 4): (R,), square pixels."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def box_iou(a, b):
-    """Intersection over union of each box of a (R, 4) with each of b (S, 4): (R, S); NaN where both have no area."""
-    corner = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])      # (R, S, 2): w, h
-    corner = np.maximum(corner, 0)
-    intersection = corner[..., 0] * corner[..., 1]
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each box of ``a`` with each of ``b``.
+
+    Args:
+        a: (R, 4). b: (S, 4).
+
+    Returns:
+        iou: (R, S), 0 to 1; NaN where both boxes have no area.
+
+    >>> box_iou(np.float32([[0, 0, 10, 10]]), np.float32([[0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10]])).tolist()
+    [[1.0, 0.5, 0.0]]
+    """
+    sides = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])       # (R, S, 2): w, h
+    sides = np.maximum(sides, 0)
+    intersection = sides[..., 0] * sides[..., 1]
     with np.errstate(invalid="ignore"):
         return intersection / (areas(a)[:, None] + areas(b) - intersection)
 
 
 def top(scores, k):
-    """Places of the ``k`` highest scores (R,), highest first, equal ones in their given order; of fewer than k, all of them."""
+    """Indices of the ``k`` highest of scores (R,), by descending score, equal ones in their given order; all of them if R < k."""
     negated = -scores
     if k >= len(scores):
         return np.argsort(negated, kind="stable")
-    least = np.partition(negated, k - 1)[k - 1]                    # the k-th, found without sorting: so few of many are left to sort
-    places = np.flatnonzero(~(negated > least))                    # a NaN stays, and comes last
-    return places[np.argsort(negated[places], kind="stable")[:k]]
+    least = np.partition(negated, k - 1)[k - 1]                    # the k-th, found without sorting, so that few are left to sort
+    index = np.flatnonzero(~(negated > least))                     # a NaN stays, and comes last
+    return index[np.argsort(negated[index], kind="stable")[:k]]
 
 
 @operation
-def nms(boxes, scores, iou_threshold):
-    """Non-maximum suppression: from the highest score down, keep a box and drop those that overlap it by *more than* a threshold.
+def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Non-maximum suppression: by descending score, keep a box and drop those that overlap it by *more than* a threshold.
 
     Args:
-        boxes: (R, 4) float32; scores: (R,).
-        iou_threshold: float64; an overlap is compared with it exactly, so that 0.3 as float32, a little more, exceeds 0.3.
+        boxes: (R, 4) float32. scores: (R,).
+        iou_threshold: compared in float64, so that an overlap of 0.3 in float32, which is a little more than 0.3, exceeds 0.3.
 
     Returns:
-        keep: (S,) int, places of the boxes that stay, by score descending; equal scores in their given order.
+        keep: (S,) int, indices of the boxes that stay, by descending score; equal scores in their given order.
 
     Reference: Girshick et al., Rich feature hierarchies (2014), section 2.2.
+
+    >>> boxes = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]])
+    >>> nms(boxes, np.float32([0.8, 0.9, 0.5]), 0.5).tolist()
+    [1, 2]
     """
     left = np.argsort(-scores, kind="stable")
     keep = []
@@ -122,11 +149,17 @@ def nms(boxes, scores, iou_threshold):
     return np.array(keep, np.intp)
 
 
-def batched_nms(boxes, scores, groups, iou_threshold):
-    """``nms`` within each group (a class, a level of the pyramid); the result is ordered by score over all groups.
+def batched_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """``nms`` within each group (a class, or a map of the pyramid).
 
-    As torchvision does it: few boxes are moved apart, each group to a place of its own, and suppressed at once. The moved
-    coordinates are rounded, which can change an overlap's last digits; many boxes are suppressed group by group as they are.
+    As in torchvision, few boxes are moved apart, each group to an area of its own, and suppressed in one pass. The moved coordinates are
+    rounded, which can change an overlap's last digits; many boxes are suppressed group by group where they are.
+
+    Args:
+        boxes: (R, 4) float32. scores: (R,). groups: (R,) int. iou_threshold: see ``nms``.
+
+    Returns:
+        keep: (S,) int, indices of the boxes that stay, by descending score over all groups.
     """
     if not len(boxes):
         return np.empty(0, np.intp)
@@ -135,7 +168,7 @@ def batched_nms(boxes, scores, groups, iou_threshold):
         return nms(boxes + offsets[:, None], scores, iou_threshold)
     keep = []
     for group in np.unique(groups):
-        places = np.flatnonzero(groups == group)
-        keep.append(places[nms(boxes[places], scores[places], iou_threshold)])
+        index = np.flatnonzero(groups == group)
+        keep.append(index[nms(boxes[index], scores[index], iou_threshold)])
     keep = np.sort(np.concatenate(keep))
     return keep[np.argsort(-scores[keep], kind="stable")]

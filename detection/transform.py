@@ -1,7 +1,9 @@
-"""Images of any size -> one batch the network can read; boxes back to the pixels of each image.
+"""Images of any size -> one batch for the network; boxes back to the pixels of each image.
 
 Each image is normalised, resized so that its short side becomes ``min_size`` unless its long side would exceed ``max_size``, and
-put into the top left corner of the batch, whose sides are multiples of 32.
+put into the upper left corner of the batch, whose sides are multiples of 32.
+
+Reference: Ren et al., Faster R-CNN (2015), section 3.3, "rescale the images such that their shorter side is s = 600 pixels".
 """
 
 from typing import NamedTuple
@@ -11,12 +13,17 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.layers import Layer
 
-SIZE_DIVISIBLE = 32         # the batch's sides: the coarsest stride of a backbone
+SIZE_DIVISIBLE = 32         # of the batch's sides: the coarsest stride of a backbone
 
 
 class Batch(NamedTuple):
-    """pixels: (N, 3, H, W) float32, normalised, zero (the mean colour) right of and below each image;
-    sizes: (h, w) of each image in it; original_sizes: (h, w) before resizing."""
+    """Images as the network takes them.
+
+    Args:
+        pixels: (N, 3, H, W) float32, normalised; zero (the mean colour) to the right of and below each image.
+        sizes: (h, w) of each image in the batch.
+        original_sizes: (h, w) of each image before resizing.
+    """
 
     pixels: np.ndarray
     sizes: list
@@ -24,16 +31,17 @@ class Batch(NamedTuple):
 
 
 def batch_size(sizes):
-    """(H, W) of the batch that images of such (h, w) share."""
+    """(H, W) of the batch for images of the sizes (h, w)."""
     return tuple(-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
 
 
 class Transform(Layer):
-    """torchvision's GeneralizedRCNNTransform; it has no arrays of its own.
+    """Normalise, resize and batch images: torchvision's GeneralizedRCNNTransform. It has no parameters.
 
     Args:
-        min_size, max_size: pixels; what the short side becomes, and what the long one may not exceed.
-        image_mean, image_std: three numbers each, of images in [0, 1].
+        min_size: the short side after resizing, pixels.
+        max_size: limit of the long side, pixels.
+        image_mean, image_std: three numbers each, for images in [0, 1].
     """
 
     def __init__(self, min_size, max_size, image_mean, image_std):
@@ -41,7 +49,15 @@ class Transform(Layer):
         self.image_mean, self.image_std = image_mean, image_std
 
     def __call__(self, images, min_size=None):
-        """images: (3, H, W) float32 in [0, 1] each; min_size: for this batch, in place of the own one -> Batch."""
+        """Make a batch.
+
+        Args:
+            images: list of (3, H, W) float32 in [0, 1].
+            min_size: short side for this batch; None: the transform's own.
+
+        Returns:
+            A ``Batch``.
+        """
         resized = [self.resize(self.normalize(image), min_size) for image in images]
         sizes = [image.shape[1:] for image in resized]
         pixels = np.zeros((len(resized), 3, *batch_size(sizes)), np.float32)
@@ -50,22 +66,27 @@ class Transform(Layer):
         return Batch(pixels, sizes, [image.shape[1:] for image in images])
 
     def normalize(self, image):
+        """(image - mean) / std of each channel; (3, H, W)."""
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.image_mean, self.image_std))
         image = image - mean
-        image /= std                # in place: a large photograph's copies weigh
+        image /= std                # in place: copies of a large photograph take memory
         return image
 
     def resize(self, image, min_size=None):
+        """Resize an image (3, H, W) bilinearly to ``size``."""
         size = self.size(*image.shape[1:], min_size)
         return image if size == image.shape[1:] else F.interpolate(image[None], size, "bilinear")[0]
 
     def size(self, h, w, min_size=None):
-        """The resized (h, w), in float64 and cut off: 161 x 214 becomes 799 x 1063 at 800, since 161 (800 / 161) < 800."""
+        """The (h, w) that an image of h x w pixels is resized to.
+
+        Computed in float64 and rounded down, as in torchvision: 161 x 214 becomes 799 x 1063 at 800, since 161 (800 / 161) < 800.
+        """
         scale = min((min_size or self.min_size) / min(h, w), self.max_size / max(h, w))
         return max(1, int(h * scale)), max(1, int(w * scale))
 
     @staticmethod
     def scale_boxes(boxes, size, new_size):
-        """Boxes (D, 4) in an image of size (h, w) -> in the same image resized; not clipped, as in torchvision."""
+        """Boxes (D, 4) in an image of size (h, w) -> the same boxes after resizing it to new_size; not clipped, as in torchvision."""
         ratio_h, ratio_w = (np.float32(new) / np.float32(old) for new, old in zip(new_size, size))
         return boxes * np.array([ratio_w, ratio_h, ratio_w, ratio_h], np.float32)

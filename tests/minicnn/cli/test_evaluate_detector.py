@@ -156,7 +156,7 @@ def test_images_that_cannot_be_read_or_are_not_those_annotated_are_left_out(run,
     document, lines = json.loads(out), err.splitlines()
     assert status == 1 and document["matches"]["pictures"] == ["000001"] and document["pictures"] == 1
     assert len(lines) == len(document["problems"]) == 2 and all(line.startswith("minicnn evaluate: error: ") for line in lines)
-    assert "000002.png" in lines[0] and "expected 91 x 60 as its annotation" in lines[1]
+    assert "000002.png" in lines[0] and "expected 91 x 60 as in its annotation" in lines[1]
 
 
 def test_what_the_data_set_skips_is_reported(run, voc):

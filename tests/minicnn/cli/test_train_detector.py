@@ -141,7 +141,7 @@ def broken(folder, image=None, xml=None):
 
 
 @pytest.mark.parametrize("change, expected", [
-    ({"picture": lambda data: None}, "which does not exist"), ({"picture": lambda data: data[:300]}, "JPEGImages"),
+    ({"image": lambda data: None}, "which does not exist"), ({"image": lambda data: data[:300]}, "JPEGImages"),
     ({"xml": lambda data: data.replace(b"<width>80", b"<width>79")}, "expected 79 x 64"),
 ], ids=["missing", "truncated", "another size"])
 @pytest.mark.parametrize("verb", ["train", "finetune"])
