@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
+from minicnn.fast.threads import blas_threads, numba_threads, numpy_threads
 
 ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}         # /proc/cpuinfo's "CPU part"
 
@@ -45,10 +46,7 @@ def cores():
 def threads(backend):
     """Number of threads that a backend uses now."""
     if backend == "numba":
-        from minicnn.fast.numba_kernels.threads import workers
-        return workers()
-    from minicnn.fast.numpy_kernels.threads import blas_threads
-    from minicnn.fast.numpy_kernels.threads import threads as numpy_threads
+        return numba_threads()
     if backend == "numpy":
         return numpy_threads()
     found = blas_threads()

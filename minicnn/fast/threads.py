@@ -1,6 +1,9 @@
 """The number of threads: what the user asked for, and how the numerical libraries are told."""
 
 import contextlib
+import ctypes
+import functools
+import itertools
 import os
 
 from minicnn.errors import InputError
@@ -21,6 +24,31 @@ def thread_count():
     if not text.isdecimal() or not int(text):
         raise InputError(f"got {VARIABLE}={text}, expected a number of threads, at least 1. Unset it to use every core.")
     return int(text)
+
+
+def numpy_threads():
+    """Number of threads that a step in NumPy may use: MINICNN_NUM_THREADS, else that of BLAS; 1 where BLAS is not OpenBLAS."""
+    blas = blas_threads()
+    return int(os.environ.get(VARIABLE, 0)) or blas[0]() if blas else 1
+
+
+@functools.cache
+def numba_threads():
+    """Number of threads among which compiled kernels divide their work: ``thread_count``, but at most what Numba was started with."""
+    from numba import config
+    return min(thread_count(), config.NUMBA_NUM_THREADS)
+
+
+@functools.cache
+def blas_threads():
+    """The functions that get and set the number of threads of NumPy's OpenBLAS; None where NumPy uses another BLAS."""
+    import numpy as np
+    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)     # finds also the symbols of the BLAS that it is linked with
+    for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("64_", "")):
+        get, put = (getattr(library, f"{prefix}_{verb}_num_threads{suffix}", None) for verb in ("get", "set"))
+        if get and put:
+            return get, put
+    return None
 
 
 def tell_libraries():

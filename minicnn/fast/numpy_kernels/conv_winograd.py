@@ -9,7 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minicnn.fast.numpy_kernels.elementwise import activate_block
-from minicnn.fast.numpy_kernels.threads import run_strips, strips_of, threads
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of
+from minicnn.fast.threads import numpy_threads
 from minicnn.fast.winograd import A_T, B_T, IN, OUT, POINTS, transformed_filters
 
 A_T, B_T = A_T.astype(np.float32), B_T.astype(np.float32)
@@ -39,7 +40,7 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=20
     tiling = Tiling(x.shape, filters.shape[2], padding, tiles)
     if scratch is None:
         scratch = np.empty(winograd_scratch(x.shape, filters.shape[2], padding, tiles, together), np.float32)
-    workers = 1 if together else min(threads(), len(scratch) // tiling.size)
+    workers = 1 if together else min(numpy_threads(), len(scratch) // tiling.size)
 
     def work(worker, strips):
         lines, v, m, s = tiling.cut(scratch[worker * tiling.size:])
@@ -60,7 +61,7 @@ def winograd(x, filters, bias, y, padding, activation=None, pool=False, tiles=20
 
 def winograd_scratch(shape, outputs, padding, tiles, together):
     """Number of float32 numbers of scratch memory that ``winograd`` needs, for x of that shape (N, H, W, C) and that many outputs."""
-    return Tiling(shape, outputs, padding, tiles).size * (1 if together else threads())
+    return Tiling(shape, outputs, padding, tiles).size * (1 if together else numpy_threads())
 
 
 def convolve_strip(lines, filters, v, m, s):

@@ -8,21 +8,13 @@ the other, and only the products use several threads.
 
 import collections
 import concurrent.futures
-import ctypes
 import functools
-import itertools
 import os
 import threading
 
-import numpy as np
+from minicnn.fast.threads import blas_threads, numpy_threads
 
 _busy = threading.Lock()            # BLAS has one number of threads for the process: only one step at a time may lower it
-
-
-def threads():
-    """Number of threads that a step may use: MINICNN_NUM_THREADS, else that of BLAS."""
-    blas = blas_threads()
-    return int(os.environ.get("MINICNN_NUM_THREADS", 0)) or blas[0]() if blas else 1
 
 
 def run_strips(work, strips, workers=None):
@@ -31,10 +23,10 @@ def run_strips(work, strips, workers=None):
     Args:
         work: function of the thread's number, from 0, and of an iterator over strips.
         strips: all strips, in order.
-        workers: largest number of threads; None means ``threads()``. Waking one takes 0.05 ms.
+        workers: largest number of threads; None means ``numpy_threads()``. Waking one takes 0.05 ms.
     """
     todo = collections.deque(strips)
-    workers = min(threads() if workers is None else workers, len(todo))
+    workers = min(numpy_threads() if workers is None else workers, len(todo))
     if not blas_threads() or not _busy.acquire(blocking=False):
         return work(0, taken(todo))
     get, put = blas_threads()
@@ -55,7 +47,7 @@ def run_strips(work, strips, workers=None):
 
 def useful_threads(numbers, each):
     """Number of threads worth waking for a step of that many numbers, where ``each`` numbers keep a thread busy for 0.1 ms."""
-    return min(threads(), max(1, round(numbers / each)))
+    return min(numpy_threads(), max(1, round(numbers / each)))
 
 
 def strips_of(count, step, workers=1):
@@ -85,14 +77,3 @@ def pool(size):
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)        # a forked process has none of its parent's threads
-
-
-@functools.cache
-def blas_threads():
-    """The functions that get and set the number of threads of NumPy's OpenBLAS; None where NumPy uses another BLAS."""
-    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)     # finds also the symbols of the BLAS that it is linked with
-    for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("64_", "")):
-        get, put = (getattr(library, f"{prefix}_{verb}_num_threads{suffix}", None) for verb in ("get", "set"))
-        if get and put:
-            return get, put
-    return None

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from minicnn.fast.numpy_kernels.threads import blas_threads, run_strips, strips_of
+from minicnn.fast.numpy_kernels.threads import run_strips, strips_of
+from minicnn.fast.threads import blas_threads
 
 
 @pytest.fixture(params=[1, 2, 3])
