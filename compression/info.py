@@ -28,8 +28,10 @@ def info(model: str | Path | Compressible) -> dict[str, Any]:
     >>> document["parameters"], document["macs"], [row["path"] for row in document["layers"]]
     (61706, 416520, ['conv1', 'conv2', 'fc1', 'fc2', 'fc3'])
     """
+    source: dict[str, str] = {}
+    network: Any = model
     if isinstance(model, (str, Path)):
-        return {**source_file(model), **info(load(model))}
-    description = describe(model)
-    return {**description, **cost_table(model, model.input_shape), "description": description["layers"],
-            "input_shape": list(model.input_shape), "repeats": model.repeats}
+        source, network = source_file(model), load(model)
+    description = describe(network)
+    return {**source, **description, **cost_table(network, network.input_shape), "description": description["layers"],
+            "input_shape": list(network.input_shape), "repeats": network.repeats}
