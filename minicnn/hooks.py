@@ -4,6 +4,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from minicnn.functional.dispatch import run
 from minicnn.layers import Layer
@@ -20,13 +21,13 @@ class Watched(Layer):
 
     traceable = False       # a plan of the network round it would run without calling the functions
 
-    def __init__(self, layer, before, after):
+    def __init__(self, layer: Layer, before: Callable | None, after: Callable | None):
         self.layer, self.before, self.after = layer, before, after
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         return self.observed(self.layer, inputs)
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         """Called by ``dispatch.run``: the layer's own plan still runs."""
         return self.observed(functools.partial(run, self.layer), inputs)
 
@@ -42,7 +43,8 @@ class Watched(Layer):
         return getattr(self.layer, name)
 
 
-def watch(model: Layer, after: Mapping[str, Callable] | None = None, before: Mapping[str, Callable] | None = None):
+def watch(model: Layer, after: Mapping[str, Callable] | None = None, before: Mapping[str, Callable] | None = None,
+          ) -> contextlib.AbstractContextManager[None]:
     """Context manager: call functions with the inputs and outputs of layers, at each of their calls.
 
     A function given in ``before`` may raise to stop the network early; the model is restored then, too.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from minicnn.layers import Layer
 
 
 @operation
-def sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
+def sgd_update(parameter: np.ndarray, gradient: np.ndarray, buffer: Any, lr: float, momentum: float, weight_decay: float,
+               nesterov: bool) -> None:
     """One step of ``SGD`` for one parameter, in place.
 
     Args:

@@ -14,13 +14,14 @@ from __future__ import annotations  # np.random is imported only when it is used
 
 import math
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minicnn.errors import InputError
 
 Pullback = Callable[[np.ndarray], np.ndarray | None]         # grad_y -> grad_x
+L = TypeVar("L", bound="Layer")
 
 
 class Layer:
@@ -44,14 +45,14 @@ class Layer:
     record: dict[str, Any]
     _gradients: dict[str, np.ndarray] | None = None
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         raise NotImplementedError
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         """Compute layer by layer what ``__call__`` returns; overridden by networks whose ``__call__`` goes through ``dispatch.run``."""
         return self(*inputs)
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: Any, input_gradient: bool = True) -> Any:
         """The output y and its pullback, see the module's docstring.
 
         Args:
@@ -150,14 +151,14 @@ class Layer:
 
     # training
 
-    def train(self, rng: np.random.Generator | None = None):
+    def train(self: L, rng: np.random.Generator | None = None) -> L:
         """Switch this layer and all below it to training mode; rng is for dropout. Returns the layer itself."""
         for _, layer in self.named_layers():
             layer.training, layer.rng = True, rng
         self.thaw()
         return self
 
-    def eval(self):
+    def eval(self: L) -> L:
         """Switch this layer and all below it to evaluation mode. Returns the layer itself."""
         for _, layer in self.named_layers():
             layer.training = False
@@ -170,7 +171,7 @@ class Layer:
             self._gradients = {}
         return self._gradients
 
-    def add_gradients(self, **gradients):
+    def add_gradients(self, **gradients: np.ndarray) -> None:
         """Add gradients by parameter name; those of a missing parameter or of a frozen layer are dropped."""
         for name, gradient in gradients.items():
             if self.trainable and getattr(self, name) is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minicnn import functional as F
@@ -47,18 +49,18 @@ class Conv2d(Layer):
     def out_channels(self) -> int:
         return self.weight.shape[0]
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {**super().arguments(), "bias": self.bias is not None}
 
-    def keep_outputs(self, index):
+    def keep_outputs(self, index: np.ndarray) -> None:
         self._refuse_groups()
         self.weight, self.bias = take_rows(index, self.weight, self.bias)
 
-    def keep_inputs(self, index):
+    def keep_inputs(self, index: np.ndarray) -> None:
         self._refuse_groups()
         self.weight = self.weight.take(index, axis=1)     # contiguous by rows, as when it is read from a file
 
-    def keep_channels(self, index):
+    def keep_channels(self, index: np.ndarray) -> None:
         if not self.in_channels == self.out_channels == self.groups:
             raise ValueError(f"got {self}, expected a depthwise convolution. Name it as producer or consumer instead.")
         self.weight, self.bias = take_rows(index, self.weight, self.bias)
@@ -68,7 +70,7 @@ class Conv2d(Layer):
         if self.groups > 1:
             raise ValueError(f"got {self}, expected groups=1 to remove channels. Leave this layer out of the pruning.")
 
-    def geometry(self):
+    def geometry(self) -> tuple[Any, ...]:
         """The last arguments of ``functional.conv2d``."""
         return self.stride, self.padding, self.dilation, self.groups
 

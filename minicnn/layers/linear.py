@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minicnn import functional as F
@@ -40,13 +42,13 @@ class Linear(Layer):
     def out_features(self) -> int:
         return self.weight.shape[0]
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         return {**super().arguments(), "bias": self.bias is not None}
 
-    def keep_outputs(self, index):
+    def keep_outputs(self, index: np.ndarray) -> None:
         self.weight, self.bias = take_rows(index, self.weight, self.bias)
 
-    def keep_inputs(self, index):
+    def keep_inputs(self, index: np.ndarray) -> None:
         self.weight = self.weight.take(index, axis=1)     # contiguous by rows, as when it is read from a file
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Which channels of a network belong together, found by walking along its layers."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from minicnn.layers import Conv2d, Layer, Linear
@@ -35,7 +36,7 @@ class Walk(NamedTuple):
     followers: tuple[str, ...]
 
 
-def units(path, layer):
+def units(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
     """The steps of a chain below a layer: (path, layer) of each layer that has no children or ``passes_channels``, in order."""
     if not layer.children() or passes_channels(layer):
         yield path, layer
@@ -44,14 +45,14 @@ def units(path, layer):
             yield from units(f"{path}.{name}" if path else name, child)
 
 
-def passes_channels(layer):
+def passes_channels(layer: Layer) -> bool:
     """Whether a layer's output channels are its input channels: norms, depthwise convolutions, squeeze-and-excitation."""
     if isinstance(layer, Conv2d):
         return layer.groups == layer.in_channels == layer.out_channels > 1
     return type(layer).keep_channels is not Layer.keep_channels
 
 
-def walk(model, steps):
+def walk(model: Layer, steps: Iterable[tuple[str, Layer]]) -> Walk:
     """Follow the channels along a chain.
 
     Args:
@@ -61,7 +62,10 @@ def walk(model, steps):
     Returns:
         A ``Walk``.
     """
-    consumer, groups, producers, followers = None, [], (), []
+    consumer: str | None = None
+    groups: list[ChannelGroup] = []
+    producers: tuple[str, ...] = ()
+    followers: list[str] = []
     for path, layer in steps:
         if passes_channels(layer):
             followers.append(path)
@@ -74,7 +78,7 @@ def walk(model, steps):
     return Walk(consumer, groups, producers, tuple(followers))
 
 
-def channel_group(model, producers, followers, consumers):
+def channel_group(model: Layer, producers: Sequence[str], followers: Sequence[str], consumers: Sequence[str]) -> ChannelGroup:
     """The ``ChannelGroup`` of these paths, with the columns of each consumer."""
     channels = len(model.get_layer(producers[0]).weight)
     columns = ((path, model.get_layer(path).weight.shape[1] // channels) for path in consumers)

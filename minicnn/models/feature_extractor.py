@@ -17,11 +17,11 @@ class FrozenStages(Layer):
     A call returns the state for ``FeatureExtractor.vjp``: the feature maps so far and, unless it is one of them, the last output.
     """
 
-    def __init__(self, layers, returned):
+    def __init__(self, layers: dict[str, Layer], returned: tuple[str, ...]):
         vars(self).update(layers)
         self.returned = returned
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         maps, x = run_children(self, x)
         return maps if self.children()[-1][0] in self.returned else [*maps, x]
 
@@ -61,15 +61,16 @@ class FeatureExtractor(Layer):
         layers = {name: child for name, child in self.children() if name in frozen}
         self.frozen_stages = (FrozenStages(layers, self.returned) if layers else None,)
 
-    def frozen(self):
+    def frozen(self) -> FrozenStages | None:
         """The ``FrozenStages``; None if everything is trained."""
         return self.frozen_stages[0]
 
-    def frozen_maps(self):
+    def frozen_maps(self) -> int:
         """The number of feature maps that are outputs of frozen layers."""
-        return sum(name in self.returned for name, _ in self.frozen().children()) if self.frozen() else 0
+        stages = self.frozen()
+        return sum(name in self.returned for name, _ in stages.children()) if stages else 0
 
-    def start(self, x):
+    def start(self, x: np.ndarray) -> list[np.ndarray]:
         """Run the frozen stages on x (N, 3, H, W); returns the state for ``vjp``, see ``FrozenStages``."""
         return run(self.frozen(), x) if self.frozen() else [x]
 

@@ -6,8 +6,15 @@ Reference: Howard et al., Searching for MobileNetV3 (2019), table 1, sections 5.
 inverted residual; Hu, Shen, Sun, Squeeze-and-excitation networks (2018).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
-from minicnn.models.channel_groups import units, walk
+from minicnn.layers.base import Pullback
+from minicnn.models.channel_groups import ChannelGroup, units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
@@ -32,8 +39,8 @@ class MobileNetV3Large(FeatureExtractor):
     out_channels = (160, 960)
     stages = tuple(tuple(map(str, range(*ends))) for ends in ((0, 2), (2, 4), (4, 7), (7, 13), (13, 16), (16, 17)))      # torchvision's
 
-    def __init__(self, norm, *, rng=None):
-        layers = [conv_norm(3, 16, 3, Hardswish, norm, stride=2, rng=rng)]
+    def __init__(self, norm: Callable[[int], Layer], *, rng: np.random.Generator | None = None):
+        layers: list[Layer] = [conv_norm(3, 16, 3, Hardswish, norm, stride=2, rng=rng)]
         in_channels = 16
         for kernel, expanded, out_channels, squeezed, activation, stride in BLOCKS:
             layers.append(InvertedResidual(in_channels, kernel, expanded, out_channels, squeezed, activation, stride, norm, rng=rng))
@@ -50,8 +57,9 @@ class InvertedResidual(Layer):
         norm, rng: see ``MobileNetV3Large``.
     """
 
-    def __init__(self, in_channels, kernel, expanded, out_channels, squeezed, activation, stride, norm, *, rng=None):
-        layers = [] if expanded == in_channels else [conv_norm(in_channels, expanded, 1, activation, norm, rng=rng)]
+    def __init__(self, in_channels: int, kernel: int, expanded: int, out_channels: int, squeezed: int, activation: Callable[[], Layer],
+                 stride: int, norm: Callable[[int], Layer], *, rng: np.random.Generator | None = None):
+        layers: list[Layer] = [] if expanded == in_channels else [conv_norm(in_channels, expanded, 1, activation, norm, rng=rng)]
         layers.append(conv_norm(expanded, expanded, kernel, activation, norm, stride=stride, groups=expanded, rng=rng))
         if squeezed:
             layers.append(SqueezeExcitation(expanded, squeezed, rng=rng))
@@ -59,17 +67,17 @@ class InvertedResidual(Layer):
         self.block = Sequential(layers)
         self.residual = stride == 1 and in_channels == out_channels
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         y = self.block(x)
         return x + y if self.residual else y
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: np.ndarray, input_gradient: bool = True) -> tuple[np.ndarray, Pullback]:
         y, pullback = self.block.vjp(x, input_gradient)
         if not self.residual:
             return y, pullback
         return x + y, lambda grad_y: pullback(grad_y) + grad_y if input_gradient else pullback(grad_y)
 
-    def inner_groups(self, model, path):
+    def inner_groups(self, model: Layer, path: str) -> list[ChannelGroup]:
         """The ``ChannelGroup`` of the expanded channels, if this block has a convolution that makes them.
 
         Args:
@@ -88,18 +96,18 @@ class SqueezeExcitation(Layer):
         rng: see ``MobileNetV3Large``.
     """
 
-    def __init__(self, channels, squeezed, *, rng=None):
+    def __init__(self, channels: int, squeezed: int, *, rng: np.random.Generator | None = None):
         self.fc1, self.fc2 = Conv2d(channels, squeezed, 1, rng=rng), Conv2d(squeezed, channels, 1, rng=rng)
         self.activation, self.scale_activation = ReLU(), Hardsigmoid()
 
-    def scale(self):
+    def scale(self) -> Sequential:
         """The layers that compute the factor of each channel, (N, C, H, W) -> (N, C, 1, 1)."""
         return Sequential([AdaptiveAvgPool2d(1), self.fc1, self.activation, self.fc2, self.scale_activation])
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         return x * self.scale()(x)
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: np.ndarray, input_gradient: bool = True) -> tuple[np.ndarray, Pullback]:
         scale, to_x = self.scale().vjp(x, input_gradient)
 
         def pullback(grad_y):
@@ -107,11 +115,11 @@ class SqueezeExcitation(Layer):
             return grad_y * scale + grad_x if input_gradient else None
         return x * scale, pullback
 
-    def keep_channels(self, index):
+    def keep_channels(self, index: np.ndarray) -> None:
         self.fc1.keep_inputs(index)
         self.fc2.keep_outputs(index)
 
-    def inner_groups(self, model, path):
+    def inner_groups(self, model: Layer, path: str) -> list[ChannelGroup]:
         """The ``ChannelGroup`` of the squeezed channels.
 
         Args:
@@ -121,7 +129,8 @@ class SqueezeExcitation(Layer):
         return walk(model, [(f"{path}.fc1", self.fc1), (f"{path}.fc2", self.fc2)]).groups
 
 
-def conv_norm(in_channels, out_channels, kernel, activation, norm, *, stride=1, groups=1, rng=None):
+def conv_norm(in_channels: int, out_channels: int, kernel: int, activation: Callable[[], Layer] | None, norm: Callable[[int], Layer], *,
+              stride: int = 1, groups: int = 1, rng: np.random.Generator | None = None) -> Sequential:
     """A convolution without bias, a norm, and the activation unless it is None."""
     layers = [Conv2d(in_channels, out_channels, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False, rng=rng), norm(out_channels)]
     return Sequential(layers if activation is None else [*layers, activation()])

@@ -6,11 +6,17 @@ Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition (20
 the 3 x 3 convolution of a bottleneck has the stride, not the first 1 x 1 ("ResNet v1.5").
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Callable
+
+import numpy as np
 
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
-from minicnn.models.channel_groups import units, walk
+from minicnn.layers.base import Pullback
+from minicnn.models.channel_groups import ChannelGroup, units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, number of blocks, stride of the first block
@@ -28,7 +34,7 @@ class ResNet50(FeatureExtractor):
     out_channels = (256, 512, 1024, 2048)
     stages = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
-    def __init__(self, norm, *, rng=None):
+    def __init__(self, norm: Callable[[int], Layer], *, rng: np.random.Generator | None = None):
         self.conv1, self.bn1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False, rng=rng), norm(64)
         self.relu, self.maxpool = ReLU(), MaxPool2d(3, stride=2, padding=1)
         in_channels = 64
@@ -54,7 +60,8 @@ class Bottleneck(Layer):
     expansion = 4
     downsample: Sequential | None = None
 
-    def __init__(self, in_channels, width, stride, norm, *, rng=None):
+    def __init__(self, in_channels: int, width: int, stride: int, norm: Callable[[int], Layer], *,
+                 rng: np.random.Generator | None = None):
         out_channels = self.expansion * width
         self.conv1, self.bn1 = Conv2d(in_channels, width, 1, bias=False, rng=rng), norm(width)
         self.conv2, self.bn2 = Conv2d(width, width, 3, stride=stride, padding=1, bias=False, rng=rng), norm(width)
@@ -63,11 +70,11 @@ class Bottleneck(Layer):
             self.downsample = Sequential([Conv2d(in_channels, out_channels, 1, stride=stride, bias=False, rng=rng),
                                           norm(out_channels)])
 
-    def residual(self):
+    def residual(self) -> Sequential:
         """The branch whose output is added to x."""
         return Sequential([self.conv1, self.bn1, ReLU(), self.conv2, self.bn2, ReLU(), self.conv3, self.bn3])
 
-    def inner_groups(self, model, path):
+    def inner_groups(self, model: Layer, path: str) -> list[ChannelGroup]:
         """The two ``ChannelGroup``s within the branch, whose output channels are tied to those of x.
 
         Args:
@@ -77,10 +84,10 @@ class Bottleneck(Layer):
         steps = (units(f"{path}.{name}", getattr(self, name)) for name in ("conv1", "bn1", "conv2", "bn2", "conv3"))
         return walk(model, itertools.chain(*steps)).groups
 
-    def __call__(self, x):
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         return F.relu(self.residual()(x) + (x if self.downsample is None else self.downsample(x)))
 
-    def vjp(self, x, input_gradient=True):
+    def vjp(self, x: np.ndarray, input_gradient: bool = True) -> tuple[np.ndarray, Pullback]:
         residual, to_x = self.residual().vjp(x, input_gradient)
         shortcut, also_to_x = (x, lambda grad: grad) if self.downsample is None else self.downsample.vjp(x, input_gradient)
         y = residual + shortcut
