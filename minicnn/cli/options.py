@@ -31,7 +31,7 @@ LEAST = {"batch_size": 1, "accumulate": 1, "milestones": 1, "min_sizes": 1}     
 
 def add_json(verb):
     """Add --json."""
-    verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' is standard output, and nothing else goes there")
+    verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' prints it to standard output, and nothing else")
 
 
 def add_seed(verb):

@@ -20,7 +20,7 @@ def write(path, data=b"new"):
 
 @pytest.fixture
 def unwritable(tmp_path):
-    """Places that cannot be written, even by root: below a file, and in a folder that is not there."""
+    """Paths that cannot be written, even by root: below a file, and in a folder that does not exist."""
     (tmp_path / "file").write_bytes(b"old")
     return [tmp_path / "file" / "x", tmp_path / "none" / "x"]
 

@@ -57,7 +57,7 @@ def program(value):
 
 
 def zip_file(value, storages, folder="net", **entries):
-    """A file of the zip format: a value, {key: bytes}, and other entries by name."""
+    """A file in the zip format: a value, {key: bytes}, and other entries by name."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for entry, data in {"data.pkl": program(value), **entries, **{f"data/{key}": data for key, data in storages.items()}}.items():
@@ -66,14 +66,14 @@ def zip_file(value, storages, folder="net", **entries):
 
 
 def legacy_file(value, storages, keys=None, version=1001, little_endian=True):
-    """A file of the older format: a value and {key: (count, bytes)}."""
+    """A file in the legacy format: a value and {key: (count, bytes)}."""
     facts = {"protocol_version": version, "little_endian": little_endian, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     pickles = [MAGIC, version, facts, value, list(storages) if keys is None else keys]
     return b"".join([*map(program, pickles), *(struct.pack("<q", count) + data for count, data in storages.values())])
 
 
-def checkpoint(arrays, write=zip_file, kind="torch.FloatStorage", wrap=lambda tensors: tensors):
-    """A file of {name: array}: in which format, of which storages, and what is saved of {name: tensor}."""
+def weight_file(arrays, write=zip_file, kind="torch.FloatStorage", wrap=lambda tensors: tensors):
+    """A weight file of {name: array}; write: the format, kind: of the storages, wrap: makes the saved object of {name: tensor}."""
     tensors = {name: tensor(storage(str(key), array.size, kind), array.shape, tuple(step // array.itemsize for step in array.strides))
                for key, (name, array) in enumerate(arrays.items())}
     data = {str(key): array.tobytes() for key, array in enumerate(arrays.values())}

@@ -30,7 +30,7 @@ def fewer_for_validation(monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_in_silence():
-    """A first run says that it compiles; in what runs within this process it does not, so that every run says the same."""
+    """Suppress the notice about compiling within this process, so that all runs print the same."""
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("numba"):
             from minicnn.fast.numba_kernels import compile_notice
@@ -90,7 +90,7 @@ def loaded(weights):
 
 @pytest.fixture
 def read_once(monkeypatch, weights, loaded):
-    """A verb gets a copy of the detector, instead of reading the 60 MB again for every test."""
+    """Give verbs a copy of the loaded detector, instead of reading the 60 MB for every test."""
     load = minicnn.load
     monkeypatch.setattr(minicnn, "load", lambda path: copy.deepcopy(loaded) if str(path) == str(weights) else load(path))
 
@@ -151,7 +151,7 @@ def open_process(here):
 
 @pytest.fixture
 def start(open_process):
-    """start(*argv): ``minicnn`` as a process of its own, by the console script where it is installed."""
+    """start(*argv): ``minicnn`` as a process, by the console script where it is installed."""
     def start(*argv, **options):
         script = os.path.join(os.path.dirname(sys.executable), "minicnn")
         command = [script] if os.path.exists(script) else [sys.executable, "-m", "minicnn"]

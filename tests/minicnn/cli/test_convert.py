@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from torch_files import checkpoint, legacy_file
+from torch_files import legacy_file, weight_file
 
 import minicnn
 from minicnn.cli.parser import build_parser
@@ -28,12 +28,12 @@ def arrays():
 
 @pytest.fixture(scope="module")
 def data(arrays):
-    return checkpoint(arrays, legacy_file)
+    return weight_file(arrays, legacy_file)
 
 
 @pytest.fixture
 def net(here, data):
-    """A checkpoint in the folder to work in."""
+    """A weight file in the current folder."""
     (here / "net.pth").write_bytes(data)
     return "net.pth"
 
@@ -94,7 +94,7 @@ def test_a_weight_too_large_for_float16_leaves_no_file(run, refused, here, array
     large = {name: array.copy() for name, array in arrays.items()}
     large["backbone.body.4.block.1.0.weight"][3, 0, 2, 2] = -70_000
     large["backbone.body.4.block.1.1.running_var"][0] = 70_000          # a norm's stays float32
-    (here / "net.pth").write_bytes(checkpoint(large))
+    (here / "net.pth").write_bytes(weight_file(large))
     line = refused("convert", "net.pth", "--arch", ARCHITECTURE, "-o", "net.npz", "--dtype", "float16")
     assert "70000 in backbone.body.4.block.1.0.weight" in line and "Use float32" in line
     assert run("convert", "net.pth", "--arch", ARCHITECTURE, "-o", "net.npz")[0] == 0
@@ -122,7 +122,7 @@ def test_options_that_do_not_fit(run, here, net, options, expected):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<html>not found</html>", "cut"])
-def test_files_that_are_no_checkpoints(refused, here, net, data, content):
+def test_files_that_are_not_weight_files(refused, here, net, data, content):
     (here / net).unlink()
     if content is not None:
         (here / net).write_bytes(data[:len(data) // 2] if content == "cut" else content)
@@ -143,7 +143,7 @@ def test_the_real_detector(run, here):
         "file": "fasterrcnn_vgg16_voc.pth", "sha256": hashlib.sha256(REAL.read_bytes()).hexdigest()}
 
 
-def test_a_checkpoint_is_not_written_over(refused, here):
+def test_the_weight_file_is_not_overwritten(refused, here):
     Path("x.safetensors").write_bytes(b"weights")
     assert "expected two files" in refused("convert", "x.safetensors", "-o", "x.safetensors")
     assert Path("x.safetensors").read_bytes() == b"weights"

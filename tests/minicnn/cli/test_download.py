@@ -19,7 +19,7 @@ ARCHITECTURE = "fasterrcnn_mobilenet_v3_large_320_fpn"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A checkpoint with the smallest heads, in a folder, under a name as torchvision gives it; and its arrays."""
+    """A weight file with the smallest heads, in a folder, named as torchvision's are; and its arrays."""
     model = minicnn.build(ARCHITECTURE, num_classes=2, box_head_width=4, rng=np.random.default_rng(0))
     arrays = dict(model.named_arrays())
     content = safetensors(arrays)
@@ -45,7 +45,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def url(published, tmp_path, monkeypatch):
-    """The address of a server of the checkpoint, published for ARCHITECTURE; the cache is empty."""
+    """The address of a server with the weight file, published for ARCHITECTURE; the cache is empty."""
     path, _ = published
     monkeypatch.setitem(FILES, ARCHITECTURE, path.name)
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))

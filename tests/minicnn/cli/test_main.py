@@ -29,7 +29,7 @@ def test_exit_statuses(run, monkeypatch, here):
 
 
 def test_each_verb_as_a_process(start, data_of_a_process, here):
-    """What a user does, in the user's folder; JSON alone on standard output, progress on standard error."""
+    """The verbs as a user runs them: only JSON on standard output, progress on standard error."""
     data = data_of_a_process
     verbs = {
         "train": ["lenet5", "--data", data, "--epochs", 1, "--out", "lenet.npz"],

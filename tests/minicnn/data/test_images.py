@@ -27,7 +27,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def stored(path):
-    """stored(image, format, **options): what read_image makes of the file Pillow writes."""
+    """stored(image, format, **options): write a file with Pillow, and read it with read_image."""
     def stored(image, format="PNG", **options):
         image.save(path, format, **options)
         return read_image(path)
@@ -213,7 +213,7 @@ FORMATS = [("JPEG", {}), ("PNG", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {}), ("
 
 @pytest.mark.parametrize("format, options", FORMATS)
 def test_truncated_files_are_refused_or_read_and_nothing_else_is_said(path, capfd, format, options):
-    """Wherever the file ends; what decoders accept nevertheless has the right size."""
+    """Wherever the file ends: it is refused, or read in the right size."""
     stream = io.BytesIO()
     Image.fromarray(noise(32, 32, 3)).save(stream, format, **options)
     data = stream.getvalue()
@@ -267,7 +267,7 @@ def tiff(values):
 
 @pytest.mark.parametrize("width, height", [(10000, 5001), (9500, 9500), (14000, 14000), (60000, 60000), (2**31 - 1, 2**31 - 1)])
 def test_oversized_images_are_refused_by_their_header(path, width, height):
-    """Pillow's own limit lies above ours: it would only warn of the second, and raise its own error for the others."""
+    """Pillow's own limit is above ours: it would only warn of the second size, and raise its own error for the others."""
     path.write_bytes(png(width, height, 8, 0, b""))
     refused(path, str(path), str(MAX_PIXELS))
 
@@ -369,7 +369,7 @@ def test_values_that_are_no_image(value, expected):
 
 @pytest.fixture
 def shots(tmp_path, monkeypatch):
-    """A folder with images among other things, to work beside."""
+    """A folder of images and other files, in the current folder."""
     monkeypatch.chdir(tmp_path)
     for name in ("b.JPG", "a.png", "c.npy", "notes.txt", ".a.png", "._b.JPG", "[1].png", "below/d.png", "empty/x.txt", "folder.png/e.png"):
         path = tmp_path / "shots" / name

@@ -40,7 +40,7 @@ def gz(request):
 
 @pytest.fixture
 def folder(tmp_path, gz, monkeypatch):
-    """Thirty images to train with, the last eight of them held out, and twelve to test with."""
+    """Thirty training images, the last eight of them held out, and twelve test images."""
     monkeypatch.setattr(mnist, "VALIDATION", 8)
     for split, count in (("train", 30), ("test", 12)):
         for kind, values in zip(("images", "labels"), numbers(count, count)):

@@ -16,7 +16,7 @@ EXTERNAL = '<!DOCTYPE a [<!ENTITY secret SYSTEM "{address}">]><annotation>&secre
 
 @pytest.fixture(params=["defusedxml", "standard"], autouse=True)
 def parser(request, monkeypatch):
-    """Each parser in turn."""
+    """Each of the two parsers."""
     if request.param == "standard":
         for name in [name for name in sys.modules if name.partition(".")[0] == "defusedxml"]:
             monkeypatch.delitem(sys.modules, name)

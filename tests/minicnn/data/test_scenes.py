@@ -31,7 +31,7 @@ def listing(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """27 scenes: 18 to train, 3 to choose, 6 to test."""
+    """27 scenes: 18 for training, 3 for validation, 6 for tests."""
     path = tmp_path_factory.mktemp("scenes") / "data"
     assert write_scenes(path, count=27) == {"train": 18, "val": 3, "trainval": 21, "test": 6}
     return path
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("width, height", SIZES)
 def test_boxes_are_tight_round_what_is_drawn(monkeypatch, width, height):
-    """On an even ground every pixel that differs belongs to an object."""
+    """On a uniform background every pixel that differs belongs to an object."""
     monkeypatch.setattr(scenes, "background", lambda width, height, rng: np.full((height, width, 3), 128, np.uint8))
     for i in range(2 * CLASSES):
         image, boxes, _ = scene(i, width, height)
@@ -140,7 +140,7 @@ def test_the_seed_decides(tmp_path, folder):
 
 
 def test_what_is_drawn_changes_with_the_version_alone():
-    """Else the cache of those who have drawn before would differ from that of those who have not."""
+    """If the drawing changes, VERSION must, too; otherwise cached scenes would differ from new ones."""
     *drawn_by, version, expected = RECORDED
     if [PIL.__version__, features.version("freetype2")] != drawn_by:
         pytest.skip(f"recorded with Pillow {drawn_by[0]} and FreeType {drawn_by[1]}; others may draw otherwise")

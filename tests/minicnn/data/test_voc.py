@@ -200,7 +200,7 @@ def test_a_list_without_end(folder, monkeypatch):
 # annotations that are reported
 
 def skipped(folder, text, *expected):
-    """With that XML image a is left out and b stays; the report is one line."""
+    """With that XML file image a is skipped and b is kept; the problem is one line."""
     folder.annotate("a", text)
     images = load_voc(folder.root, "train")
     assert [image.name for image in images.images] == ["b"]
@@ -260,7 +260,7 @@ def test_a_split_of_which_nothing_is_left(folder):
 
 
 def left_out(folder, *expected, **options):
-    """With that object in the middle, the other two stay; the report is one line."""
+    """With that object in the middle, the other two are kept; the problem is one line."""
     folder.annotate("a", document(thing("cow"), thing(**options) if options else "<object/>", thing("dog")))
     images = load_voc(folder.root, "train")
     assert_array_equal(images.images[0].labels, [VOC.index("cow"), VOC.index("dog")])
@@ -410,7 +410,7 @@ def test_blood_cells_and_their_two_empty_boxes():
 
 
 def test_read_xml_names_the_file_alone(tmp_path):
-    """Where the folder lies is no part of a report."""
+    """Problems do not contain the folder's path."""
     (tmp_path / "x.xml").write_text("<a/>")
     with pytest.raises(InputError, match="^got x.xml with the size None x None"):
         read_xml(tmp_path / "x.xml")

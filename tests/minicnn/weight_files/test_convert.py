@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from torch_files import checkpoint, legacy_file, zip_file
+from torch_files import legacy_file, weight_file, zip_file
 
 from minicnn import InputError
 from minicnn.data.class_names import COCO, VOC
@@ -31,7 +31,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def holds(path, monkeypatch):
-    """holds(arrays): the file is read as these arrays."""
+    """holds(arrays): make ``read_state_dict`` return these arrays; returns a path."""
     def holds(arrays):
         path.write_bytes(b"weights")
         monkeypatch.setattr(module, "read_state_dict", lambda _: dict(arrays))
@@ -41,7 +41,7 @@ def holds(path, monkeypatch):
 
 @pytest.fixture
 def config(tmp_path):
-    """config(**settings): the path of a JSON file of them."""
+    """config(**settings): write them to a JSON file; returns its path."""
     def config(**settings):
         path = tmp_path / "config.json"
         path.write_text(json.dumps(settings))
@@ -51,7 +51,7 @@ def config(tmp_path):
 
 @pytest.fixture(scope="module")
 def weights():
-    """A detector's random arrays, with norms that do something."""
+    """A detector's random arrays, with norms that change their input."""
     rng = np.random.default_rng(0)
     arrays = dict(build(MOBILENET_320, rng=rng, **SMALL).named_arrays())
     for name, array in arrays.items():
@@ -61,13 +61,13 @@ def weights():
 
 
 def zeros(architecture, **arguments):
-    """The names and shapes of an architecture with small heads; the numbers are all one 0, and take no memory."""
+    """Arrays with the names and shapes of an architecture with small heads; all are views of a single 0, which takes no memory."""
     return {name: np.broadcast_to(np.float32(0), array.shape)
             for name, array in build(architecture, **{**SMALL, **arguments}).named_arrays()}
 
 
 def with_counters(arrays):
-    """As torch's BatchNorm2d writes them."""
+    """The arrays with num_batches_tracked, as torch's BatchNorm2d saves them."""
     return {**arrays, **{name.replace("running_mean", "num_batches_tracked"): np.array(7) for name in arrays if "running_mean" in name}}
 
 
@@ -81,7 +81,7 @@ def safetensors(arrays):
 
 
 def refused(*arguments, **options):
-    """The line with which converting ends."""
+    """The message with which the conversion fails."""
     with pytest.raises(InputError) as caught:
         convert(*arguments, **options)
     assert "\n" not in str(caught.value)
@@ -172,7 +172,7 @@ def test_old_counters_of_the_second_version_are_dropped(holds):
     (zip_file, lambda tensors: {"model": tensors, "epoch": 3}), (legacy_file, lambda tensors: {"state_dict": tensors}),
 ], ids=["prefix", "nested", "legacy"])
 def test_files_of_training_scripts(path, weights, write, wrap):
-    path.write_bytes(checkpoint(weights, write, wrap=wrap))
+    path.write_bytes(weight_file(weights, write, wrap=wrap))
     model, _ = convert(path, MOBILENET_320)
     for name, array in model.named_arrays():
         assert_array_equal(array, weights[name])
@@ -192,7 +192,7 @@ def test_other_precisions_become_float32(path, weights, dtype):
         expected = {name: (array.astype(np.uint32) << 16).view(np.float32) for name, array in stored.items()}
     else:
         expected = stored = {name: array.astype(dtype) for name, array in weights.items()}
-    path.write_bytes(checkpoint(stored, kind=STORAGES.get(dtype, "torch.BFloat16Storage")))
+    path.write_bytes(weight_file(stored, kind=STORAGES.get(dtype, "torch.BFloat16Storage")))
     model, _ = convert(path, MOBILENET_320)
     for name, array in model.named_arrays():
         assert array.dtype == np.float32
@@ -335,7 +335,7 @@ def test_a_weight_that_is_not_finite_is_named(holds, value):
 
 
 def test_where_it_comes_from(path, weights):
-    path.write_bytes(checkpoint(weights))
+    path.write_bytes(weight_file(weights))
     model, _ = convert(path, MOBILENET_320)
     assert model.record["provenance"] == {"source": {"file": "net.pth", "sha256": sha256(path)}}
     assert not any(layer.training for _, layer in model.named_layers())
@@ -349,7 +349,7 @@ def test_full_size(path, architecture, parameters):
     """The numbers of parameters are those that torchvision has."""
     rng = np.random.default_rng(0)
     arrays = {name: np.full(array.shape, rng.uniform(0.5, 1), np.float16) for name, array in build(architecture).named_arrays()}
-    path.write_bytes(checkpoint(arrays, kind="torch.HalfStorage"))
+    path.write_bytes(weight_file(arrays, kind="torch.HalfStorage"))
     model, _ = convert(path, architecture)
     assert sum(array.size for _, array in model.named_parameters()) == parameters
     for name, array in model.named_arrays():

@@ -21,7 +21,7 @@ NAME = f"net_coco-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the server's ``content`` as its ``behaviour`` says, and notes the requests."""
+    """Serves the server's ``content`` with the faults of its ``behaviour``, and records the requests."""
 
     def do_GET(self):
         server, asked = self.server, self.headers["Range"]
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server of CONTENT, published as NAME for the architecture ``net``."""
+    """A server with CONTENT, published as NAME for the architecture ``net``."""
     monkeypatch.setitem(FILES, "net", NAME)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.content, server.behaviour, server.announced, server.requests, server.target = CONTENT, "", None, [], ""
@@ -83,7 +83,7 @@ def get(server, tmp_path):
 
 
 def refusal(get):
-    """The one line of a download that fails, and leaves no file that could be taken for a whole one."""
+    """The one-line message of a download that fails; no file is left that could be taken for a complete one."""
     with pytest.raises(InputError) as caught:
         get()
     assert "\n" not in str(caught.value) and not get.path.exists()

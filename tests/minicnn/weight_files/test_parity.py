@@ -20,7 +20,7 @@ FORMATS = [{"_use_new_zipfile_serialization": zipped, "pickle_protocol": protoco
 
 
 def tensors(dtype):
-    """Every way to lie in a storage."""
+    """Every layout of a tensor in its storage."""
     generator = torch.Generator().manual_seed(0)
     base = (torch.randn(4, 6, generator=generator) * 50).abs().to(getattr(torch, dtype))
     row = torch.arange(7).to(base.dtype)

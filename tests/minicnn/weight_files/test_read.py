@@ -15,7 +15,7 @@ from torch_files import call, encode, legacy_file, name, storage, tensor, zip_fi
 from minicnn import InputError
 from minicnn.weight_files.read import read_state_dict
 
-RECORDED = Path(__file__).parents[2] / "recorded" / "checkpoints"
+RECORDED = Path(__file__).parents[2] / "recorded" / "weight_files"
 VOC = Path(__file__).parents[4] / "shared" / "weights" / "fasterrcnn_vgg16_voc.pth"
 FILES = sorted(path.name for path in RECORDED.iterdir() if path.suffix != ".npz")
 NUMBERS = np.arange(6, dtype="<f4")
@@ -205,7 +205,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(path, file):
 @pytest.mark.parametrize("file, times", [("big_endian.pth", 300), ("zip.pth", 50), ("legacy.pth", 300), ("python2.pth", 300),
                                          ("net.safetensors", 300)])
 def test_flipped_bytes_are_refused_or_harmless(path, file, times):
-    """Never another exception, never much memory, whatever byte is damaged."""
+    """Whatever byte is damaged: no other exception, and little memory."""
     good, rng = (RECORDED / file).read_bytes(), np.random.default_rng(0)
     tracemalloc.start()
     try:

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from minicnn import InputError
 from minicnn.weight_files.safetensors import read_safetensors
 
-RECORDED = Path(__file__).parents[2] / "recorded" / "checkpoints"
+RECORDED = Path(__file__).parents[2] / "recorded" / "weight_files"
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
           "U16": "<u2", "U8": "u1"}
 ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}

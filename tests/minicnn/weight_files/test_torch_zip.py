@@ -27,7 +27,7 @@ def arrays_of(path, data):
 
 
 def refused(path, data, expected):
-    """Refused in few bytes of memory."""
+    """The file is refused with little memory."""
     tracemalloc.start()
     try:
         with pytest.raises((InputError, zipfile.BadZipFile), match=expected) as caught:        # read.py makes one of the other

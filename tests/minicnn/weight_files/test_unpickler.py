@@ -232,7 +232,7 @@ def test_deep_nests_come_out_and_are_put_away(code):
 
 
 def doubling(times, end):
-    """A tuple of twice the same tuple of twice the same ..., 2**times leaves; and an end that would visit them all."""
+    """Tuples nested ``times`` deep, each with the same tuple twice: 2**times leaves; and an end that would visit them all."""
     return b"\x80\x02)" + b"q\0h\0\x86" * times + end + b"."
 
 
@@ -250,7 +250,7 @@ def test_keys_of_one_hash_are_refused_before_they_cost_time():
 
 
 def test_a_list_can_be_made_a_dict_only_once():
-    """Else a few bytes, repeated, would each copy a long list."""
+    """Otherwise each of a few repeated bytes would copy a long list."""
     code = encode([("a", 1), ("b", 2)]) + b"q\0"
     again = name("collections.OrderedDict") + b"h\0\x85R"
     assert load(b"\x80\x02" + code + again + again + b"\x87.") == ([], {"a": 1, "b": 2}, {})
@@ -268,7 +268,7 @@ def test_a_byte_of_a_pickle_costs_at_most_150_bytes(unit):
 
 
 def test_flipped_bytes_are_refused_or_harmless():
-    """Never another exception, whatever byte is damaged."""
+    """Whatever byte is damaged: no other exception."""
     good = program({f"layer{number}.weight": tensor(storage(str(number)), (2, 3), (3, 1)) for number in range(5)})
     rng = np.random.default_rng(0)
     for _ in range(2000):

@@ -1,6 +1,6 @@
-"""Record checkpoints of every kind, and the arrays that torch reads from them: ``python tests/recorded/record_checkpoints.py``.
+"""Record weight files of every kind, and the arrays that torch reads from them: ``python tests/recorded/record_weight_files.py``.
 
-Needs the ``parity`` extra and ``safetensors``. Writes a few kB each into ``checkpoints/``, and ``expected.npz``: the arrays of
+Needs the ``parity`` extra and ``safetensors``. Writes a few kB each into ``weight_files/``, and ``expected.npz``: the arrays of
 each file under ``FILE/NAME``. What torch no longer writes is written by hand, and torch reads it here.
 """
 
@@ -17,12 +17,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from torch_files import Code, built, call, encode, legacy_file, name, storage  # noqa: E402
 
-FOLDER = Path(__file__).with_name("checkpoints")
+FOLDER = Path(__file__).with_name("weight_files")
 NUMBERS = np.arange(6, dtype="<f4") / 4 - 1
 
 
 def state_dict():
-    """Tensors of every kind: each dtype, shared, turned round, empty, a parameter."""
+    """Tensors of every kind: each dtype, shared, transposed, empty, a parameter."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 6, generator=generator)
     state = OrderedDict({
