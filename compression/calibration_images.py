@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ OBSERVED = 100          # images by which errors are estimated if nothing is rep
 REPAIRED = 300          # images to repair from, at most, unless another number is given
 
 
-def draw_images(paths: Sequence[str | Path], transform, rng: np.random.Generator, repair: int | None = None,
+def draw_images(paths: Sequence[str | Path], transform: Any, rng: np.random.Generator, repair: int | None = None,
                 on_error: Callable[[InputError], None] | None = None) -> list[np.ndarray]:
     """Read images that are drawn at random.
 

@@ -7,6 +7,7 @@ import numpy as np
 from minicnn.compression.criteria import METHODS
 from minicnn.hooks import watch
 from minicnn.layers import Layer
+from minicnn.models.channel_groups import ChannelGroup
 
 FLOOR = 1e-6            # ridge of a regression on channels, in mean variances of a channel
 
@@ -38,7 +39,7 @@ def select_filters(weight, count, method, rng, among=None):
     return np.sort(among[np.argsort(score[among], kind="stable")[:count]])
 
 
-def prune_group(model: Layer, group, remove: Sequence[int], images: np.ndarray | None = None) -> None:
+def prune_group(model: Layer, group: ChannelGroup, remove: Sequence[int], images: np.ndarray | None = None) -> None:
     """Remove channels of one group from every layer that makes, passes or reads them, in place.
 
     With a channel go its filter, its bias, its norm's channel and the next layer's input: one input channel of a convolution, a block of

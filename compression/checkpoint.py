@@ -1,6 +1,7 @@
 """The file from which an interrupted compression is resumed."""
 
 from pathlib import Path
+from typing import Any
 
 from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_compression_checkpoint
 
@@ -28,7 +29,7 @@ class Checkpoint:
         self.settings = jsonable({**self.origin, **settings})
         return read_compression_checkpoint(self.path, self.settings) if self.resume and Path(self.path).exists() else None
 
-    def save(self, model, progress) -> None:
+    def save(self, model: Any, progress: Any) -> None:
         """Write the network and how far the work has come."""
         write_compression_checkpoint(self.path, model, self.settings, progress)
 

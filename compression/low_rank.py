@@ -7,7 +7,7 @@ import numpy as np
 from minicnn.compression.svd import truncated_svd, two_layers
 from minicnn.compression.tucker import Hosvd, input_directions, output_directions, three_layers, tucker2
 from minicnn.errors import InputError
-from minicnn.layers import BlockLinear, Linear, Sequential
+from minicnn.layers import BlockLinear, Conv2d, Linear, Sequential
 
 
 class LowRank:
@@ -35,7 +35,7 @@ class LowRank:
             are into_values alone, with SVD out_values alone.
     """
 
-    def __init__(self, layer, inputs=None, outputs=None, pixels: int = 1):
+    def __init__(self, layer: Conv2d | Linear, inputs: Any = None, outputs: Any = None, pixels: int = 1):
         self.layer, self.inputs, self.pixels = layer, inputs, pixels
         self.tucker = layer.weight.ndim == 4 and layer.weight[0, 0].size > 1
         self.out: Any = None                # Directions of a side; None: it is not narrowed
@@ -92,7 +92,7 @@ class LowRank:
             self.add_lost_mean(parts, weight, ranks)
         return parts
 
-    def check(self, ranks):
+    def check(self, ranks: Any) -> None:
         """Raise InputError if ``layers`` cannot be had at these ranks."""
         layer, (r_in, r_out), (c, o) = self.layer, ranks, self.channels
         if self.tucker or self.pixels > 1:

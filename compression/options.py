@@ -9,6 +9,7 @@ from minicnn.compression.cost_table import cost_table
 from minicnn.compression.hybrid import HybridOptions
 from minicnn.compression.rounds import PruningOptions, PruningTarget
 from minicnn.compression.rules import RankRule, with_room_for_biases
+from minicnn.models.protocol import Compressible
 
 DECOMPOSING = ("hybrid", "tucker")      # methods that decompose layers; the others, ``criteria.METHODS``, prune alone
 
@@ -60,14 +61,14 @@ class DetectorOptions:
         """The options of the methods that decompose; "tucker" prunes nothing."""
         return HybridOptions(0 if self.method == "tucker" else self.low, self.linear, tuple(self.layers), tuple(self.left_out))
 
-    def pruning(self, model) -> tuple[PruningTarget, PruningOptions]:
+    def pruning(self, model: Compressible) -> tuple[PruningTarget, PruningOptions]:
         """The target and the options of the methods that prune alone; channels are not compensated, since repair follows."""
         kind = {"storage": "bytes"}.get(self.rule.kind, self.rule.kind)
         minimum = PruningOptions().minimum if self.minimum is None else self.minimum
         return (PruningTarget(kind, self.rule.value * cost_table(model, model.input_shape)[kind]),
                 PruningOptions(self.method, self.linear, minimum, self.n_clusters, compensate=False))
 
-    def suited_to(self, model, images: Sequence[np.ndarray]) -> "DetectorOptions":
+    def suited_to(self, model: Compressible, images: Sequence[np.ndarray]) -> "DetectorOptions":
         """The same without what needs images if there are none, and with room for the biases that repair may add."""
         repair = bool(len(images)) and self.repair
         return replace(self, repair=repair, errors=self.errors if len(images) else "weights",

@@ -1,6 +1,7 @@
 """Pruning in rounds: prune, fine-tune, repeat, until a target is met."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from minicnn.compression.channels import group_weight, is_linear, prune_group, s
 from minicnn.compression.cost_table import cost_table, total_size
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.errors import InputError
+from minicnn.models.protocol import Compressible
 
 
 class PruningTarget(NamedTuple):
@@ -17,7 +19,7 @@ class PruningTarget(NamedTuple):
     kind: str
     value: float
 
-    def met(self, model) -> bool:
+    def met(self, model: Compressible) -> bool:
         """Whether the network is small enough; always False for an accuracy, which is compared after each round."""
         if self.kind == "accuracy":
             return False
@@ -42,7 +44,9 @@ class PruningOptions(NamedTuple):
     compensate: bool = True
 
 
-def prune_in_rounds(model, target, options, *, seed, images=None, finetune=None, evaluate=None, counts=None, rounds=(), on_round=None):
+def prune_in_rounds(model: Compressible, target: PruningTarget, options: PruningOptions, *, seed: int, images: np.ndarray | None = None,
+                    finetune: Callable | None = None, evaluate: Callable | None = None, counts: Sequence[dict] | None = None,
+                    rounds: Sequence[dict] = (), on_round: Callable | None = None) -> list[dict]:
     """Prune in rounds, in place: cluster the filters of every group, remove weak clusters (``plan_round``), fine-tune.
 
     Args:

@@ -63,7 +63,7 @@ class FasterRCNN(Layer):
             InputError: something is not an image.
         """
         if not isinstance(images, (list, tuple)):
-            return self.detect([images])[0]
+            return self.detect([images])[0]         # type: ignore[index]  # a list for a list
         if not images:
             return []
         return [Detections(boxes, labels, scores, [self.class_name(label) for label in labels])

@@ -94,7 +94,7 @@ class MeanAveragePrecision:
 
     def __init__(self, data: AnnotatedImages, source: str = "the detector", on_error: Callable[[InputError], None] | None = None):
         self.data, self.source, self.on_error = data, source, on_error
-        self.problems = []
+        self.problems: list[str] = []
 
     def __call__(self, model: FasterRCNN) -> dict:
         """Mean average precision by rule: {"voc07", "voc10", "coco"}, each a share from 0 to 1."""

@@ -4,6 +4,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ class Plan:
     result: object = None
     arena_size: int = 0
 
-    def run(self, inputs: list, arena: np.ndarray, observe: Callable | None = None):
+    def run(self, inputs: list, arena: np.ndarray, observe: Callable | None = None) -> Any:
         """Compute the network's outputs; they own their memory.
 
         Args:
@@ -133,7 +134,7 @@ class Plan:
                 observe(step)
         return map_outputs(self.result, lambda output: output.from_buffers(arrays))
 
-    def allocate(self, n, arena):
+    def allocate(self, n: int, arena: np.ndarray) -> list:
         """The buffers as arrays, for n images: in the arena, or new where they lie outside."""
         arrays = [np.empty((n, *buffer.shape[1:]), np.float32) if buffer.offset is None else
                   arena[buffer.offset:buffer.offset + buffer.size].reshape(buffer.shape) for buffer in self.buffers]
