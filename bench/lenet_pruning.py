@@ -74,7 +74,7 @@ def base(data, runs, seed):
     model = minicnn.build("lenet5_caffe", rng=np.random.default_rng(seed))
     train_classifier(model, images, labels, Hyperparameters(epochs=8), seed, checkpoint=f"{path}.checkpoint.npz", resume=True,
           label=f"seed {seed} epoch")
-    row(runs, f"base-{seed}", data, model, [])
+    write_row(runs, f"base-{seed}", data, model, [])
     minicnn.save(path, model)
 
 
@@ -95,7 +95,7 @@ def descend(data, runs, seed, arm):
             rounds = prune_in_rounds(
                 model, PruningTarget("parameters", share * whole), ARMS[arm], seed=seed, images=images[:1000], counts=counts,
                 finetune=finetune, evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"])
-            row(runs, name, data, model, rounds)
+            write_row(runs, name, data, model, rounds)
             minicnn.save(runs / f"{name}.npz", model)
         model = minicnn.load(runs / f"{name}.npz")
 
@@ -105,7 +105,7 @@ def budgets(arm):
     return (BUDGET,) if arm == ONLY else (BUDGET, *LADDER)
 
 
-def row(runs, name, data, model, rounds):
+def write_row(runs, name, data, model, rounds):
     """Measure a network and write its row."""
     sizes = cost_table(model, model.input_shape)
     kept = [layer["weight"][0] for layer in sizes.pop("layers")]
@@ -128,13 +128,13 @@ def publish(runs):
         "question": "lenet5_caffe on MNIST: accuracy lost against parameters kept, by criterion; means and spreads over seeds",
         "rows_made_on": sorted({read(runs, path.stem)["made"]["commit"] for path in runs.glob("*-*.json")}),
         "seeds": list(SEEDS), "finetune_epochs_a_round": FINETUNE, "whole": whole,
-        "base": {split: spread([100 * one[split] for one in bases]) for split in ("test", "validation")},
+        "base": {split: spread([100 * base[split] for base in bases]) for split in ("test", "validation")},
         "arms": arms,
         "chosen_on_validation": {f"at most {LOSS} points lost": smallest(arms, "validation_lost", LOSS),
                                  f"at most {ERROR} % error": smallest(arms, "validation_error", ERROR)},
         "literature": {"kept": "3-18-284-283 of 20-50-800-500", "parameters": LITERATURE, "test_error": ERROR},
     })
-    (RESULTS / "lenet_pruning.svg").write_text(image(arms, whole["parameters"]))
+    (RESULTS / "lenet_pruning.svg").write_text(loss_chart(arms, whole["parameters"]))
 
 
 def smallest(arms, figure, most):
@@ -148,17 +148,17 @@ def summary(runs, bases, arm, share):
     rows = [read(runs, f"{arm}-{share}-{seed}") for seed in SEEDS]
 
     def lost(split):
-        return spread([100 * (base[split] - one[split]) for base, one in zip(bases, rows)])
+        return spread([100 * (base[split] - row[split]) for base, row in zip(bases, rows)])
 
     def error(split):
-        return spread([100 - 100 * one[split] for one in rows])
+        return spread([100 - 100 * row[split] for row in rows])
     return {
-        "share": share, "parameters": spread([one["parameters"] for one in rows]), "macs": spread([one["macs"] for one in rows]),
-        "kept": ["-".join(map(str, one["kept"])) for one in rows],
-        "test": spread([100 * one["test"] for one in rows]),
+        "share": share, "parameters": spread([row["parameters"] for row in rows]), "macs": spread([row["macs"] for row in rows]),
+        "kept": ["-".join(map(str, row["kept"])) for row in rows],
+        "test": spread([100 * row["test"] for row in rows]),
         "test_error": error("test"), "validation_error": error("validation"),
         "test_lost": lost("test"), "validation_lost": lost("validation"),
-        "just_pruned": spread([100 * one["rounds"][-1]["accuracy_pruned"] for one in rows]),
+        "just_pruned": spread([100 * row["rounds"][-1]["accuracy_pruned"] for row in rows]),
     }
 
 
@@ -166,7 +166,7 @@ def spread(values):
     return {"mean": statistics.mean(values), "least": min(values), "most": max(values), "deviation": statistics.stdev(values)}
 
 
-def image(arms, whole):
+def loss_chart(arms, whole):
     """A chart of test accuracy lost against parameters kept, one line for each criterion."""
     shown = [arm for arm in ARMS if arm != ONLY]
     series = [Series(arm, [100 * entry["parameters"]["mean"] / whole for entry in arms[arm]],
