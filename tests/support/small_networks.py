@@ -1,4 +1,4 @@
-"""Networks to plan, and what a plan's results are held against: the layers themselves, one after the other."""
+"""Networks to plan, and the comparison of a plan's results with those of the layers, one after the other."""
 
 import math
 
@@ -46,7 +46,7 @@ def block(into, out, kernel=3, *arguments, seed=0, **options):
 
 
 def plain(network, *inputs):
-    """What the readable layers compute."""
+    """The reference result: that of the layers."""
     with use("reference"):
         return network.forward(*inputs)
 

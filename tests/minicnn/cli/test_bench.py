@@ -64,7 +64,7 @@ def test_a_detectors_table_adds_up_to_the_whole_detection(run, detector, backend
 
 
 def test_every_backend_counts_the_same_work(run, detector):
-    """All that multiplies is told, whether by a plan or by layers."""
+    """Every multiplication is counted, whether by a plan or by layers."""
     counted = {backend: document(run, detector, "--backend", backend, "--runs", "1", "--size", "64x96")["total"]["flop"]
                for backend in ("numpy", "reference")}
     assert counted["numpy"] == counted["reference"] > 0
@@ -90,7 +90,7 @@ def test_a_classifier(run, lenet, backend):
     assert [step["name"] for step in found["steps"] if step["flop"]] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
 
 
-def test_layers_that_no_plan_holds_are_told(run, lenet, monkeypatch):
+def test_layers_that_no_plan_holds_are_reported(run, lenet, monkeypatch):
     assert "no plan" not in run("bench", lenet, "--runs", "1", "--backend", "numpy")[1]
     assert "no plan" not in run("bench", lenet, "--runs", "1", "--backend", "reference")[1]
     monkeypatch.setattr("minicnn.layers.Flatten.traceable", False)
@@ -98,7 +98,7 @@ def test_layers_that_no_plan_holds_are_told(run, lenet, monkeypatch):
     assert "12 layers are in no plan" in text and " Conv2d " in text
 
 
-def test_a_image_is_resized_as_the_size_says(run, detector, here):
+def test_an_image_is_resized_to_the_size(run, detector, here):
     write_image("photo.png", np.zeros((50, 80, 3), np.uint8))
     found = document(run, detector, "--picture", "photo.png", "--size", "64x96", "--runs", "1", "--backend", "numpy")
     assert found["picture"] == "photo.png" and found["size"] == [50, 80]

@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_one_line(refused, network, cache, here, options,
     assert expected in refused("tune", *[option.format(network=network) for option in options])
 
 
-def test_a_cache_that_cannot_be_written_is_told_before_the_work(refused, network, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_an_error_before_the_work(refused, network, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tune_verb, "planned_networks", lambda *args: pytest.fail("it began"))

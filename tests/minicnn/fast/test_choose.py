@@ -1,4 +1,4 @@
-"""What computes a convolution: rules, measurements, and what neither may do."""
+"""The choice of a convolution's algorithm: by rules, by measurements, and its limits."""
 
 import numpy as np
 import pytest
@@ -111,7 +111,7 @@ def test_a_file_cannot_ask_for_strips_that_are_none(engine, measured, options, e
     assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_keys_tell_apart_all_that_matters_but_pixels():
+def test_keys_distinguish_convolutions_but_not_numbers_of_pixels():
     keys = {choose.key(operation(**settings)) for settings in (
         {}, {"padding": 1}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"outputs": 32}, {"outputs": 16, "groups": 16})}
     assert len(keys) == 7

@@ -1,5 +1,5 @@
-"""The compiled steps once more with compiling turned off, on tiny sizes: where coverage sees into them, and an index that lies outside
-of an array is an error. The vectors of eight are NumPy arrays then."""
+"""The compiled kernels with compilation turned off, on tiny sizes: coverage sees their lines, and an index outside of an array is an
+error. Vectors of eight are NumPy arrays then."""
 
 import importlib
 import os
@@ -101,7 +101,7 @@ def test_a_whole_network(interpreted):
     check(minicnn.build("lenet5", rng=np.random.default_rng(0)), draw(1, 1, 28, 28))
 
 
-def test_suppression(interpreted):
+def test_nms(interpreted):
     rng = np.random.default_rng(0)
     corner = rng.integers(0, 30, (90, 2))
     boxes = np.concatenate([corner, corner + rng.integers(0, 20, (90, 2))], axis=1).astype(np.float32)
@@ -112,7 +112,7 @@ def test_suppression(interpreted):
 
 @pytest.mark.parametrize("channels", [3, 13])
 @pytest.mark.parametrize("pool, arguments", [(roi_align, (2,)), (roi_align, (0,)), (roi_pool, ())], ids=["align", "align adapts", "pool"])
-def test_regions(interpreted, channels, pool, arguments):
+def test_roi_align_and_roi_pool(interpreted, channels, pool, arguments):
     boxes = np.float32([[0, 0, 40, 28], [4, 8, 30.5, 21.25], [-30, -3, 5, 5], [30, 20, 60, 50], [12, 12, 12, 12], [20, 20, 8, 10]])
     x, name = draw(channels, 7, 10), pool.__name__
     pooled = REFERENCE[name](x, boxes, 3, 0.25, *arguments)

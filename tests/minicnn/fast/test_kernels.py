@@ -1,4 +1,4 @@
-"""The steps of a plan on each backend, against the readable operations in float64, at awkward sizes."""
+"""The steps of a plan on each backend, against the reference in float64, at awkward sizes."""
 
 import importlib
 
@@ -34,7 +34,7 @@ def draw(*shape, seed=0):
 
 
 def garbage(*shape):
-    """What stands in memory that a step must write: nothing of it may come through."""
+    """The contents of memory that a step must overwrite completely."""
     return np.full(shape, np.nan, np.float32)
 
 

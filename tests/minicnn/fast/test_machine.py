@@ -1,4 +1,4 @@
-"""What is told of the machine, from the files of two kinds of processor."""
+"""The description of the machine, from the system files of two kinds of processor."""
 
 import json
 
@@ -22,7 +22,7 @@ def files(monkeypatch):
     machine.processor.cache_clear()
 
 
-def test_a_processor_that_says_its_name(files):
+def test_a_processor_with_a_name(files):
     files("/proc/cpuinfo", INTEL, "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3000000")
     assert machine.processor() == "Some CPU @ 2.00GHz" and machine.board() is None and machine.celsius() is None
 
@@ -35,7 +35,7 @@ def test_a_raspberry_pi(files):
     assert machine.celsius() == 48.686 and machine.memory() == 3793
 
 
-def test_a_system_that_tells_nothing(files, monkeypatch):
+def test_a_system_that_reports_nothing(files, monkeypatch):
     files()
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     assert machine.processor() == machine.platform.machine()

@@ -1,4 +1,4 @@
-"""Large results lie where others did that nobody holds any more."""
+"""Memory of large results is reused when no array refers to it any more."""
 
 import gc
 

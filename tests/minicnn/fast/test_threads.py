@@ -1,4 +1,4 @@
-"""How many threads compute."""
+"""The number of threads."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def test_without_threadpoolctl_nothing_changes(monkeypatch):
         assert (np.ones((2, 2)) @ np.ones((2, 2)) == 2).all()
 
 
-def test_the_variable_says_how_many_or_else_there_is_one_for_each_core(monkeypatch):
+def test_the_number_is_the_variables_or_that_of_cores(monkeypatch):
     monkeypatch.setenv("MINICNN_NUM_THREADS", "3")
     assert thread_count() == 3
     monkeypatch.delenv("MINICNN_NUM_THREADS")
@@ -48,7 +48,7 @@ def test_no_number_of_threads_is_refused(monkeypatch, value):
     ({"MINICNN_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"},
      {"MINICNN_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}),
     ({"OMP_NUM_THREADS": "2"}, {"OMP_NUM_THREADS": "2"})], ids=["set", "not set"])
-def test_libraries_are_told_where_their_own_variables_say_nothing(monkeypatch, before, after):
+def test_libraries_variables_are_set_unless_they_are(monkeypatch, before, after):
     with monkeypatch.context() as patch:
         patch.setattr(os, "environ", environment := dict(before))
         tell_libraries()
@@ -57,7 +57,7 @@ def test_libraries_are_told_where_their_own_variables_say_nothing(monkeypatch, b
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_process_computes_on_as_many(count):
-    """BLAS and Numba alike: what is told has to be told before they are loaded."""
+    """BLAS and Numba alike; both read their variables when they are loaded."""
     pytest.importorskip("numba")
     pytest.importorskip("threadpoolctl")
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}

@@ -82,7 +82,7 @@ def reference(x, weight, bias, grad_y, options, name="conv2d"):
 
 
 @pytest.mark.parametrize("algorithm, case", CASES)
-def test_convolutions_and_their_gradients_equal_the_readable_ones(training, algorithm, case):
+def test_convolutions_and_their_gradients_equal_the_reference(training, algorithm, case):
     x_shape, weight_shape, *options = case
     geometry = Geometry(x_shape, weight_shape, *options, 1)
     x, weight, bias, grad_y = draw(x_shape, weight_shape, weight_shape[0], geometry.y_shape)
@@ -122,7 +122,7 @@ def convolutions(draw):
 
 @given(case=convolutions(), always=st.booleans(), order=st.integers(0, 3))
 @settings(deadline=None, max_examples=60)
-def test_any_convolution_equals_the_readable_one(training, case, always, order):
+def test_any_convolution_equals_the_reference(training, case, always, order):
     x_shape, weight_shape, *options = case
     y_shape = Geometry(x_shape, weight_shape, *options, 1).y_shape
     x, weight, bias, grad_y = draw(x_shape, weight_shape, weight_shape[0], y_shape)
@@ -137,7 +137,7 @@ def test_any_convolution_equals_the_readable_one(training, case, always, order):
 
 
 @pytest.mark.parametrize("n, i, o", [(64, 800, 500), (64, 500, 10), (23, 37, 11), (16, 2, 1), (300, 20, 30), (5, 20, 30)])
-def test_linear_layers_and_their_gradients_equal_the_readable_ones(training, monkeypatch, n, i, o):
+def test_linear_layers_and_their_gradients_equal_the_reference(training, monkeypatch, n, i, o):
     functions = {**REFERENCE, **training.KERNELS}
     for module in (choose, training):
         monkeypatch.setattr(module, "LARGE", 1, raising=False)              # small ones the same way, too
@@ -161,7 +161,7 @@ POOLINGS = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {
 
 @pytest.mark.parametrize("options", POOLINGS, ids=str)
 @pytest.mark.parametrize("shape", [(64, 3, 8, 9), (2, 20, 11, 9), (1, 1, 5, 5)])
-def test_max_pooling_equals_the_readable_one(training, shape, options):
+def test_max_pooling_equals_the_reference(training, shape, options):
     functions = {**REFERENCE, **training.KERNELS}
     x = np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)                      # many equals
     x[0, 0, 1:3, 1:4] = np.nan
@@ -183,7 +183,7 @@ def test_max_pooling_equals_the_readable_one(training, shape, options):
             assert_array_equal(grad_laid_out, before)
 
 
-def test_relu_equals_the_readable_one(training):
+def test_relu_equals_the_reference(training):
     functions = {**REFERENCE, **training.KERNELS}
     x, grad_y = draw((3, 32, 30, 31), (3, 32, 30, 31))
     x[0, :, 0, :9] = np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1, -1
@@ -196,7 +196,7 @@ def test_relu_equals_the_readable_one(training):
 @pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
 @pytest.mark.parametrize("shape, dtype", [((300, 70), np.float32), ((40, 20, 5, 5), np.float32), ((7,), np.float32),
                                           ((300, 70), np.float64)])
-def test_sgd_equals_the_readable_one_to_the_last_bit(training, shape, dtype, momentum, nesterov, weight_decay):
+def test_sgd_equals_the_reference_to_the_last_bit(training, shape, dtype, momentum, nesterov, weight_decay):
     results = []
     for update in (REFERENCE["sgd_update"], {**REFERENCE, **training.KERNELS}["sgd_update"]):
         parameter, gradient, buffer = (array.astype(dtype) for array in draw(shape, shape, shape))
@@ -224,7 +224,7 @@ def test_gradients_are_those_of_the_forward_pass(training, algorithm, case):
         assert abs(exact - numeric) <= CLOSE * np.linalg.norm(gradient) * np.linalg.norm(direction)
 
 
-def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
+def test_float64_groups_and_empty_arrays_are_left_to_the_reference(training):
     functions = {**REFERENCE, **training.KERNELS}
     x, weight, bias, grad_y = draw((2, 32, 30, 31), (32, 32, 3, 3), 32, (2, 32, 28, 29))
     double = [a.astype(np.float64) for a in (x, weight, bias, grad_y)]
@@ -242,7 +242,7 @@ def test_float64_groups_and_nothing_fall_through_to_the_readable_code(training):
                 assert_array_equal(one, other)
 
 
-def test_what_does_not_fit_raises_as_the_readable_code_does(training):
+def test_what_does_not_fit_raises_as_the_reference_does(training):
     functions = {**REFERENCE, **training.KERNELS}
     x, weight, grad_y = channels_last(draw((16, 16, 12, 12))[0]), *draw((16, 16, 3, 3), (16, 16, 9, 9))
     flat = np.asfortranarray(x[:, :, 0, 0])

@@ -103,7 +103,7 @@ def test_the_error_is_bounded_on_adversarial_inputs(engine, channels, name):
 
 
 def test_magnified_at_most_157_fold():
-    """What the bound above says: the largest sum over points of |A^T| |G| (sum of |B^T|), for rows and columns."""
+    """The bound above: the largest sum over points of |A^T| |G| (sum of |B^T|), for rows and columns."""
     rows = np.einsum("ia,ak,a->ik", np.abs(A_T), np.abs(G), np.abs(B_T).sum(axis=1))
     assert 157 < rows.max() ** 2 < 158
 

@@ -1,4 +1,4 @@
-"""What a user is told of the compiling that a first run waits for."""
+"""The messages while the first run compiles."""
 
 import os
 import re
@@ -28,7 +28,7 @@ assert four_times(2.5) == 10
 """
 
 
-def test_it_is_told_once_before_and_once_after():
+def test_one_message_before_and_one_after():
     done = subprocess.run([sys.executable, "-c", CODE], env={**os.environ, "NUMBA_CACHE_DIR": ""}, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     lines = done.stdout.splitlines()

@@ -25,7 +25,7 @@ def compiled():
 
 
 def draw_map(channels, height, width, order="CHW", more=0):
-    """A map (C, H, W) that lies in memory in that order; with ``more`` channels there that it does not have."""
+    """A map (C, H, W) in that memory order, a view of an array with ``more`` channels."""
     x = np.random.default_rng(channels).standard_normal((channels + more, height, width)).astype(f32)
     axes = ["CHW".index(axis) for axis in order]
     return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))[:channels]
@@ -39,7 +39,7 @@ POOLS = {"roi_align, g = 2": ("roi_align", 2), "roi_align, g = 3": ("roi_align",
 
 
 def check_pool(compiled, kind, x, boxes, size, scale):
-    """Compare with the reference; channels lie innermost."""
+    """Compare with the reference; the channels of the result are innermost."""
     name, *ratio = POOLS[kind]
     got, expected = getattr(compiled, name)(x, boxes, size, scale, *ratio), REFERENCE[name](x, boxes, size, scale, *ratio)
     assert got.dtype == expected.dtype and got.transpose(0, 2, 3, 1).flags.c_contiguous

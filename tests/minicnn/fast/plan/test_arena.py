@@ -1,4 +1,4 @@
-"""Where buffers lie: none overlaps another that is needed at the same time, and nothing is read that is free again."""
+"""Places in the arena: buffers that are needed at the same time do not overlap, and no step reads memory that is free again."""
 
 import contextlib
 
@@ -56,7 +56,7 @@ def returned(plan):
 
 
 def check_layout(plan):
-    """No two results that are needed at one time overlap; what the caller gets lies elsewhere; everything is inside."""
+    """Buffers that are needed at the same time do not overlap; outputs are outside of the arena, all others inside."""
     first, last = used(plan)
     given = {place for place, raw in plan.entries if raw}
     assert returned(plan) == {place for place, buffer in enumerate(plan.buffers) if buffer.offset is None} - given

@@ -74,7 +74,7 @@ def test_any_network_is_computed_as_its_layers_do_whole_and_in_part(engine, seed
 
 
 def test_most_of_those_networks_have_plans():
-    """Otherwise the test before would tell little."""
+    """Otherwise the test above would compare the layers with themselves."""
     planned = 0
     for seed in range(50):
         network, x = graph(seed)

@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_used_is_written_anew(folder, content):
     assert read_rates(path, "a") == RATES
 
 
-def test_a_cache_that_cannot_be_written_is_said_before_anything_is_measured(few, folder, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_an_error_before_anything_is_measured(few, folder, monkeypatch):
     folder.write_text("a file in the folder's place")
     monkeypatch.setattr(calibration, "interleaved_milliseconds", lambda *_: pytest.fail("measured"))
     with pytest.raises(InputError, match="cache"):
