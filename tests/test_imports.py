@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import os
 import subprocess
 import sys
@@ -34,26 +35,99 @@ def within(name, package):
     return name == package or name.startswith(f"{package}.")
 
 
-# who (a package; and what of it is excepted) may not import what
+# who (a package; and what of it is excepted) may not import what; minicnn.__main__ alone imports the command line from outside of it
+CLI, MAIN = "minicnn.cli", "minicnn.__main__"
+ABOVE_MODELS = ("minicnn.detection", "minicnn.compression", CLI)
+ABOVE_LAYERS = ("minicnn.models", "minicnn.archive", "minicnn.train_classifier", "minicnn.optim")
 ARROWS = [
-    ("minicnn", ("minicnn.cli", "minicnn.detection", "minicnn.compression", "minicnn.__main__"),
-     ("minicnn.detection", "minicnn.compression", "minicnn.cli")),
-    ("minicnn.compression", (), ("minicnn.detection", "minicnn.cli")),
-    ("minicnn.detection", (), ("minicnn.compression", "minicnn.cli")),
-    ("minicnn.functional", (), ("minicnn.layers", "minicnn.models", "minicnn.optim", "minicnn.archive", "minicnn.train_classifier")),
-    ("minicnn.layers", (), ("minicnn.models", "minicnn.archive", "minicnn.train_classifier", "minicnn.optim")),
-    ("minicnn.models", (), ("minicnn.archive", "minicnn.train_classifier")),
-    ("minicnn.fast", (), ("minicnn.models", "minicnn.archive", "minicnn.train_classifier", "minicnn.optim")),
+    ("minicnn", (CLI, MAIN, "minicnn.detection", "minicnn.compression"), ABOVE_MODELS),
+    ("minicnn.compression", (), ("minicnn.detection", CLI)),
+    ("minicnn.detection", (), ("minicnn.compression", CLI)),
+    ("minicnn.functional", (), ("minicnn.layers", *ABOVE_LAYERS)),
+    ("minicnn.layers", (), ABOVE_LAYERS),
+    ("minicnn.models", (), ("minicnn.fast", "minicnn.archive", "minicnn.train_classifier")),
+    ("minicnn.fast", (), ABOVE_LAYERS),
+    ("minicnn.report", (), ABOVE_MODELS),
 ]
 
 
 @pytest.mark.parametrize("who, excepted, what", ARROWS, ids=[arrow[0] for arrow in ARROWS])
 def test_arrows(who, excepted, what):
-    files = {name: path for name, path in FILES.items() if within(name, who) and not any(within(name, one) for one in excepted)}
+    files = {name: path for name, path in FILES.items() if within(name, who) and not any(within(name, part) for part in excepted)}
     assert files
     wrong = [f"{name} imports {imported}" for name, path in files.items() for imported, _ in imports(path)
-             if any(within(imported, one) for one in what)]
+             if any(within(imported, forbidden) for forbidden in what)]
     assert wrong == []
+
+
+def test_the_programs_of_bench_import_nothing_from_the_command_line():
+    wrong = [f"{path.name} imports {imported}" for path in sorted((ROOT / "bench").rglob("*.py")) for imported, _ in imports(path)
+             if within(imported, CLI)]
+    assert wrong == []
+
+
+# circles
+
+FOLDERS = [name for name, path in FILES.items() if path.name == "__init__.py"]
+
+def imported_file(name):
+    """The file that an imported name stands for or in: ``minicnn.layers.conv.Conv2d`` -> ``minicnn.layers.conv``."""
+    while name and name not in FILES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+@functools.cache
+def file_arrows():
+    """{file: files that it imports, those inside functions included}.
+
+    ``from package import module`` counts as the module alone, and not as the package that lists it.
+    """
+    arrows = {}
+    for name, path in FILES.items():
+        found = [imported for imported, _ in imports(path)]
+        # imports() yields the package before what is taken from it
+        found = [imported for imported in found
+                 if not any(other in FILES and other.rpartition(".")[0] == imported for other in found)]
+        arrows[name] = {imported_file(imported) for imported in found if within(imported, "minicnn")} - {name, ""}
+    return arrows
+
+
+def circles(arrows):
+    """Lists of nodes that reach each other, in a graph {node: set of nodes}."""
+    reached = {}
+    for start in arrows:
+        seen, left = set(), [start]
+        while left:
+            for node in arrows.get(left.pop(), ()):
+                if node not in seen:
+                    seen.add(node)
+                    left.append(node)
+        reached[start] = seen
+    return sorted({tuple(sorted(other for other in seen if node in reached.get(other, ()))) for node, seen in reached.items()
+                   if node in seen})
+
+
+def test_no_circles_between_files():
+    assert circles(file_arrows()) == []
+
+
+def child_of(folder, name):
+    """What holds a file directly within a folder: another folder, or the file itself; None for a file elsewhere."""
+    if not within(name, folder):
+        return None
+    depth = folder.count(".") + 1
+    return ".".join(name.split(".")[:depth + 1])
+
+
+@pytest.mark.parametrize("folder", sorted({name.rpartition(".")[0] for name in FOLDERS} - {""}))
+def test_no_circles_between_folders(folder):
+    """Within each folder, the folders in it and its own files, one by one."""
+    arrows = {}
+    for name, others in file_arrows().items():
+        if child := child_of(folder, name):
+            arrows.setdefault(child, set()).update(other for other in (child_of(folder, other) for other in others) if other)
+    assert circles({child: others - {child} for child, others in arrows.items()}) == []
 
 
 @pytest.mark.parametrize("name", FILES)

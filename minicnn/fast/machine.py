@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-import minicnn
 from minicnn.fast.threads import blas_threads, numba_threads, numpy_threads
+from minicnn.version import __version__
 
 ARM_PARTS = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}         # /proc/cpuinfo's "CPU part"
 
@@ -75,7 +75,7 @@ def versions(*packages):
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return {**found, "minicnn": minicnn.__version__, "numpy": np.__version__}         # as imported
+    return {**found, "minicnn": __version__, "numpy": np.__version__}         # as imported
 
 
 def blas():
