@@ -125,9 +125,9 @@ def im2col(x, geometry):
         columns: (G, C/G KH KW, S Wo N), valid until the next iteration.
     """
     (ph, pw), (sh, sw), (dh, dw) = geometry.padding, geometry.stride, geometry.dilation
-    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))                    # (C, H, W, N): free if it came from here
+    x = np.ascontiguousarray(x.transpose(1, 2, 3, 0))                    # (C, H, W, N): no copy of what conv2d returned
     (c, h, w, n), (kh, kw), (_, _, ho, wo) = x.shape, geometry.kernel, geometry.y_shape
-    row = c * kh * kw * wo * n                                           # numbers in the columns of one output row
+    row = c * kh * kw * wo * n                                           # values in the columns of one output row
     step = min(ho, max(1, max(COLUMN_BYTES, geometry.weight_bytes) // max(1, row * x.itemsize)))
     memory = np.empty(row * step, x.dtype)
     band = np.zeros((c, (step - 1) * sh + geometry.extent[0], w + 2 * pw, n), x.dtype)      # padded input rows under a strip

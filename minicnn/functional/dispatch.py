@@ -52,7 +52,7 @@ def run(network, *inputs):
 
 @operation
 def memory(shape, dtype):
-    """A new array for a large result, its values not set."""
+    """An uninitialised array for a large result."""
     return np.empty(shape, dtype)
 
 
