@@ -1,4 +1,4 @@
-"""Backbones: images -> a list of maps, finest first."""
+"""Backbones: images -> a list of feature maps, finest first; and loading their weights from other networks."""
 
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d
@@ -7,17 +7,19 @@ from minicnn.models.feature_extractor import FeatureExtractor
 
 
 class SingleMapBackbone(FeatureExtractor):
-    """A chain of layers, named 0, 1, 2, ..., whose one output is the only map. A stage ends with a pooling."""
+    """Layers run one after the other, named 0, 1, 2, ...; the output of the last is the only map. A stage ends with a pooling."""
 
     def __init__(self, layers):
         vars(self).update({str(i): layer for i, layer in enumerate(layers)})
 
     @property
     def returned(self):
+        """The names of the layers whose outputs are the maps."""
         return (self.children()[-1][0],)
 
     @property
     def stages(self):
+        """For each stage the names of its layers; stages are frozen as a whole."""
         stages = [[]]
         for name, layer in self.children():
             stages[-1].append(name)
@@ -26,12 +28,17 @@ class SingleMapBackbone(FeatureExtractor):
         return [stage for stage in stages if stage]
 
     def walk(self, model, path):
-        """See ``models.chain.walk``."""
+        """The channel groups, see ``models.channel_groups.walk``."""
         return walk(model, units(path, self))
 
 
 class BackboneWithFPN(Layer):
-    """A body that returns several maps, and the feature pyramid over them."""
+    """A feature extractor that returns several maps, and the feature pyramid on them.
+
+    Args:
+        body: a ``FeatureExtractor``, such as a ``ResNet50``.
+        fpn: a ``FeaturePyramidNetwork``.
+    """
 
     def __init__(self, body, fpn):
         self.body, self.fpn = body, fpn
@@ -40,46 +47,48 @@ class BackboneWithFPN(Layer):
         return self.fpn(self.body(x))
 
     def freeze(self, trainable_layers):
-        """See ``models.body.FeatureExtractor``; the pyramid is always trained."""
+        """See ``FeatureExtractor.freeze``; the pyramid is always trained."""
         self.body.freeze(trainable_layers)
 
     def frozen(self):
+        """See ``FeatureExtractor.frozen``."""
         return self.body.frozen()
 
     def start(self, x):
+        """See ``FeatureExtractor.start``."""
         return self.body.start(x)
 
     def vjp(self, state):
-        """See ``models.body.FeatureExtractor``."""
+        """See ``FeatureExtractor.vjp``."""
         maps, to_body = self.body.vjp(state)
         pyramid, to_maps = self.fpn.vjp(maps, self.body.frozen_maps())
         return pyramid, lambda grads: to_body(to_maps(grads))
 
     def walk(self, model, path):
-        """See ``models.chain.walk``; of the body the groups within its blocks."""
+        """The channel groups, see ``models.channel_groups.walk``: those within the body's blocks, and the pyramid's."""
         blocks = [block for block in self.body.named_layers(f"{path}.body") if hasattr(block[1], "inner_groups")]
         pyramid = self.fpn.walk(model, f"{path}.fpn")
-        return pyramid._replace(groups=[one for place, block in blocks for one in block.inner_groups(model, place)] + pyramid.groups)
+        return pyramid._replace(groups=[group for place, block in blocks for group in block.inner_groups(model, place)] + pyramid.groups)
 
 
-# what stands before a backbone's paths in other files, and what of the paths is left out there: whole detectors; a backbone, or
-# VGG16's features, alone; VGG16; ResNet-50 alone; MobileNetV3
-PLACES = (("backbone.", ""), ("", ""), ("features.", ""), ("", "body."), ("features.", "body."))
+# how other files name a backbone's arrays: the prefix there, and the prefix here that they lack. For whole detectors; for a backbone, or
+# VGG16's features, alone; for VGG16; for ResNet-50 alone; for MobileNetV3
+PREFIXES = (("backbone.", ""), ("", ""), ("features.", ""), ("", "body."), ("features.", "body."))
 
 
 def load_backbone(backbone, arrays):
     """Copy a backbone's weights from the arrays of another network: a detector, a classifier, or features alone.
 
     Args:
-        backbone: of a detector; its pyramid takes part if it is in the arrays, too.
-        arrays: {path: array}, ours or torchvision's.
+        backbone: of a detector. Its pyramid is copied, too, if the arrays have one.
+        arrays: {path: array}, with our or torchvision's paths.
 
     Raises:
-        InputError: there is no such backbone in them, or it has other shapes.
+        InputError: the arrays have no such backbone, or its shapes differ.
     """
     own = [name for name, _ in backbone.named_arrays()]
-    for before, less in PLACES:
-        names = {name: before + name.removeprefix(less) for name in own}
+    for theirs, ours in PREFIXES:
+        names = {name: theirs + name.removeprefix(ours) for name in own}
         found = {name: arrays[other] for name, other in names.items() if other in arrays}
         if all(name in found or name.startswith("fpn.") for name in own):
             backbone.load_arrays(found, strict=False)

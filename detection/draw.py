@@ -1,7 +1,7 @@
-"""Boxes with readable labels on an image.
+"""Drawing boxes with readable labels on an image.
 
-Colours: the eight of Okabe and Ito, which people of any colour vision tell apart, then the same ones lighter and darker. Lines and
-letters grow with the image; each line has a dark or a light rim, so that it shows on any ground.
+Colours: the eight of Okabe and Ito, which can be distinguished with any colour vision, then the same ones lighter and darker. Lines and
+letters grow with the image; each line has a dark or a light rim, so that it is visible on any ground.
 
 Reference: Okabe, Ito, Color universal design (2008); W3C, Web content accessibility guidelines 2.1, "relative luminance".
 """
@@ -15,19 +15,19 @@ from minicnn.errors import InputError
 
 # in an order in which neighbours stay far apart in every shade, for protanopes and deuteranopes too (as its test computes)
 PALETTE = ((0, 158, 115), (230, 159, 0), (0, 0, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167), (240, 228, 66), (0, 114, 178))
-SHADES = (0, -0.55, 0.45, -0.3, 0.25, -0.7, 0.65, -0.4, 0.35, -0.2, 0.15, -0.6)     # share of white mixed in or, negative, of black
+SHADES = (0, -0.55, 0.45, -0.3, 0.25, -0.7, 0.65, -0.4, 0.35, -0.2, 0.15, -0.6)     # share of white mixed in; negative: of black
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 LEAST_LETTER = 10               # pixels; smaller letters run together
 LONGEST_NAME = 100              # characters
 
 
 def draw(image, boxes, labels, scores, names):
-    """Draw boxes and their labels, the surest on top.
+    """Draw boxes and their labels, the highest score on top.
 
     Args:
         image: anything ``minicnn.data.images.as_image`` takes.
-        boxes: (D, 4), x1, y1, x2, y2 in pixels; those that miss the image, or have NaN or sides the wrong way round, are left out.
-        labels: (D,) integers, which choose the colours.
+        boxes: (D, 4), x1, y1, x2, y2 in pixels; boxes outside the image, with NaN or inside out are left out.
+        labels: (D,) integers, which determine the colours.
         scores: (D,) numbers.
         names: D strings.
 
@@ -35,7 +35,7 @@ def draw(image, boxes, labels, scores, names):
         drawn: (H, W, 3) uint8, a copy.
 
     Raises:
-        InputError: not as many of each, or no Pillow.
+        InputError: their numbers differ, or Pillow is missing.
     """
     drawn = as_image(image)
     canvas = import_pillow("drawing").fromarray(drawn)
@@ -49,12 +49,12 @@ def draw(image, boxes, labels, scores, names):
     line, font = math.ceil(0.004 * side), ImageFont.load_default(max(LEAST_LETTER, round(5 + 0.02 * side)))
     pen = ImageDraw.Draw(canvas)
 
-    surest_first = [i for i in np.argsort(-np.asarray(scores, np.float64), kind="stable") if shows(boxes[i], width, height)]
+    by_score = [i for i in np.argsort(-np.asarray(scores, np.float64), kind="stable") if shows(boxes[i], width, height)]
     boxes = np.clip(boxes, 0, [width, height] * 2)
-    for i in reversed(surest_first):
+    for i in reversed(by_score):
         draw_box(pen, boxes[i], line, colour(labels[i]))
     tags = []
-    for i in surest_first:                                          # the surest chooses first where its tag stands
+    for i in by_score:                                              # a box of higher score chooses the place of its tag first
         text = fitting_text(names[i], scores[i], font, width - 2 * line)
         tags.append((free_place(boxes[i], tag_size(text, font, line), [place for place, *_ in tags], width, height), text, labels[i]))
     for place, text, label in reversed(tags):
@@ -63,7 +63,7 @@ def draw(image, boxes, labels, scores, names):
 
 
 def colour(label):
-    """The colour of a class, the same in every image: (red, green, blue), 0 to 255. 96 differ."""
+    """The colour of a class, the same in every image: (red, green, blue), 0 to 255. 96 classes have different ones."""
     shade, index = divmod(int(label) - 1, len(PALETTE))
     base, share = PALETTE[index], SHADES[shade % len(SHADES)]
     ground = 0 if share < 0 and base != BLACK else 255              # black becomes no darker: its shades are greys
@@ -88,13 +88,13 @@ def luminance(rgb):
 
 
 def shows(box, width, height):
-    """Is there something of the box in the image? Not with NaN, for which every comparison is false."""
+    """Whether a part of the box is in the image; False with NaN, for which every comparison is false."""
     x1, y1, x2, y2 = box
     return x1 <= x2 and y1 <= y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0
 
 
 def draw_box(pen, box, line, rgb):
-    """A frame just inside the box, between two rims."""
+    """Draw a frame just inside the box, between two rims."""
     x1, y1, x2, y2 = map(round, box)
     x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)                       # the last pixels inside
     rim = round(line / 3)
@@ -104,7 +104,7 @@ def draw_box(pen, box, line, rgb):
 
 
 def fitting_text(name, score, font, width):
-    """Name and score; if the image is too narrow for both, the name or its beginning."""
+    """Name and score; if ``width`` is too small for both, the name or its beginning."""
     name = " ".join(str(name).split())[:LONGEST_NAME]
     for text in (f"{name} {score:.2f}", name):
         if font.getlength(text) <= width:
@@ -119,7 +119,7 @@ def tag_size(text, font, line):
 
 
 def free_place(box, size, taken, width, height):
-    """(x1, y1, x2, y2) of a tag near its box: within the image, and where it hides least of the tags that stand already."""
+    """The place (x1, y1, x2, y2) of a tag near its box: within the image, and where it hides least of the tags placed before."""
     x1, y1, x2, y2 = map(round, box)
     w, h = size
     places = [(max(0, min(x, width - w)), max(0, min(y, height - h)))
@@ -136,6 +136,7 @@ def overlap(one, other):
 
 
 def draw_tag(pen, place, text, font, line, ground):
+    """Draw a filled rectangle with the text on it."""
     x1, y1, x2, y2 = place
     pen.rectangle((x1, y1, x2 - 1, y2 - 1), fill=ground)
     pen.text((x1 + line, y1 + line - font.getbbox("Åg")[1]), text, fill=ink(ground), font=font)

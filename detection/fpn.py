@@ -1,8 +1,12 @@
-"""The feature pyramid: coarse maps, which know what is there, are added to fine ones, which know where.
+"""The feature pyramid: from maps of several resolutions, as many maps that all have both detail and context.
+
+A coarse map has context (what is there), a fine map detail (where it is). From coarse to fine, each map is added to the upsampled one
+before it:
 
     merged_l = lateral_l(c_l) + upsample(merged_{l+1}),   p_l = output_l(merged_l)
 
-with a 1 x 1 convolution as lateral and a 3 x 3 as output, none of them followed by an activation.
+with a 1 x 1 convolution as lateral and a 3 x 3 one as output, neither followed by an activation. c_l is a map of the backbone, p_l one of
+the pyramid.
 
 Reference: Lin et al., Feature pyramid networks for object detection (2017), section 3 and figure 3.
 """
@@ -16,9 +20,10 @@ class FeaturePyramidNetwork(Layer):
     """torchvision's FeaturePyramidNetwork with its LastLevelMaxPool.
 
     Args:
-        in_channels: of each map it reads, finest first.
-        out_channels: of each map it makes.
-        norm: num_features -> layer after each convolution, which then has no bias; None: no norm, but a bias.
+        in_channels: number of channels of each input map, finest first.
+        out_channels: number of channels of each output map.
+        norm: function num_features -> norm layer after each convolution, which then has no bias; None: no norm, but a bias.
+        rng: numpy.random.Generator that draws the weights, or None.
     """
 
     def __init__(self, in_channels, out_channels, norm=None, *, rng=None):
@@ -29,7 +34,14 @@ class FeaturePyramidNetwork(Layer):
         self.layer_blocks = Sequential([block(out_channels, 3) for _ in in_channels])
 
     def __call__(self, maps):
-        """maps (N, C_l, H_l, W_l), finest first -> as many of ``out_channels``, and one of half the size of the coarsest."""
+        """Build the pyramid.
+
+        Args:
+            maps: list of (N, C_l, H_l, W_l), finest first.
+
+        Returns:
+            pyramid: list of (N, out_channels, H_l, W_l), finest first, and one map of half the coarsest's size.
+        """
         laterals = [layer for _, layer in self.inner_blocks.children()]
         outputs = [layer for _, layer in self.layer_blocks.children()]
         merged, pyramid = None, []
@@ -40,8 +52,8 @@ class FeaturePyramidNetwork(Layer):
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]]          # a max pooling with a kernel of 1 and a stride of 2
 
     def vjp(self, maps, frozen_maps=0):
-        """The pyramid and its pullback: a gradient for each of its maps -> one for each of ``maps``; None for the first
-        ``frozen_maps``."""
+        """The pyramid and its pullback: a gradient for each of its maps -> one for each of ``maps``, None for the first ``frozen_maps``,
+        which come out of frozen layers."""
         laterals = [layer for _, layer in self.inner_blocks.children()]
         outputs = [layer for _, layer in self.layer_blocks.children()]
         merged, pyramid, pullbacks = None, [], []
@@ -67,10 +79,11 @@ class FeaturePyramidNetwork(Layer):
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]], pullback
 
     def walk(self, model, path):
-        """See ``models.chain.walk``: the merged maps are sums, so their channels are one group, and so are those that come out."""
+        """The channel groups, see ``models.channel_groups.walk``: the merged maps are sums, so their channels are one group, and so are the
+        outputs'."""
         laterals, outputs = ([walk(model, units(f"{path}.{part}.{name}", block)) for name, block in getattr(self, part).children()]
                              for part in ("inner_blocks", "layer_blocks"))
-        merged, out = ([sum((getattr(one, kind) for one in walks), ()) for kind in ("producers", "followers")]
+        merged, out = ([sum((getattr(block, kind) for block in walks), ()) for kind in ("producers", "followers")]
                        for walks in (laterals, outputs))
-        groups = [inner for one in (*laterals, *outputs) for inner in one.groups]
-        return Walk(None, [*groups, channel_group(model, *merged, [one.consumer for one in outputs])], *out)
+        groups = [inner for block in (*laterals, *outputs) for inner in block.groups]
+        return Walk(None, [*groups, channel_group(model, *merged, [block.consumer for block in outputs])], *out)

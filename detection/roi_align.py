@@ -1,11 +1,15 @@
-"""RoIAlign: from a map, a small grid of averages for each box, whatever the box's size.
+"""RoIAlign: from a feature map, a grid of P x P averages for each box, whatever the box's size.
 
-A box is cut into P x P bins, and the map is read, by bilinear interpolation, at g x g points of each. The points stand in rows and
-columns, and a bilinear weight is a vertical share times a horizontal one. So the sum over a bin is a product of matrices,
+A box is cut into P x P bins, and the map is read, by bilinear interpolation, at g x g points of each bin, whose mean is the result. The
+points stand in rows and columns, and a bilinear weight is a vertical weight times a horizontal one. So the mean over each bin is a product
+of matrices,
 
     pooled[c] = A_y map[c] A_x^T,
 
-where row p of A_y (P, H) holds, for each row of the map, the shares lent to bin p by its g rows of points, and A_x (P, W) likewise.
+where row p of A_y (P, H) holds the weight of each row of the map in bin p, summed over the bin's g rows of points, and A_x (P, W) likewise
+for columns.
+
+Letters: R boxes, C channels, H x W the map, P x P bins, g x g points a bin, L maps.
 
 Reference: He, Gkioxari, Dollar, Girshick, Mask R-CNN (2017), section 3 (RoIAlign).
 """
@@ -18,27 +22,33 @@ from minicnn.detection.boxes import areas
 from minicnn.functional.dispatch import memory, operation
 from minicnn.layers import Layer
 
-CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 is read from level 4, the map of stride 16
+CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 pixels is pooled from level 4, the map of stride 16
 
 
 @operation
-def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
-    """Average the map in each bin of each box (torchvision's ``roi_align`` with aligned=False).
+def roi_align(x: np.ndarray, boxes: np.ndarray, output_size: int, spatial_scale: float, sampling_ratio: int) -> np.ndarray:
+    """Average the feature map in each bin of each box (torchvision's ``roi_align`` with aligned=False).
 
     Args:
         x: (C, H, W), the map of one image.
         boxes: (R, 4) float32, in the image's pixels.
         output_size: P.
-        spatial_scale: pixels of the map for one of the image.
-        sampling_ratio: g; 0 takes ceil(side / P), different for each box and axis.
+        spatial_scale: the map's size divided by the image's, such as 1/16.
+        sampling_ratio: g; 0 takes ceil(side of the bin), different for each box and axis.
 
     Returns:
         pooled: (R, C, P, P); channels innermost in memory.
+
+    Reference: He et al., Mask R-CNN (2017), section 3 and figure 3.
+
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4)                    # rows 0 1 2 3, 4 5 6 7, ...
+    >>> roi_align(x, np.float32([[0, 0, 2, 2]]), 2, 1.0, 1).tolist()            # at (0.5, 0.5), (0.5, 1.5), ...
+    [[[[2.5, 3.5], [6.5, 7.5]]]]
     """
     channels, height, width = x.shape
     x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
     pooled = memory((len(boxes), output_size, output_size, channels), x.dtype)
-    a_y, a_x = both_shares(boxes, height, width, output_size, spatial_scale, sampling_ratio)
+    a_y, a_x = both_weights(boxes, height, width, output_size, spatial_scale, sampling_ratio)
     for out, down, across, rows, columns in zip(pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
         patch = x[rows, columns]                                                         # (h, w, C)
         h, w, _ = patch.shape
@@ -48,13 +58,14 @@ def roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
 
 
 @operation
-def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio):
-    """Give every pixel what the bins took from it, grad_x[c] = sum over boxes of A_y^T grad_pooled[c] A_x.
+def roi_align_backward(grad_pooled: np.ndarray, x_shape: tuple, boxes: np.ndarray, spatial_scale: float,
+                       sampling_ratio: int) -> np.ndarray:
+    """The gradient of the feature map, grad_x[c] = sum over boxes of A_y^T grad_pooled[c] A_x.
 
     Args:
         grad_pooled: (R, C, P, P).
         x_shape: (C, H, W).
-        boxes, spatial_scale, sampling_ratio: as for ``roi_align``; the boxes get no gradient, as in torchvision.
+        boxes, spatial_scale, sampling_ratio: as for ``roi_align``. The boxes get no gradient, as in torchvision.
 
     Returns:
         grad_x: (C, H, W); channels innermost in memory.
@@ -62,7 +73,7 @@ def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_rati
     channels, height, width = x_shape
     bins = grad_pooled.shape[2]
     grad_x = np.zeros((height, width, channels), grad_pooled.dtype)
-    a_y, a_x = both_shares(boxes, height, width, bins, spatial_scale, sampling_ratio)
+    a_y, a_x = both_weights(boxes, height, width, bins, spatial_scale, sampling_ratio)
     grad_pooled = grad_pooled.transpose(0, 2, 3, 1)                                      # (R, P, P, C)
     for grad, down, across, rows, columns in zip(grad_pooled, a_y, a_x, pixels_read(a_y), pixels_read(a_x)):
         partly = across[:, columns].T @ grad                                             # (P, w, C)
@@ -71,18 +82,21 @@ def roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_rati
     return grad_x.transpose(2, 0, 1)
 
 
-def both_shares(boxes, height, width, bins, spatial_scale, sampling_ratio):
-    """A_y (R, P, H) and A_x (R, P, W) of boxes (R, 4) in the image's pixels."""
+def both_weights(boxes, height, width, bins, spatial_scale, sampling_ratio):
+    """The matrices A_y (R, P, H) and A_x (R, P, W) of boxes (R, 4) in the image's pixels."""
     scaled = boxes * np.float32(spatial_scale)
     sides = np.maximum(scaled[:, 2:] - scaled[:, :2], 1)                                 # a box has at least one pixel
-    return (shares(scaled[:, axis], sides[:, axis], length, bins, sampling_ratio) for axis, length in ((1, height), (0, width)))
+    return (axis_weights(scaled[:, axis], sides[:, axis], length, bins, sampling_ratio) for axis, length in ((1, height), (0, width)))
 
 
-def shares(starts, sides, length, bins, sampling_ratio):
-    """One axis of all boxes, of a map of ``length`` pixels there: the share of every pixel in every bin, (R, P, length).
+def axis_weights(starts, sides, length, bins, sampling_ratio):
+    """The matrices A of all boxes for one axis: the weight of every pixel in every bin, (R, P, length).
 
-    Points lie at start + p side / P + (i + 0.5) side / (P g). One more than a pixel outside the map counts as zero; one just
-    outside reads the border.
+    The points of bin p lie at start + p side / P + (i + 0.5) side / (P g), i from 0 to g - 1. A point more than one pixel outside the map
+    counts as zero; one closer than that reads the border.
+
+    Args:
+        starts, sides: (R,), in pixels of the map. length: the map's size along the axis. bins: P. sampling_ratio: g, see ``roi_align``.
     """
     f = starts.dtype.type
     bin_sides = sides / f(bins)
@@ -97,24 +111,24 @@ def shares(starts, sides, length, bins, sampling_ratio):
             points = np.maximum(points, 0)
             low = np.minimum(points.astype(np.intp), length - 1)
             high = np.minimum(low + 1, length - 1)
-            share = np.where(low == length - 1, f(0), points - low.astype(f))                           # of the pixel after
-            matrices[r, p, low] += inside * (1 - share) / f(g)
-            matrices[r, p, high] += inside * share / f(g)
+            weight = np.where(low == length - 1, f(0), points - low.astype(f))                          # of the pixel after
+            matrices[r, p, low] += inside * (1 - weight) / f(g)
+            matrices[r, p, high] += inside * weight / f(g)
     return matrices
 
 
 def pixels_read(matrices):
-    """A slice for each box, from the first to the last pixel that has a share in one of its bins: all others are zero columns."""
+    """For each box the slice of pixels from the first to the last with a weight in one of its bins: all other columns are zero."""
     read = matrices.any(axis=1)                                                          # (R, length)
     return map(slice, read.argmax(axis=1), read.shape[1] - read[:, ::-1].argmax(axis=1))
 
 
 class MultiScaleRoIAlign(Layer):
-    """Pool each box from the map that suits its size.
+    """``roi_align`` on several maps: each box is pooled from the map that suits its size.
 
     Args:
         output_size: P.
-        sampling_ratio: see ``roi_align``.
+        sampling_ratio: g, see ``roi_align``.
 
     Reference: Lin et al., Feature pyramid networks (2017), equation 1.
     """
@@ -123,7 +137,12 @@ class MultiScaleRoIAlign(Layer):
         self.output_size, self.sampling_ratio = output_size, sampling_ratio
 
     def __call__(self, maps, proposals, sizes):
-        """maps: (N, C, H_l, W_l), finest first; proposals: (R_n, 4) of each image; sizes: (h, w) of each image in the batch.
+        """Pool the boxes of all images of a batch.
+
+        Args:
+            maps: list of (N, C, H_l, W_l), finest first.
+            proposals: for each image (R_n, 4), in pixels of the resized image.
+            sizes: (h, w) of each image in the batch.
 
         Returns:
             pooled: (sum of R_n, C, P, P), in the order of the proposals.
@@ -159,24 +178,29 @@ class MultiScaleRoIAlign(Layer):
         return self(maps, proposals, sizes), pullback
 
     def pool(self, x, boxes, scale):
+        """Boxes (R, 4) of one image pooled from its map x (C, H, W)."""
         return roi_align(x, boxes, self.output_size, scale, self.sampling_ratio)
 
     def pool_backward(self, grad_pooled, x, boxes, scale):
+        """The gradient of x in ``pool``."""
         return roi_align_backward(grad_pooled, x.shape, boxes, scale, self.sampling_ratio)
 
 
 def map_scales(maps, sizes):
-    """Pixels of each map for one of the image: the power of two next to (rows of the map) / (rows of the tallest image).
+    """The spatial scale of each map: the power of two nearest to (rows of the map) / (rows of the tallest image).
 
-    torchvision guesses so, from the unpadded height alone, and keeps the guess of the first batch it sees; here every batch has
-    its own, so that a result does not depend on what came before.
+    torchvision derives it in the same manner, from the unpadded height alone, but keeps the scales of the first batch it sees; here every
+    batch has its own, so that a result does not depend on earlier batches.
     """
     height = max(h for h, _ in sizes)
     return [2.0 ** round(float(np.log2(np.float32(x.shape[2] / height)))) for x in maps]
 
 
 def map_levels(boxes, scales):
-    """(R,) int: which map each box is pooled from: floor(4 + log2(sqrt(area) / 224)), counted from the finest map's level."""
+    """The index of the map that each box is pooled from: floor(4 + log2(sqrt(area) / 224)), counted from the finest map's level; (R,) int.
+
+    Reference: Lin et al., Feature pyramid networks (2017), equation 1.
+    """
     finest, coarsest = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
     f = np.float32
     with np.errstate(divide="ignore"):

@@ -1,4 +1,6 @@
-"""RoIPool, the pooling of the original recipe: boxes are rounded to whole cells of the map, and each bin takes its largest value.
+"""RoIPool, the pooling of Fast R-CNN: boxes are rounded to whole cells of the feature map, and each bin takes its largest value.
+
+Letters: R boxes, C channels, P x P bins.
 
 Reference: Girshick, Fast R-CNN (2015), section 2.1.
 """
@@ -10,14 +12,18 @@ from minicnn.functional.dispatch import operation
 
 
 @operation
-def roi_pool(x, boxes, output_size, spatial_scale):
-    """Take the largest value in each bin of each box; an empty bin gives 0 (torchvision's ``roi_pool``).
+def roi_pool(x: np.ndarray, boxes: np.ndarray, output_size: int, spatial_scale: float) -> np.ndarray:
+    """The largest value in each bin of each box; 0 in an empty bin (torchvision's ``roi_pool``).
 
     Args:
         x, boxes, output_size, spatial_scale: as for ``roi_align``.
 
     Returns:
         pooled: (R, C, P, P); channels innermost in memory.
+
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    >>> roi_pool(x, np.float32([[0, 0, 3, 3]]), 2, 1.0).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
     """
     channels, height, width = x.shape
     x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
@@ -35,9 +41,16 @@ def roi_pool(x, boxes, output_size, spatial_scale):
 
 
 @operation
-def roi_pool_backward(grad_pooled, x, boxes, spatial_scale):
-    """Send each bin's gradient to its largest pixel, the first of equals: (R, C, P, P) -> grad_x (C, H, W), channels
-    innermost in memory."""
+def roi_pool_backward(grad_pooled: np.ndarray, x: np.ndarray, boxes: np.ndarray, spatial_scale: float) -> np.ndarray:
+    """The gradient of the feature map: each bin's gradient goes to its largest pixel, the first of equal ones.
+
+    Args:
+        grad_pooled: (R, C, P, P).
+        x, boxes, spatial_scale: as for ``roi_pool``.
+
+    Returns:
+        grad_x: (C, H, W); channels innermost in memory.
+    """
     channels, height, width = x.shape
     output_size = grad_pooled.shape[2]
     x = np.ascontiguousarray(x.transpose(1, 2, 0))                                       # (H, W, C)
@@ -53,12 +66,12 @@ def roi_pool_backward(grad_pooled, x, boxes, spatial_scale):
 
 
 def round_half_away(x):
-    """C's rounding: 2.5 -> 3 and -2.5 -> -3, where NumPy's would give 2 and -2."""
+    """Round to the nearest integer, halves away from zero as in C: 2.5 -> 3 and -2.5 -> -3; NumPy rounds them to 2 and -2."""
     return (np.sign(x) * np.floor(np.abs(x) + np.float32(0.5))).astype(np.intp)
 
 
 def bins(start, end, length, count):
-    """(first, past the last) cell of each bin of one axis, clipped to the map; both ends of the box belong to it."""
+    """The (first, one past the last) cell of each bin along one axis, clipped to the map; both ends of the box belong to it."""
     side = np.float32(max(end - start + 1, 1)) / np.float32(count)
     p = np.arange(count, dtype=np.float32)
     edges = np.floor(p * side), np.ceil((p + np.float32(1)) * side)
@@ -67,7 +80,7 @@ def bins(start, end, length, count):
 
 
 class MultiScaleRoIPool(MultiScaleRoIAlign):
-    """``roi_pool`` in the place of ``roi_align``."""
+    """``roi_pool`` on several maps; see ``MultiScaleRoIAlign``."""
 
     def __init__(self, output_size):
         super().__init__(output_size, sampling_ratio=0)

@@ -74,7 +74,7 @@ def align_boxes(x, height, width, channels, row, pixel, boxes, bins, sampling_ra
 
 @njit(cache=True, error_model="numpy")
 def shares(start, end, length, bins, sampling_ratio, step):
-    """Weights of the pixels in each bin along one axis of one box: the non-zero entries of ``detection.roi_align.shares``.
+    """Weights of the pixels in each bin along one axis of one box: the non-zero entries of ``detection.roi_align.axis_weights``.
 
     Args:
         start, end: of the box along the axis, pixels.
