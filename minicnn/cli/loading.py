@@ -1,4 +1,4 @@
-"""Networks from files, run once before the work begins, and data that must suit them."""
+"""Load networks, which are run once before the work begins, and the data that they are trained or tested on."""
 
 import contextlib
 

@@ -28,7 +28,7 @@ def make_digits(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
     Returns:
         images: (N, 1, 28, 28) float32 in [0, 1].
-        labels: (N,) int64, 0 to 9, in random order; each digit occurs equally often, up to one.
+        labels: (N,) int64, 0 to 9, in random order; the numbers of images per digit differ by at most 1.
 
     >>> images, labels = make_digits(20, np.random.default_rng(0))
     >>> images.shape, np.bincount(labels).tolist()

@@ -192,7 +192,7 @@ def read_xml(path):
         raise InputError(f"got {path.name} with the size {got}, expected whole pixels, at most {MAX_PIXELS}.")
     width, height = map(int, sizes)
     annotation = Annotation(height, width)
-    for place, element in enumerate(root.iterfind("object"), 1):
+    for index, element in enumerate(root.iterfind("object"), 1):
         name = (element.findtext("name") or "").strip()
         corners = [number(element.findtext(f"bndbox/{corner}")) for corner in CORNERS]
         difficult = number(element.findtext("difficult", "0"))
@@ -203,7 +203,7 @@ def read_xml(path):
         else:
             fault = box_fault(corners, width, height)
         if fault:
-            annotation.faults.append(f"object {place}{f', {name},' * is_class_name(name)} is skipped: {fault}.")
+            annotation.faults.append(f"object {index}{f', {name},' * is_class_name(name)} is skipped: {fault}.")
             continue
         annotation.names.append(name)
         annotation.boxes.append((corners[0] - 1, corners[1] - 1, *corners[2:]))
