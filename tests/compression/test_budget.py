@@ -30,9 +30,9 @@ def network():
 def test_sizes_equal_the_cost_table_afterwards(path, ranks, pixels=1):
     model = network()
     before = {row["path"]: row for row in cost_table(model, model.input_shape)["layers"]}
-    split = LowRank(model.get_layer(path), pixels=pixels)
-    expected = low_rank_sizes(split, before[path], ranks)
-    model.replace_layer(path, split.layers(ranks))
+    low_rank = LowRank(model.get_layer(path), pixels=pixels)
+    expected = low_rank_sizes(low_rank, before[path], ranks)
+    model.replace_layer(path, low_rank.layers(ranks))
     parts = [row for row in cost_table(model, model.input_shape)["layers"] if row["path"].startswith(f"{path}.")]
     assert (sum(row["parameters"] for row in parts), sum(row["macs"] for row in parts)) == expected
 
@@ -41,9 +41,9 @@ def test_sizes_with_moments_include_the_new_bias():
     model, inputs = network(), InputMoments()
     row = next(row for row in cost_table(model, model.input_shape)["layers"] if row["path"] == "b")
     inputs.add(generator(1).standard_normal((50, 32)), 32)
-    split = LowRank(model.get_layer("b"), inputs, generator(2).standard_normal((50, 24)))
-    parameters = sum(array.size for _, array in split.layers((16, 16)).named_parameters())
-    assert low_rank_sizes(split, row, (16, 16))[0] == parameters == 16 * 56 + 24
+    low_rank = LowRank(model.get_layer("b"), inputs, generator(2).standard_normal((50, 24)))
+    parameters = sum(array.size for _, array in low_rank.layers((16, 16)).named_parameters())
+    assert low_rank_sizes(low_rank, row, (16, 16))[0] == parameters == 16 * 56 + 24
 
 
 def test_sizes_of_mixed_pixels():
@@ -71,8 +71,8 @@ def test_a_layer_without_faster_ranks_has_one_candidate():
 def test_descending_ranks_narrow_the_side_that_loses_less():
     weight = Conv2d(32, 16, 3, rng=generator())
     weight.weight[:, 8:] = 0                            # only eight input directions matter
-    way = descending_ranks(LowRank(weight))
-    assert way[:4] == [(32, 16), (24, 16), (16, 16), (8, 16)] and way[-1] == (8, 8)
+    pairs = descending_ranks(LowRank(weight))
+    assert pairs[:4] == [(32, 16), (24, 16), (16, 16), (8, 16)] and pairs[-1] == (8, 8)
     assert descending_ranks(LowRank(Conv2d(4, 16, 3, rng=generator()))) == []
 
 

@@ -76,10 +76,10 @@ class Zeroed(Layer):
         return self.layer(maps.reshape(x.shape))
 
 
-def zeroed(model, readers, channels, removed):
-    """The oracle: a copy of the whole network whose readers see zeros in the removed channels."""
+def zeroed(model, consumers, channels, removed):
+    """The oracle: a copy of the whole network whose consumers see zeros in the removed channels."""
     model = copy.deepcopy(model)
-    for path in readers:
+    for path in consumers:
         model.replace_layer(path, Zeroed(model.get_layer(path), channels, removed))
     return model
 
@@ -222,7 +222,7 @@ def test_compensation_equals_the_definition(name):
 # groups that are no chain
 
 class Fork(Layer):
-    """relu(a(x) + b(x)) read by a convolution and by a linear layer: two producers, two readers."""
+    """relu(a(x) + b(x)) read by a convolution and by a linear layer: two producers, two consumers."""
 
     input_shape = (2, 8, 7)
 

@@ -53,8 +53,8 @@ def test_targets_are_met_and_hardly_more(kind, key, share, watched):
     assert ranks and all(rank % 8 == 0 or path == HEADS[0] for path, one in ranks.items() for rank in one)      # that one mixes pixels
     for layer in surgery.decisions:
         assert bool(layer.chosen.ranks) == (not layer.reason)
-        here = model.get_layer(layer.path)
-        assert len(here.children()) == ((3 if layer.low_rank.tucker else 2) if layer.chosen.ranks else 0)
+        replaced = model.get_layer(layer.path)
+        assert len(replaced.children()) == ((3 if layer.low_rank.tucker else 2) if layer.chosen.ranks else 0)
 
 
 def test_errors_are_not_weighed_if_the_box_head_was_not_observed():
@@ -118,15 +118,15 @@ def test_at_full_ranks_a_detector_has_the_same_outputs(name):
     pixels = generator(1).standard_normal((1, 3, 64, 96)).astype(np.float32)
     boxes = np.array([[3, 4, 40, 30], [10, 10, 60, 50]], np.float32)
 
-    def answers(model):
+    def outputs(model):
         maps = model.backbone(pixels)
         pooled = model.roi_heads.box_roi_pool(maps[:model.pooled_maps], [boxes], [pixels.shape[2:]])
         return [*(array for one in maps for array in model.rpn.head(one)), *model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))]
-    expected = answers(model)
+    expected = outputs(model)
     paths = decomposable(model, HybridOptions(low=0))
     assert len(paths) > 15
     for path in paths:
-        split = LowRank(model.get_layer(path))
-        model.replace_layer(path, split.layers(split.channels if split.tucker else [min(split.channels)] * 2))
-    for one, other in zip(answers(model), expected):
+        low_rank = LowRank(model.get_layer(path))
+        model.replace_layer(path, low_rank.layers(low_rank.channels if low_rank.tucker else [min(low_rank.channels)] * 2))
+    for one, other in zip(outputs(model), expected):
         assert_allclose(one, other, atol=1e-4 * np.abs(other).max())

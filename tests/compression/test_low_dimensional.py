@@ -41,7 +41,7 @@ def test_limits_of_pruning(options, expected):
 def test_filters_that_are_all_alike_are_not_all_removed():
     model = weak_detector()
     layer = model.get_layer("backbone.3")
-    layer.weight[...], layer.bias[...] = 0, -1                            # and behind the rectifier they never vary
+    layer.weight[...], layer.bias[...] = 0, -1                            # and behind the ReLU they never vary
     options = HybridOptions(low=16, layers=("backbone.3",))
     removed, kept, _ = prune_low_dimensional(model, options, generator(), observe(model, images(), generator(), MAPS + HEADS))
     assert len(removed["backbone.3"]) == len(kept["backbone.3"]) == 8

@@ -12,7 +12,7 @@ from minicnn.layers import Conv2d, Linear
 
 
 def record(layer, count=20, correlated=True, seed=1):
-    """Images, their ``InputMoments``, and all the layer's answers."""
+    """Images, their ``InputMoments``, and all the layer's outputs."""
     rng = generator(seed)
     channels = layer.weight.shape[1]
     mix = rng.standard_normal((channels, channels)) * np.geomspace(1, 0.01, channels) if correlated else np.eye(channels)
@@ -35,9 +35,9 @@ LAYERS = [Conv2d(12, 10, 3, padding=1, rng=generator(2)), Conv2d(12, 10, 3, stri
 @pytest.mark.parametrize("recorded", [False, True], ids=["weights", "output"])
 def test_at_full_ranks_it_computes_the_same(layer, recorded):
     x, inputs, y = record(layer)
-    split = LowRank(layer, inputs, y) if recorded else LowRank(layer)
-    expected, found = layer(x), split.layers((12, 10) if split.tucker else (10, 10))(x)
-    assert split.error((12, 10)) <= 1e-9
+    low_rank = LowRank(layer, inputs, y) if recorded else LowRank(layer)
+    expected, found = layer(x), low_rank.layers((12, 10) if low_rank.tucker else (10, 10))(x)
+    assert low_rank.error((12, 10)) <= 1e-9
     assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -57,13 +57,13 @@ def test_pixels(bias):
     inputs.add(x, 16)
     assert not inputs.by_channel and inputs.covariance().shape == (16, 16)
     assert_allclose(inputs.of(np.arange(16, 48)).covariance(), inputs.covariance(), rtol=1e-9)      # all channels still tell of pixels
-    for split in (LowRank(layer, pixels=16), LowRank(layer, inputs, y, 16)):
-        assert split.error((16, 16)) <= 1e-9 and split.channels == (16, 10)
-        assert_allclose(split.layers((16, 16))(x), y, atol=1e-5 * np.abs(y).max())
-    found = split.layers((6, 6))
+    for low_rank in (LowRank(layer, pixels=16), LowRank(layer, inputs, y, 16)):
+        assert low_rank.error((16, 16)) <= 1e-9 and low_rank.channels == (16, 10)
+        assert_allclose(low_rank.layers((16, 16))(x), y, atol=1e-5 * np.abs(y).max())
+    found = low_rank.layers((6, 6))
     assert [one.weight.shape for _, one in found.children()] == [(6, 16), (10, 36)]
     lost = ((found(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
-    assert 1e-4 < lost < 2 * split.error((6, 6)) < 0.1
+    assert 1e-4 < lost < 2 * low_rank.error((6, 6)) < 0.1
     assert_allclose(found(x).mean(axis=0), y.mean(axis=0), atol=1e-5)
     by_weights = ((LowRank(layer, pixels=16).layers((6, 6))(x) - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
     assert lost < 0.5 * by_weights
@@ -80,28 +80,28 @@ def test_with_images_less_of_the_output_is_lost(layer):
     x, inputs, y = record(layer)
     ranks = (4, 6)
 
-    def lost(split):
-        return ((split.layers(ranks if split.tucker else (6, 6))(x) - layer(x)) ** 2).mean()
+    def lost(low_rank):
+        return ((low_rank.layers(ranks if low_rank.tucker else (6, 6))(x) - layer(x)) ** 2).mean()
     assert lost(LowRank(layer, inputs, y)) < 0.8 * lost(LowRank(layer))
 
 
 @pytest.mark.parametrize("layer", LAYERS[2:], ids=str)
 def test_the_error_of_a_matrix_is_the_loss_of_its_output(layer):
     x, inputs, y = record(layer)
-    split = LowRank(layer, inputs, y)
+    low_rank = LowRank(layer, inputs, y)
     for rank in (2, 5, 8):
-        lost = ((split.layers((rank, rank))(x) - layer(x)) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
-        assert_allclose(lost, split.error((rank, rank)), rtol=1e-3, atol=1e-8)
+        lost = ((low_rank.layers((rank, rank))(x) - layer(x)) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+        assert_allclose(lost, low_rank.error((rank, rank)), rtol=1e-3, atol=1e-8)
 
 
 def test_the_error_of_a_convolution_bounds_the_loss_of_hosvd():
     layer = LAYERS[0]
-    split = LowRank(layer)
+    low_rank = LowRank(layer)
     for ranks in ((3, 8), (8, 3), (6, 6)):
-        chain = [one.weight.astype(np.float64) for _, one in split.layers(ranks).children()]
+        chain = [one.weight.astype(np.float64) for _, one in low_rank.layers(ranks).children()]
         near = np.einsum("or,rskl,si->oikl", chain[2][:, :, 0, 0], chain[1], chain[0][:, :, 0, 0])
         lost = ((near - layer.weight) ** 2).sum() / (layer.weight.astype(np.float64) ** 2).sum()
-        assert lost <= split.error(ranks) + 1e-6
+        assert lost <= low_rank.error(ranks) + 1e-6
 
 
 @pytest.mark.parametrize("layer", [LAYERS[0], *LAYERS[2:]], ids=str)
@@ -120,17 +120,17 @@ def test_channels_that_never_vary_do_no_harm():
     inputs = InputMoments()
     inputs.add(np.moveaxis(x, 1, -1).reshape(-1, 12), 12)
     y = layer(x)
-    split = LowRank(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
-    assert np.isfinite(split.layers((11, 10))(x)).all()
-    assert split.error((11, 10)) < 1e-6
+    low_rank = LowRank(layer, inputs, np.moveaxis(y, 1, -1).reshape(-1, 10))
+    assert np.isfinite(low_rank.layers((11, 10))(x)).all()
+    assert low_rank.error((11, 10)) < 1e-6
 
 
 def test_inputs_that_never_vary_at_all():
     layer, inputs = Conv2d(12, 10, 3, rng=generator(2)), InputMoments()
     inputs.add(np.zeros((50, 12)), 12)
-    split, x = LowRank(layer, inputs), np.zeros((1, 12, 5, 5), np.float32)
-    assert_allclose(split.layers((8, 10))(x), layer(x), atol=1e-6)
-    assert np.isfinite(split.error((8, 10)))
+    low_rank, x = LowRank(layer, inputs), np.zeros((1, 12, 5, 5), np.float32)
+    assert_allclose(low_rank.layers((8, 10))(x), layer(x), atol=1e-6)
+    assert np.isfinite(low_rank.error((8, 10)))
 
 
 def test_with_fewer_samples_than_outputs_the_weights_decide():

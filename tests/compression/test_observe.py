@@ -84,7 +84,7 @@ def test_observing_plans_once_for_each_shape(model, monkeypatch, backend):
     monkeypatch.setattr(fast_run, "compile", lambda network, *args: planned.append(type(network)) or compile(network, *args))
     with use(backend):
         observe(model, images(), generator(), MAPS + HEADS)
-    assert planned.count(Recorder) == 2                                     # the way to the maps, and the box head
+    assert planned.count(Recorder) == 2                                     # backbone and RPN, and the box head
 
 
 class Pyramid(Layer):

@@ -20,13 +20,13 @@ def test_errors_are_weighed_by_their_effect_on_the_outputs():
     arrays = {name: array.copy() for name, array in model.named_arrays()}
     layers = []
     for path in ("backbone.6", "rpn.head.conv.0.0"):
-        split = LowRank(model.get_layer(path), seen.inputs[path], seen.all_outputs(path))
-        narrower = [Candidate((rank, rank), split.error((rank, rank)), 2, 2, 2.0) for rank in (12, 8)]
-        layers.append(LayerDecision(path, split, [Candidate(None, 0.0, 4, 4, 4.0), *narrower], None))
+        low_rank = LowRank(model.get_layer(path), seen.inputs[path], seen.all_outputs(path))
+        narrower = [Candidate((rank, rank), low_rank.error((rank, rank)), 2, 2, 2.0) for rank in (12, 8)]
+        layers.append(LayerDecision(path, low_rank, [Candidate(None, 0.0, 4, 4, 4.0), *narrower], None))
     before = [one.error for one in layers[0].candidates]
     weigh_errors(model, layers, seen)
-    heard, deaf = ([one.error for one in layer.candidates] for layer in layers)
-    assert deaf == [0, 0, 0] and heard[0] == 0 and 0 < heard[1] < heard[2]
-    assert heard[1] / heard[2] == pytest.approx(before[1] / before[2])
+    effective, without_effect = ([one.error for one in layer.candidates] for layer in layers)
+    assert without_effect == [0, 0, 0] and effective[0] == 0 and 0 < effective[1] < effective[2]
+    assert effective[1] / effective[2] == pytest.approx(before[1] / before[2])
     for name, array in model.named_arrays():
         assert_array_equal(array, arrays[name])

@@ -35,8 +35,8 @@ def seen(original):
     return observe(original, images(COUNT), generator(), MAPS + HEADS)
 
 
-def split(model, ranks):
-    """A copy with layers split at these {path: ranks}, by their weights."""
+def decomposed(model, ranks):
+    """A copy with layers decomposed at these {path: ranks}, by their weights alone."""
     small = copy.deepcopy(model)
     for path, one in ranks.items():
         small.replace_layer(path, LowRank(small.get_layer(path)).layers(one))
@@ -47,7 +47,7 @@ RANKS = {"backbone.6": (8, 8), "rpn.head.conv.0.0": (8, 8), "roi_heads.box_head.
 
 
 def surgery(paths):
-    """As it stands in a file\'s history: layers decomposed, none pruned."""
+    """As it stands in a file's history: layers decomposed, none pruned."""
     return {"removed": {}, "split": dict.fromkeys(paths)}
 
 
@@ -62,30 +62,30 @@ def distance(model, original, path):
             for batch, boxes in zip(batches, proposals):
                 network.box_head(network.pool_rois(network.backbone_and_rpn(batch.pixels)[0], batch, boxes)[1])
         found.append(np.concatenate([np.moveaxis(y, 1, -1).reshape(-1, y.shape[1]) for y in outputs]))
-    found = [np.maximum(y, 0) for y in found]                            # as the rectifier behind these layers lets it through
+    found = [np.maximum(y, 0) for y in found]                            # as the ReLU behind these layers lets it through
     return ((found[0] - found[1]) ** 2).mean() / found[1].var(axis=0).mean()
 
 
 def test_the_outputs_come_nearer_to_the_original(original, seen):
-    small = split(original, RANKS)
+    small = decomposed(original, RANKS)
     before = {path: distance(small, original, path) for path in RANKS}
-    told = repair(small, original, seen, surgery(RANKS))
-    assert [row["path"] for row in told] == list(RANKS)                  # what was not changed keeps its weights
-    for row in told:
+    rows = repair(small, original, seen, surgery(RANKS))
+    assert [row["path"] for row in rows] == list(RANKS)                  # other layers keep their weights
+    for row in rows:
         assert row["after"] <= row["before"]
         assert distance(small, original, row["path"]) < before[row["path"]]
     assert distance(small, original, "rpn.head.conv.0.0") < 0.7 * before["rpn.head.conv.0.0"]
 
 
 def test_nothing_is_lost_at_full_rank(original, seen):
-    small = split(original, {"backbone.3": (8, 16), "backbone.6": (16, 16)})
+    small = decomposed(original, {"backbone.3": (8, 16), "backbone.6": (16, 16)})
     for row in repair(small, original, seen, surgery({"backbone.3", "backbone.6"})):
         assert row["after"] < 1e-4
     assert distance(small, original, "backbone.6") < 1e-4
 
 
 def test_shapes_and_dtypes_stay(original, seen):
-    small = split(original, RANKS)
+    small = decomposed(original, RANKS)
     shapes = {name: (array.shape, array.dtype) for name, array in small.named_arrays()}
     repair(small, original, seen, surgery(RANKS))
     assert {name: (array.shape, array.dtype) for name, array in small.named_arrays()} == shapes
@@ -93,32 +93,32 @@ def test_shapes_and_dtypes_stay(original, seen):
 
 def test_a_duplicate_filter_can_be_removed_without_loss(original, monkeypatch):
     monkeypatch.setattr(regression, "ROUNDS", 20)       # to the end: each round of targets goes a part of the way
-    twin = copy.deepcopy(original)
-    layer = twin.get_layer("backbone.3")
+    duplicated = copy.deepcopy(original)
+    layer = duplicated.get_layer("backbone.3")
     layer.weight[5], layer.bias[5] = layer.weight[2], layer.bias[2]
-    seen = observe(twin, images(COUNT), generator(), MAPS + HEADS)
-    small = copy.deepcopy(twin)
+    seen = observe(duplicated, images(COUNT), generator(), MAPS + HEADS)
+    small = copy.deepcopy(duplicated)
     group = next(one for one in small.channel_groups() if one.producers == ("backbone.3",))
     prune_group(small, group, [5])
-    before = distance(small, twin, "backbone.6")
-    told = repair(small, twin, seen, {"removed": {"backbone.3": [5]}, "split": {}})
-    assert told[0]["path"] == "backbone.6" and told[0]["after"] < 0.01 * told[0]["before"]
-    assert distance(small, twin, "backbone.6") < 0.01 * before
+    before = distance(small, duplicated, "backbone.6")
+    rows = repair(small, duplicated, seen, {"removed": {"backbone.3": [5]}, "split": {}})
+    assert rows[0]["path"] == "backbone.6" and rows[0]["after"] < 0.01 * rows[0]["before"]
+    assert distance(small, duplicated, "backbone.6") < 0.01 * before
 
 
 def test_only_the_bias_of_a_wide_layer_is_fitted(original, seen, monkeypatch):
     monkeypatch.setattr(module, "WIDEST", 10)
-    small = split(original, {"backbone.6": (8, 8)})
+    small = decomposed(original, {"backbone.6": (8, 8)})
     arrays = {name: array.copy() for name, array in small.named_arrays()}
-    told = repair(small, original, seen, surgery({"backbone.6"}))
-    assert [row["strength"] for row in told] == [None]
+    rows = repair(small, original, seen, surgery({"backbone.6"}))
+    assert [row["strength"] for row in rows] == [None]
     changed = {name for name, array in small.named_arrays() if not np.array_equal(array, arrays[name])}
     assert changed == {"backbone.6.2.bias"}
-    assert distance(small, original, "backbone.6") < distance(split(original, {"backbone.6": (8, 8)}), original, "backbone.6")
+    assert distance(small, original, "backbone.6") < distance(decomposed(original, {"backbone.6": (8, 8)}), original, "backbone.6")
 
 
 def test_starting_at_kept_inputs_or_at_the_images_is_alike(original, seen, monkeypatch):
-    one, other = split(original, RANKS), split(original, RANKS)
+    one, other = decomposed(original, RANKS), decomposed(original, RANKS)
     repair(one, original, seen, surgery(RANKS))
     monkeypatch.setattr(module, "HELD", 0)
     repair(other, original, seen, surgery(RANKS))
@@ -127,7 +127,7 @@ def test_starting_at_kept_inputs_or_at_the_images_is_alike(original, seen, monke
 
 
 def test_one_seed_one_result(original, seen):
-    one, other = split(original, RANKS), split(original, RANKS)
+    one, other = decomposed(original, RANKS), decomposed(original, RANKS)
     repair(one, original, seen, surgery(RANKS))
     repair(other, original, seen, surgery(RANKS))
     for (_, a), (_, b) in zip(one.named_arrays(), other.named_arrays()):
