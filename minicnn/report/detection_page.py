@@ -1,4 +1,4 @@
-"""The page that shows how good a detector is: its averages, its curves, its errors, and the images where it is worst."""
+"""The page of a detector's evaluation: average precision, precision-recall curves, errors by kind, and the images in which it is worst."""
 
 import html
 from collections import Counter
@@ -12,13 +12,13 @@ from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
 TITLES = {"voc07": "VOC07", "voc10": "VOC10", "coco": "COCO"}
-KINDS = {
-    "class": "the wrong class: an object of another class is there", "place": "the right class, too far from its object",
-    "both": "wrong class and wrong place", "duplicate": "an object that was found already", "background": "nothing is there",
-    "missed": "objects that no detection is about",
+KINDS = {                       # TIDE's name, and the same in plain words
+    "class": "Cls: the wrong class, on an object of another class", "place": "Loc: the right class, too far from its object",
+    "both": "Both: wrong class and wrong place", "duplicate": "Dupe: an object that was found already",
+    "background": "Bkg: no object is there", "missed": "Miss: objects that no detection is about",
 }
-WIDEST = 480                    # pixels of an image on the page
-CURVE_POINTS = 150              # of a curve; more cannot be seen
+WIDEST = 480                    # pixels, of the longer side of an image on the page
+CURVE_POINTS = 150              # of a curve; more would not be visible
 TRUE, GOOD, BAD, OTHER = "#009e73", "#0072b2", "#d55e00", "#777777"
 COLORS_BY_VERDICT = {"true positive": GOOD, "false positive": BAD, "ignored": OTHER}
 
@@ -29,9 +29,9 @@ def write_report(folder, document, curves, worst):
     Args:
         folder: an existing folder.
         document: what ``minicnn evaluate --json`` prints for a detector.
-        curves: {class: (recall (I,), precision (I,)) at each right detection}.
-        worst: list of {"name", "pixels": (H, W, 3) uint8, "missed": {class: number}, "truths": [(box, class, does it count?)], "found":
-            [(box, class, score, a key of ``COLORS_BY_VERDICT``)]}.
+        curves: {class: (recall (I,), precision (I,)) at each true positive}.
+        worst: list of {"name", "pixels": (H, W, 3) uint8, "missed": {class: number}, "truths": ground truth as [(box, class, whether it
+            counts)], "found": [(box, class, score, a key of ``COLORS_BY_VERDICT``)]}.
 
     Returns:
         path: of the page.
@@ -45,13 +45,13 @@ def write_report(folder, document, curves, worst):
         f"{points(mean['voc10'])} % by the area under the curve (VOC 2010), "
         f"{points(mean['coco'])} % over COCO's ten thresholds.</p>",
         f"<p>An interval holds {100 * intervals['level']:.0f} % of {intervals['replicates']:,} draws of as many images with "
-        "replacement: so far may a figure move with other images of the same kind.</p>",
+        "replacement: it shows how much a figure varies with other images of the same kind.</p>",
         "<h2>Averages</h2>", averages_table(document), "<h2>COCO’s numbers</h2>", coco_table(document["coco"]),
         "<h2>Precision against recall</h2>",
-        "<p>By VOC’s rules, at overlaps above 0.5: going down the list of detections by score, the share of right ones over the share of "
-        "objects found.</p>", curves_charts(curves, document["per_class"]),
+        "<p>By VOC’s rules, at overlaps above 0.5: going down the list of detections by score, the share of true positives against the "
+        "share of objects found.</p>", curves_charts(curves, document["per_class"]),
         "<h2>Errors</h2>",
-        "<p>The kinds of TIDE (Bolya et al. 2020), and what mean AP at overlap 0.5 would gain if all of one kind were mended.</p>",
+        "<p>The error kinds of TIDE (Bolya et al. 2020), and the gain in mean AP at overlap 0.5 if all of one kind were corrected.</p>",
         errors_table(document["errors"]),
     ]
     if "proposal_recall" in document:
@@ -73,7 +73,7 @@ def span(ends):
 
 
 def averages_table(document):
-    """A row a class, then the means."""
+    """A row for each class, then the means."""
     rows = [(name, f"{row['objects']:,}", f"{row['detections']:,}", f"{row['found']:,}", *(points(row[rule]) for rule in TITLES),
              span(row["intervals"]["voc07"])) for name, row in document["per_class"].items()]
     rows.append(("mean", f"{document['objects']:,}", "", "", *(points(document["mAP"][rule]) for rule in TITLES),
@@ -108,11 +108,11 @@ def curves_charts(curves, per_class):
 
 
 def images_section(worst):
-    """The images with what is there and what was found drawn on them."""
+    """The images with ground truth and detections drawn on them."""
     if not worst:
-        return "<p>None: nothing is wrong above a score of 0.5, or the images could not be read.</p>"
+        return "<p>None: there are no errors above a score of 0.5, or the images could not be read.</p>"
     key = key_line([(color, "■", name) for name, color in (("objects", TRUE), *COLORS_BY_VERDICT.items())])
-    figures = "".join(f"<figure>{drawing(one)}<figcaption>{caption(one)}</figcaption></figure>" for one in worst)
+    figures = "".join(f"<figure>{drawing(image)}<figcaption>{caption(image)}</figcaption></figure>" for image in worst)
     return (f'<p>Most objects missed and false detections, counting detections of a score above 0.5. Dashed: objects that do not count.</p>'
             f'<p>{key}</p><div class="charts">{figures}</div>')
 
@@ -127,17 +127,17 @@ def caption(image):
     return html.escape(f"{image['name']}: {', '.join(texts)}")
 
 
-def drawing(one):
-    """An SVG: the image, its objects, and upon them the detections; a box's name shows where the pointer rests on it."""
-    height, width = one["pixels"].shape[:2]
+def drawing(image):
+    """An SVG of the image, its ground truth, and on top the detections; a box's name is shown when the pointer rests on it."""
+    height, width = image["pixels"].shape[:2]
     scale = min(1, WIDEST / max(height, width))
-    unit = width / 340                          # all are shown about equally wide: so lines look alike in images of any size
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(one["name"])}: '
-             f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(one["pixels"], scale)}"/>']
+    unit = width / 340                          # images are shown about equally wide, so that lines look alike in images of any size
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(image["name"])}: '
+             f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(image["pixels"], scale)}"/>']
     parts += [frame(box, name, TRUE, 3 * unit, f' stroke-dasharray="{5 * unit:.1f} {4 * unit:.1f}"' * (not counts))
-              for box, name, counts in one["truths"]]
+              for box, name, counts in image["truths"]]
     parts += [frame(box, f"{name} {score:.2f}", COLORS_BY_VERDICT[verdict], 1.5 * unit)
-              for box, name, score, verdict in sorted(one["found"], key=lambda row: row[2])]        # the surest on top
+              for box, name, score, verdict in sorted(image["found"], key=lambda row: row[2])]        # the highest score on top
     return "".join(parts) + "</svg>"
 
 
@@ -148,7 +148,7 @@ def frame(box, name, color, line, more=""):
 
 
 def jpeg(pixels, scale):
-    """Pixels (H, W, 3) uint8 as a JPEG in a data URI, made smaller."""
+    """Pixels (H, W, 3) uint8, resized by ``scale``, as a JPEG in a data URI."""
     image = import_pillow("drawing").fromarray(pixels)
     height, width = pixels.shape[:2]
     return data_uri(image.resize((max(1, round(width * scale)), max(1, round(height * scale)))), "JPEG", quality=80)

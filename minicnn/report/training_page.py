@@ -1,4 +1,4 @@
-"""The page that shows a detector's training: its losses by epoch, and what it finds in some images."""
+"""The page of a detector's training: its losses by epoch, and its detections in some images."""
 
 import html
 from pathlib import Path
@@ -8,8 +8,8 @@ from minicnn.files import atomic_write
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
-IMAGES = 8            # that are drawn, spread over the split
-ABOVE = 0.5             # score
+IMAGES = 8              # drawn, spread over the split
+ABOVE = 0.5             # score of the detections that are drawn
 LONGEST = 640           # pixels, of a drawn image
 
 
@@ -20,7 +20,7 @@ def write_report(folder, document, model, validation=None):
         folder: an existing folder.
         document: what ``minicnn train --json`` prints for a detector.
         model: the trained detector.
-        validation: ``AnnotatedImages`` to look for objects in, or None.
+        validation: ``AnnotatedImages`` to run the detector on, or None.
 
     Returns:
         path: of the page.
@@ -30,7 +30,7 @@ def write_report(folder, document, model, validation=None):
             f"{len(document['classes'])} classes in {len(losses)} epochs; the sum of the losses went from {losses[0]['loss']:.3f} to "
             f"{losses[-1]['loss']:.3f}.</p>", "<h2>Losses</h2>", losses_chart(losses), losses_table(losses)]
     if validation:
-        body += ["<h2>What it finds</h2>", f"<p>Images it has not learnt from; drawn are detections of a score above {ABOVE}.</p>",
+        body += ["<h2>Detections</h2>", f"<p>Images that it was not trained on, with its detections of a score above {ABOVE}.</p>",
                  '<div class="charts">', *map(detections_image(model), spread(validation.images, IMAGES)), "</div>"]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
@@ -40,18 +40,19 @@ def write_report(folder, document, model, validation=None):
 
 def losses_chart(losses):
     epochs = list(range(1, len(losses) + 1))
-    series = [Series(name, epochs, [one[name] for one in losses], color, ["dot"] * len(epochs), line=True)
+    series = [Series(name, epochs, [epoch[name] for epoch in losses], color, ["dot"] * len(epochs), line=True)
               for name, color in zip(losses[0], COLORS)]
-    key = key_line([(one.color, "●", one.name) for one in series])
+    key = key_line([(line.color, "●", line.name) for line in series])
     return f'<figure class="wide">{chart(series, "epoch", "mean loss", "losses by epoch")}<figcaption>{key}</figcaption></figure>'
 
 
 def losses_table(losses):
-    return table(["epoch", *losses[0]], [[epoch, *(f"{value:.4f}" for value in one.values())] for epoch, one in enumerate(losses, start=1)])
+    rows = [[epoch, *(f"{value:.4f}" for value in means.values())] for epoch, means in enumerate(losses, start=1)]
+    return table(["epoch", *losses[0]], rows)
 
 
 def spread(items, count):
-    """So many of the items, at equal distances."""
+    """``count`` of the items, at equal distances; all of them if there are fewer."""
     return [items[i * len(items) // count] for i in range(count)] if len(items) > count else items
 
 

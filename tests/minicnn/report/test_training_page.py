@@ -42,7 +42,7 @@ def test_losses_and_images(tmp_path):
 def test_without_images(tmp_path):
     write_report(tmp_path, DOCUMENT, None)
     text = (tmp_path / "report.html").read_text()
-    assert "<img" not in text and "What it finds" not in text and "loss_rpn_box_reg" in text
+    assert "<img" not in text and "Detections</h2>" not in text and "loss_rpn_box_reg" in text
 
 
 def test_a_image_that_cannot_be_read(tmp_path):
