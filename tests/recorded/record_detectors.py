@@ -2,7 +2,7 @@
 
     python tests/recorded/record_detectors.py
 
-Needs torch and torchvision. Long arrays are recorded in samples.
+Needs torch and torchvision. Of long arrays a sample is recorded.
 """
 
 import sys
@@ -47,7 +47,7 @@ def main():
 
 
 def robust(architecture, image):
-    """Seeds whose proposals and detections stay the same when the image changes in its last digits."""
+    """Yield seeds whose proposals and detections stay the same when the image changes in its last digits, with model and rungs."""
     for seed in range(20):
         model = sane_detector(architecture, image, seed, **SETTINGS)
         rungs = torch_rungs(torch_twin(model), [image])

@@ -1,7 +1,7 @@
 """Record torch's outputs and gradients of every case of torch_cases.py: ``python tests/recorded/record_torch.py``.
 
 Needs the ``parity`` extra. Writes torch_ops.npz: ``values``, all arrays one after the other in float32, and ``cases.json``
-(UTF-8), which says for each case, in order, the names and shapes of its arrays, the gradient that went in, and its results.
+(UTF-8), which holds for each case, in order, the names and shapes of its arrays, of the gradient that went in, and of its results.
 """
 
 import json

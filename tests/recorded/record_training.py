@@ -2,8 +2,8 @@
 
     python tests/recorded/record_training.py
 
-Needs torch and torchvision. Of each gradient some numbers and the largest are recorded, of each detector what its seed does not tell:
-biases and statistics, whose last digits depend on the machine.
+Needs torch and torchvision. Recorded of each gradient are a sample and the largest magnitude, of each detector what its seed does not
+determine: biases and statistics, whose last digits depend on the machine.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Record weight files of every kind, and the arrays that torch reads from them: ``python tests/recorded/record_weight_files.py``.
 
 Needs the ``parity`` extra and ``safetensors``. Writes a few kB each into ``weight_files/``, and ``expected.npz``: the arrays of
-each file under ``FILE/NAME``. What torch no longer writes is written by hand, and torch reads it here.
+each file under ``FILE/NAME``. Formats that torch no longer writes are written byte by byte, and read by torch here.
 """
 
 import io
@@ -44,8 +44,8 @@ def save(value, **options):
     return stream.getvalue()
 
 
-def turned(data):
-    """A file as a big-endian machine writes it: the numbers' bytes turned round (all are of four bytes), and said so."""
+def big_endian(data):
+    """A file as a big-endian machine writes it: each number's four bytes reversed, and the byte order noted."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
         for info in old.infolist():
@@ -72,14 +72,14 @@ def python2():
 
 
 def windows():
-    """As torch 0.3 wrote a storage that is a part of another."""
+    """As torch 0.3 wrote a storage that is part of another."""
     value = call("collections.OrderedDict")
     items = {"whole": old_tensor(6, (6,), (1,)), "part": old_tensor(6, (3,), (1,), 1, (("95", 2, 4),))}
     return legacy_file(Code(value + encode(items)[1:]), {"94": (6, NUMBERS.tobytes())}, little_endian=False)
 
 
 def training():
-    """A checkpoint of a training on several graphics cards."""
+    """A training checkpoint as ``DataParallel`` on several GPUs writes it."""
     torch.manual_seed(0)
     model = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -93,7 +93,7 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     state, plain = state_dict(), OrderedDict({"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, -2], dtype=torch.int32)})
     old = OrderedDict((key, value) for key, value in state.items() if not key.startswith("uint") or key == "uint8")
-    files = {"zip.pth": save(state), "zip_protocol4.pth": save(state, pickle_protocol=4), "big_endian.pth": turned(save(plain)),
+    files = {"zip.pth": save(state), "zip_protocol4.pth": save(state, pickle_protocol=4), "big_endian.pth": big_endian(save(plain)),
              "legacy.pth": save(old, _use_new_zipfile_serialization=False),
              "legacy_protocol4.pth": save(old, _use_new_zipfile_serialization=False, pickle_protocol=4),
              "training.pth": save(training()), "training_legacy.pth": save(training(), _use_new_zipfile_serialization=False),

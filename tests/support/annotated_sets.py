@@ -1,4 +1,4 @@
-"""Annotated images and detections made by hand and at random, and the metrics' known answers."""
+"""Annotated images and detections, made by hand and at random; and cases of the metrics with known results."""
 
 import gzip
 import json
@@ -13,9 +13,9 @@ CASES = Path(__file__).parents[3] / "shared" / "data" / "map_cases"
 
 
 def case(name):
-    """The folder of a case with a known answer; tests that need it are left out where it is not."""
+    """The folder of a case with known results; tests that need it are skipped where it is missing."""
     if not (CASES / name).is_dir():
-        pytest.skip(f"the metrics' known answers are not in {CASES}")
+        pytest.skip(f"the cases with known results are not in {CASES}")
     return CASES / name
 
 
@@ -38,7 +38,7 @@ def annotated(images, classes=("cat", "dog")):
 
 
 def detections(*rows):
-    """(label, score, box) each -> boxes, scores, labels of one image."""
+    """boxes, scores and labels of one image, from rows of (label, score, box)."""
     return (np.array([box for *_, box in rows], np.float64).reshape(-1, 4), np.array([score for _, score, _ in rows], np.float64),
             np.array([label for label, *_ in rows], np.int64))
 
@@ -47,7 +47,7 @@ NOTHING = detections()
 
 
 def random_set(rng, images=12, classes=3, most=5, detections=8, crowd=True, ties=True):
-    """Images full of boxes on whole pixels, and detections that hit, miss, double and mistake them; a class without objects.
+    """Random boxes on whole pixels, and detections that are right, missing, duplicate or of another class; one class has no objects.
 
     Every number is exact in float32, and many overlaps are equal.
     """
@@ -76,7 +76,7 @@ def read_gzipped(path):
 
 
 def coco_case():
-    """COCO val2014, 100 images, false results: the images in the order of their ids, and what the files say."""
+    """100 images of COCO val2014 in the order of their ids, the made-up detections in them, and the known results."""
     folder = case("coco_val2014_fakebbox100")
     truth, rows = (read_gzipped(folder / name) for name in ("ground_truth.json.gz", "detections.json.gz"))
     categories = {one["id"]: label for label, one in enumerate(truth["categories"], start=1)}

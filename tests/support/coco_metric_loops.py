@@ -1,4 +1,4 @@
-"""COCO's evaluation as its code has it, detection by detection and object by object, without arrays: an oracle."""
+"""COCO's metric in plain loops, detection by detection and object by object as in its own code: an oracle for ours."""
 
 import numpy as np
 

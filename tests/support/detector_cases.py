@@ -1,4 +1,4 @@
-"""Which detectors are recorded on which images, and how much of their arrays."""
+"""Which detectors are recorded on which images, and which part of their arrays."""
 
 import hashlib
 
@@ -12,11 +12,11 @@ SAMPLES = 150
 
 
 def sample(x):
-    """Some of an array's numbers, spread over it."""
+    """About ``SAMPLES`` numbers spread evenly over an array."""
     flat = np.ravel(x)
     return flat[::max(1, flat.size // SAMPLES)].copy()
 
 
 def anchors_hash(anchors):
-    """Anchors are whole numbers: equal or not."""
+    """SHA-256 of the anchors, as bytes: they are whole numbers, so they are equal or not."""
     return np.frombuffer(hashlib.sha256(np.ascontiguousarray(anchors, np.float32)).digest(), np.uint8)

@@ -28,7 +28,7 @@ def generator():
 
 
 def network():
-    """(N, 2, 8, 7) -> (N, 5)."""
+    """A small classifier, (N, 2, 8, 7) -> (N, 5)."""
     rng = generator()
     return Sequential({
         "features": Sequential([Conv2d(2, 4, 3, stride=2, padding=1, bias=False, rng=rng), BatchNorm2d(4), ReLU(), MaxPool2d(2)]),
@@ -45,7 +45,7 @@ def image(*shape, dtype=np.float32):
 
 
 def same(got, expected):
-    """Two mappings of arrays are equal, names in order, byte for byte."""
+    """Assert that two mappings of arrays have the same names in the same order, and equal arrays."""
     assert list(got) == list(expected)
     for path in expected:
         assert_array_equal(got[path], expected[path])
@@ -68,7 +68,7 @@ each_kind = pytest.mark.parametrize("cls", EACH, ids=lambda cls: cls.__name__)
 
 
 def make(cls):
-    """A layer of the kind, its arrays drawn, and an input."""
+    """A layer of the kind with random arrays, and an input for it."""
     arguments, shape = EACH[cls]
     layer = cls(*arguments, rng=generator())
     for _, array in layer.named_arrays():

@@ -1,16 +1,16 @@
-"""What the test of every operation asks: closeness over one tensor, gradients equal to differences, arguments left alone."""
+"""Checks that the tests of operations share: closeness over one tensor, gradients against differences, arguments not written."""
 
 import importlib.util
 
 import numpy as np
 
-BACKENDS = ["reference", "numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]        # those installed
-FORWARD, BACKWARD = 1e-5, 1e-4      # float32 against torch: products are summed in another order
+BACKENDS = ["reference", "numpy", *(["numba"] if importlib.util.find_spec("numba") else [])]        # the installed ones
+FORWARD, BACKWARD = 1e-5, 1e-4      # float32 against torch, which sums products in another order
 EXACT = 1e-12                       # float64 against the definition
 
 
 def assert_close(got, expected, tolerance, what="array"):
-    """max |got - expected| <= tolerance max |expected|: design.md's relative tolerance, over one tensor."""
+    """Assert max |got - expected| <= tolerance max |expected|, the relative tolerance of docs/design.md, over one tensor."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"{what} is {got.shape}, expected {expected.shape}"
     error, largest = (np.abs(a.astype(np.float64)).max(initial=0) for a in (got - expected, expected))
@@ -24,23 +24,25 @@ def check_gradients(forward, backward, *arrays, eps=1e-6):
         forward: (*arrays) -> y, an array or a number.
         backward: (grad_y, *arrays) -> one gradient for each array, in order.
     """
-    rng = np.random.default_rng(1)                   # not 0: the tests draw x from that, and grad_y must not be x
+    rng = np.random.default_rng(1)                   # not 0: the tests draw x from seed 0, and grad_y must differ from x
     grad_y = rng.standard_normal(np.shape(forward(*arrays)))
     gradients = backward(grad_y, *arrays)
     assert len(gradients) == len(arrays)
     for place, (array, gradient) in enumerate(zip(arrays, gradients)):
         assert gradient.shape == array.shape and gradient.dtype == array.dtype == np.float64
         v = rng.standard_normal(array.shape)
-        prefetch, behind = (forward(*arrays[:place], array + step * v, *arrays[place + 1:]) for step in (eps, -eps))
-        numeric = np.sum(grad_y * (prefetch - behind)) / (2 * eps)
-        # v is normal, so <v, gradient> is of the size of |gradient|, but may by chance be near 0
+        ahead, behind = (forward(*arrays[:place], array + step * v, *arrays[place + 1:]) for step in (eps, -eps))
+        numeric = np.sum(grad_y * (ahead - behind)) / (2 * eps)
+        # compared with |gradient|, since <v, gradient> may by chance be near 0
         assert abs(np.sum(v * gradient) - numeric) <= 1e-6 * np.linalg.norm(gradient), f"gradient {place}"
 
 
 def check_arrays(call, *arrays):
-    """Whatever the arrays' memory order, the results are the same; float32 and float64 are kept; arguments are not written.
+    """Check that results do not depend on the arrays' memory order and keep their dtype, and that arguments are not written.
 
-    ``call(*arrays)`` returns the results, forward and backward, as a tuple.
+    Args:
+        call: (*arrays) -> tuple of the results, forward and backward.
+        arrays: the arguments, made float32 and float64 here.
     """
     for dtype, tolerance in ((np.float64, EXACT), (np.float32, FORWARD)):
         first = None
@@ -53,7 +55,7 @@ def check_arrays(call, *arrays):
 
 
 def memory_orders(array):
-    """The same numbers in C order, with the batch innermost, and as every second element of a larger array; read-only."""
+    """Yield the same numbers in C order, with the batch innermost, and as every second element of a larger array; read-only."""
     innermost = np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0)
     for laid_out in (np.ascontiguousarray(array), innermost, np.repeat(array, 2, axis=-1)[..., ::2]):
         laid_out.flags.writeable = False
@@ -64,14 +66,14 @@ def check_vjp(layer, vjp, *inputs, eps=1e-6):
     """Compare the gradients of a layer's parameters and inputs with differences along one random direction each, in float64.
 
     Args:
-        layer: its parameters become float64, and its gradients are forgotten.
+        layer: its parameters become float64, and its gradients are reset.
         vjp: (*inputs) -> results, a list of arrays or numbers, and their pullback: (list of gradients) -> a list of gradients, one for
             each input, None for one that has none.
     """
-    for _, one in layer.named_layers():
-        for name in (*one.parameter_names, *one.buffer_names):
-            if getattr(one, name) is not None:
-                setattr(one, name, getattr(one, name).astype(np.float64))
+    for _, part in layer.named_layers():
+        for name in (*part.parameter_names, *part.buffer_names):
+            if getattr(part, name) is not None:
+                setattr(part, name, getattr(part, name).astype(np.float64))
     rng = np.random.default_rng(1)
     results, pullback = vjp(*inputs)
     grads_y = [rng.standard_normal(np.shape(y)) for y in results]

@@ -33,7 +33,7 @@ def conv(into, out, kernel=3, *arguments, seed=0, **options):
 
 
 def norm(channels, seed=0):
-    """With statistics of its own."""
+    """Batch norm with random parameters and statistics."""
     rng, layer = np.random.default_rng(seed), BatchNorm2d(channels)
     for array, low, high in ((layer.weight, 0.5, 1.5), (layer.bias, -1, 1), (layer.running_mean, -1, 1), (layer.running_var, 0.5, 2)):
         array[...] = rng.uniform(low, high, channels)
@@ -57,7 +57,13 @@ def arrays_of(result):
 
 
 def assert_runs_like_its_layers(network, *inputs, plans=True, tolerance=TOLERANCE):
-    """Whatever is in use computes what the layers do; ``plans``: there is a plan, so that not the layers were compared with themselves.
+    """Check that the backend in use computes what the layers do.
+
+    Args:
+        network: a Layer.
+        inputs: its arguments.
+        plans: whether a plan must have run, so that the layers are not compared with themselves.
+        tolerance: relative, of each array.
 
     Returns:
         what the network returned.
@@ -78,7 +84,7 @@ def plan_of(network):
 
 
 def pyramid(*channels, out=13):
-    """Laterals and outputs of a feature pyramid, over maps of these channels, the finest first."""
+    """A feature pyramid of ``out`` channels over maps of these channels, the finest first."""
     from minicnn.detection.fpn import FeaturePyramidNetwork
 
     def upward(fpn, *maps):
@@ -87,7 +93,7 @@ def pyramid(*channels, out=13):
 
 
 def gated(channels, squeezed):
-    """Squeeze-and-excitation."""
+    """A squeeze-and-excitation block."""
     return Composite(lambda fc1, fc2, x: x * F.hardsigmoid(fc2(F.relu(fc1(F.adaptive_avg_pool2d(x, 1))))),
                      conv(channels, squeezed, 1), conv(squeezed, channels, 1, seed=1))
 

@@ -1,4 +1,4 @@
-"""A small data set in PASCAL VOC's form whose objects a detector finds some of."""
+"""A small data set in PASCAL VOC's format, some of whose objects a detector finds."""
 
 import numpy as np
 from small_detector import CLASSES, scene
@@ -11,10 +11,10 @@ NAMES = ["000001", "000002", "000003"]
 
 
 def write_voc(folder, model):
-    """Three images; objects are where the model's surest detections of each class are, some moved, some difficult.
+    """Write three images; the objects are the model's highest-scoring detections of each class, some moved, some difficult.
 
     Returns:
-        found: {name: (boxes, scores, labels)}, what the model finds, labels its own.
+        found: {name: (boxes, scores, labels)} of the model's detections.
     """
     for sub in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / sub).mkdir(parents=True)

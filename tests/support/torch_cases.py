@@ -1,4 +1,4 @@
-"""The operations compared with torch: drawn arrays, and both sides' outputs and gradients.
+"""Cases of the operations compared with torch: random arrays, and both sides' outputs and gradients.
 
 ``record_torch.py`` records torch's side, ``test_recorded.py`` compares ours with the record, ``parity/test_torch.py`` with torch
 live. A new case goes into ``CASES``; then record again.
@@ -14,7 +14,7 @@ from minicnn.layers import BatchNorm2d
 
 
 class Case(NamedTuple):
-    """An operation on arrays, each (how to draw it, its shape), with its other arguments."""
+    """An operation; {name: (distribution, shape)} of its arrays; its other arguments."""
 
     name: str
     operation: str
@@ -27,7 +27,7 @@ def normal(*shape):
 
 
 def levels(*shape):
-    """Whole numbers -3 to 3: ties for max pooling, and the kinks of relu, hardswish, smooth L1."""
+    """Whole numbers from -3 to 3: ties for max pooling, and the kinks of ReLU, hardswish and smooth L1."""
     return "levels", shape
 
 
@@ -101,7 +101,7 @@ CASES = [
 
 
 def draw(case):
-    """The case's arrays, float32; the same ones each time."""
+    """The case's arrays, float32, always the same."""
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     kinds = {"normal": rng.standard_normal, "wide": lambda shape: 3 * rng.standard_normal(shape),
              "positive": lambda shape: rng.uniform(0.5, 2, shape), "levels": lambda shape: rng.integers(-3, 4, shape),
@@ -114,10 +114,10 @@ def draw_gradient(case, shape):
     return np.random.default_rng(zlib.crc32(case.name[::-1].encode())).standard_normal(shape).astype(np.float32)
 
 
-# Ours. For each operation (grad_y, its arrays, its arguments) -> y and the gradients that we compute.
+# Our side: for each operation a function (name, grad_y, **arrays, **arguments) -> {"y": output, "grad_...": gradients}.
 
 def ours(case, arrays, grad_y):
-    """y, the gradients and what else is compared, by name."""
+    """{name: array} of our output, gradients and whatever else is compared."""
     return OURS.get(case.operation, plain)(case.operation, grad_y, **arrays, **case.arguments)
 
 
@@ -178,10 +178,10 @@ OURS = {
 }
 
 
-# torch's. Autograd gives every gradient.
+# torch's side: autograd computes every gradient.
 
 def torchs(case, arrays):
-    """(grad_y, {y, the gradients and what else is compared, by name}), as ``ours`` names them."""
+    """grad_y, and torch's {name: array} with the names of ``ours``."""
     import torch
     from torch.nn import functional as T
 
@@ -199,7 +199,7 @@ def torchs(case, arrays):
     grad_y = draw_gradient(case, tuple(y.shape))
     y.backward(torch.tensor(grad_y))
     results = {"y": y.detach().numpy()}
-    if case.operation != "softmax":                                # ours has no gradient of its own: cross_entropy has
+    if case.operation != "softmax":                                # ours is differentiated within cross_entropy only
         results |= {f"grad_{name}": leaf.grad.numpy() for name, leaf in leaves.items() if leaf.requires_grad}
     if case.operation == "BatchNorm2d":
         results |= {"running_mean": leaves["mean"].numpy(), "running_var": leaves["var"].numpy()}
@@ -207,7 +207,7 @@ def torchs(case, arrays):
 
 
 def torch_norm(case, x, mean, var, weight, bias, momentum=0.1, eps=1e-5):
-    """Any of the three norms."""
+    """torch's output of any of the three norms."""
     from torch.nn import functional as T
     from torchvision.ops import FrozenBatchNorm2d
 

@@ -1,4 +1,4 @@
-"""torch's files written by hand, byte by byte: what torch wrote long ago, and what it never would."""
+"""Files in torch's formats, written byte by byte: what old versions of torch wrote, and what no version would."""
 
 import io
 import pickle
@@ -9,11 +9,11 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class Code(bytes):
-    """A piece of a pickle that leaves one object on the stack."""
+    """Pickle opcodes that leave one object on the stack."""
 
 
 def encode(value):
-    """The piece of a pickle that makes a value; of Code, itself."""
+    """The pickle opcodes of a value; ``Code`` is returned as it is."""
     if isinstance(value, Code):
         return value
     if isinstance(value, tuple):
@@ -40,7 +40,7 @@ def call(full, *arguments):
 
 
 def built(value, state):
-    """A value whose attributes are then set."""
+    """A value whose state is then set by BUILD."""
     return Code(encode(value) + encode(state) + b"b")
 
 

@@ -1,4 +1,4 @@
-"""A detector small enough to train within a test: two stages, one map of stride 4, three anchors a cell."""
+"""A detector small enough to train within a test: one feature map of stride 4, three anchors per position."""
 
 from minicnn.detection.architectures import assemble
 from minicnn.detection.backbone import SingleMapBackbone

@@ -1,4 +1,4 @@
-"""Detectors, three images and their objects: what losses and gradients are compared with torchvision's on, and how ours are computed."""
+"""The case on which losses and gradients of training are compared with torchvision's: detectors, three images and their objects."""
 
 import numpy as np
 from ladder import images
@@ -47,7 +47,7 @@ def in_float64(model):
 
 
 def ours(model, batch, targets):
-    """Our losses and gradients, learning from the first ones of everything."""
+    """Our losses and gradients; instead of random anchors and proposals the first ones are sampled."""
     model.train()
     losses, pullback = detector_losses(model, batch, model.backbone.start(batch.pixels), targets, np.arange)
     pullback()
