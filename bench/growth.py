@@ -185,7 +185,7 @@ def markdown(document):
     found = {(row["backend"], row["threads"], row["series"]): row for row in document["rows"]}
     names = {"backbone": "pixels, VGG16's convolutions", "batch": "images in a batch", "box head": "proposals, box head",
              "roi_align": "proposals, RoIAlign", "nms": "boxes, suppression"}
-    rows = [(names[name], *(f"{found[*case, name]['exponent']:.2f}" for case in cases)) for name in series]
+    rows = [(names[name], *(f"{found[(*case, name)]['exponent']:.2f}" for case in cases)) for name in series]
     steps = [row for row in document["rows"] if row["series"].startswith("backbone.")]
     worst = max(steps, key=lambda row: row["exponent"])
     lines = [table(("time grows with", *(f"{backend}, {threads} thread{'s' * (threads > 1)}" for backend, threads in cases)), rows), ""]

@@ -37,7 +37,7 @@ def interpolate(x: np.ndarray, size: IntPair, mode: str = "nearest") -> np.ndarr
     if mode == "bilinear":
         for axis, n, out in ((2, h, ho), (3, w, wo)):
             first, second, share = bilinear_index(n, out)
-            share = share.astype(x.dtype)[(..., *(None,) * (3 - axis))]
+            share = share.astype(x.dtype).reshape(-1, *(1,) * (3 - axis))
             x = x.take(first, axis) * (1 - share) + x.take(second, axis) * share
         return x
     raise ValueError(f"interpolate: got mode={mode!r}, expected 'nearest' or 'bilinear'.")

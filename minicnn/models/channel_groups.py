@@ -78,8 +78,8 @@ def walk(model: Layer, steps: Iterable[tuple[str, Layer]]) -> Walk:
     return Walk(consumer, groups, producers, tuple(followers))
 
 
-def channel_group(model: Layer, producers: Sequence[str], followers: Sequence[str], consumers: Sequence[str]) -> ChannelGroup:
+def channel_group(model: Layer, producers: Sequence[str], followers: Sequence[str], consumers: Sequence[str | None]) -> ChannelGroup:
     """The ``ChannelGroup`` of these paths, with the columns of each consumer."""
     channels = len(model.get_layer(producers[0]).weight)
-    columns = ((path, model.get_layer(path).weight.shape[1] // channels) for path in consumers)
+    columns = ((path, model.get_layer(path).weight.shape[1] // channels) for path in consumers if path)
     return ChannelGroup(tuple(producers), tuple(followers), tuple(columns))
