@@ -25,8 +25,8 @@ def base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.n
     [[-23.0, -11.0, 23.0, 11.0], [-16.0, -16.0, 16.0, 16.0], [-11.0, -23.0, 11.0, 23.0]]
     """
     heights = np.sqrt(np.array(aspect_ratios, np.float32))              # of an anchor of area 1
-    sizes = np.array(sizes, np.float32)
-    w, h = ((ratio[:, None] * sizes).reshape(-1) for ratio in (1 / heights, heights))
+    sides = np.array(sizes, np.float32)
+    w, h = ((ratio[:, None] * sides).reshape(-1) for ratio in (1 / heights, heights))
     return np.round(np.stack([-w, -h, w, h], axis=1) / 2)
 
 

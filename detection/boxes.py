@@ -170,5 +170,5 @@ def batched_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, iou_t
     for group in np.unique(groups):
         index = np.flatnonzero(groups == group)
         keep.append(index[nms(boxes[index], scores[index], iou_threshold)])
-    keep = np.sort(np.concatenate(keep))
-    return keep[np.argsort(-scores[keep], kind="stable")]
+    kept = np.sort(np.concatenate(keep))
+    return kept[np.argsort(-scores[kept], kind="stable")]

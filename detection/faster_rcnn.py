@@ -165,12 +165,14 @@ class FasterRCNN(Layer):
     def channel_groups(self) -> list:
         """The ``ChannelGroup``s within the backbone, of the feature maps that RPN and box head read, and within these two."""
         maps = self.backbone.walk(self, "backbone")
-        consumers, groups = [], []
+        consumers: list[str] = []
+        groups: list = []
         for head, outputs in (("rpn.head.conv", ("rpn.head.cls_logits", "rpn.head.bbox_pred")),
                               ("roi_heads.box_head", ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"))):
             inside, *outside = (walk(self, units(path, self.get_layer(path))) for path in (head, *outputs))
-            consumers.append(inside.consumer)
-            groups += [*inside.groups, channel_group(self, inside.producers, inside.followers, [output.consumer for output in outside])]
+            consumers += [inside.consumer] if inside.consumer else []
+            within = [output.consumer for output in outside if output.consumer]
+            groups += [*inside.groups, channel_group(self, inside.producers, inside.followers, within)]
         return [*maps.groups, channel_group(self, maps.producers, maps.followers, consumers), *groups]
 
     @property

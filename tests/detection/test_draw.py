@@ -1,4 +1,4 @@
-"""Drawing: readable at any size, colours that everybody tells apart, and no box that breaks it."""
+"""Drawing: readable at any size, colours that anybody can distinguish, and odd boxes."""
 
 import itertools
 import sys
@@ -21,7 +21,7 @@ SIGHTS = {
 
 
 def seen(rgb, sight):
-    """A colour as CIE L*a*b* (white D65), in which distances are about as the eye's; 2 can just be told apart."""
+    """A colour as CIE L*a*b* (white D65), in which distances are about as the eye's; 2 can just be distinguished."""
     parts = np.array(rgb) / 255
     linear = np.clip(SIGHTS[sight] @ np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4), 0, 1)
     xyz = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]) @ linear / (0.9505, 1, 1.089)
@@ -143,7 +143,7 @@ def test_overlap_by_hand():
     assert overlap((0, 0, 4, 4), (2, 3, 9, 9)) == 2 and overlap((0, 0, 4, 4), (4, 0, 9, 9)) == 0 == overlap((0, 0, 4, 4), (5, 5, 9, 9))
 
 
-def test_the_surest_is_on_top_whatever_the_order():
+def test_the_highest_score_is_on_top_whatever_the_order():
     boxes, labels, scores, names = [[20, 20, 80, 80]] * 3, [1, 2, 3], [0.3, 0.9, 0.6], ["a", "b", "c"]
     drawn = draw(plain(100, 100), boxes, labels, scores, names)
     assert tuple(drawn[50, 20]) == colour(2)

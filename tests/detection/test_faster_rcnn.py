@@ -313,7 +313,7 @@ def assert_same(got, expected):
     assert got.names == expected.names
 
 
-def test_detections_lie_in_the_image_the_surest_first(found):
+def test_detections_lie_in_the_image_by_descending_score(found):
     assert len(found) >= 12 and len(set(found.labels.tolist())) >= 3
     assert (found.boxes.dtype, found.labels.dtype, found.scores.dtype) == (np.float32, np.int64, np.float32)
     assert (np.diff(found.scores) <= 0).all() and found.scores[-1] > 0.05

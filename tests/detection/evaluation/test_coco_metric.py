@@ -38,7 +38,7 @@ def test_equals_the_loops(seed):
 
 
 def test_more_than_a_hundred_detections_of_a_class_in_a_image():
-    """The hundred surest count, of each class by itself; the object that only a later one finds is missed."""
+    """The hundred highest scores of each class count; the object that only a later detection finds is missed."""
     far = [(1, 0.9 - 0.001 * i, (50, 50, 60, 60)) for i in range(100)]
     truths = annotated([image("a", [(1, (0, 0, 10, 10)), (2, (0, 0, 10, 10))])])
     found = [detections(*far, (1, 0.1, (0, 0, 10, 10)), (2, 0.05, (0, 0, 10, 10)))]

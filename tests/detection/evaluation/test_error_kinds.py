@@ -40,7 +40,7 @@ def test_each_kind_by_hand():
     assert kinds_of([(1, BOX), (1, FAR)], (1, 0.9, BOX)) == {"missed": (1, round(50 / 101, 6))}
 
 
-def test_the_surest_error_about_an_object_mends_it_and_the_others_go():
+def test_the_error_of_highest_score_about_an_object_is_corrected_and_the_others_removed():
     result = kinds_of([(1, BOX)], (1, 0.9, NEAR), (1, 0.8, (0, 0, 40, 12)))
     assert result == {"place": (2, 1.0)}
     result = kinds_of([(1, BOX)], (2, 0.9, BOX), (1, 0.8, NEAR))                # the surer one is of class: place alone gains nothing
@@ -89,18 +89,18 @@ def loops(set_, found):
     for label, ranking in enumerate(rankings):
         first = len(truths)
         for box, where, ignored in zip(ranking.gt_boxes, ranking.gt_images, ranking.ignored):
-            truths.append({"box": box, "picture": where, "label": label, "ignored": ignored, "used": False, "about": []})
+            truths.append({"box": box, "image": where, "label": label, "ignored": ignored, "used": False, "about": []})
         for place, (box, where, score) in enumerate(zip(ranking.boxes, ranking.images, ranking.scores)):
             hit, matched_to = all_outcomes[label][place], all_matched[label][place]
             if hit == TRUE_POSITIVE:
                 truths[first + matched_to]["used"] = True
             if hit != IGNORED:
-                dets.append({"box": box, "picture": where, "label": label, "score": score, "right": hit == TRUE_POSITIVE, "kind": None})
+                dets.append({"box": box, "image": where, "label": label, "score": score, "right": hit == TRUE_POSITIVE, "kind": None})
     for one in dets:
         if one["right"]:
             continue
         there = [(overlap(one["box"], truth["box"], False), truth) for truth in truths
-                 if truth["picture"] == one["picture"] and not truth["ignored"]]
+                 if truth["image"] == one["image"] and not truth["ignored"]]
         own = max((row for row in there if row[1]["label"] == one["label"]), key=lambda row: row[0], default=(0, None))
         other = max((row for row in there if row[1]["label"] != one["label"]), key=lambda row: row[0], default=(0, None))
         if 0.1 <= own[0] <= 0.5:

@@ -113,8 +113,8 @@ def test_classes_that_differ(comp4, rows, tmp_path):
     (comp4 / "comp4_det_test_cat.txt").unlink()
     with pytest.raises(InputError, match="missing: 'comp4_det_test_cat.txt'"):
         read_detections(comp4, SET)
-    for name, told in (("dog", "'dog'"), ("\x1b[2J" * 100, r"'\\x1b\[2J")):
-        with pytest.raises(InputError, match=f"not of the data: {told}") as error:
+    for name, quoted in (("dog", "'dog'"), ("\x1b[2J" * 100, r"'\\x1b\[2J")):
+        with pytest.raises(InputError, match=f"not of the data: {quoted}") as error:
             read_detections(rows(detection(name=name)), SET)
         assert str(error.value).isprintable() and len(str(error.value)) < 700
 

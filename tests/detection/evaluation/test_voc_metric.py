@@ -50,7 +50,7 @@ def parse_outcomes(truths, *rows):
 
 
 def test_by_hand():
-    """The surest takes the object; a double is wrong; a difficult object takes any number, and none of them counts."""
+    """The highest score takes the object; a duplicate is a false positive; a difficult object takes any number, none of which counts."""
     box = (10, 10, 20, 20)
     assert parse_outcomes([(1, box)], (1, 0.2, box), (1, 0.9, (10, 10, 20, 18))) == [TP, FP]
     assert parse_outcomes([(1, box, "difficult")], (1, 0.2, box), (1, 0.9, box)) == [IGNORED, IGNORED]

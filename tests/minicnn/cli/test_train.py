@@ -41,7 +41,7 @@ def test_text_and_json_in_a_file(run, data, here):
     assert json.loads((here / "train.json").read_text())["file"] == "net.npz"
 
 
-def test_options_become_the_recipe(run, data, here, monkeypatch):
+def test_options_become_hyperparameters(run, data, here, monkeypatch):
     got = []
     monkeypatch.setattr("minicnn.cli.train.train_classifier", lambda *args: got.append(args[3:]) or [])
     options = {"epochs": 3, "batch_size": 7, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.25, "warmup_steps": 9, "patience": 2}

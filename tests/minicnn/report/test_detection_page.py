@@ -1,4 +1,4 @@
-"""The page of a detector's evaluation: it parses, tells every figure, and draws boxes where they are."""
+"""The page of a detector's evaluation: it parses, has every figure, and draws boxes where they are."""
 
 import base64
 import io
@@ -53,7 +53,7 @@ def test_the_page_is_self_contained_and_escaped(text):
         ElementTree.fromstring(svg)
 
 
-def test_the_tables_tell_every_figure(text, made):
+def test_the_tables_have_every_figure(text, made):
     document, _ = made
     rows = [re.findall("<t[dh]>(.*?)</t[dh]>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
     cat = document["per_class"]["cat"]
@@ -110,7 +110,7 @@ def test_boxes_are_drawn_where_they_are():
     assert [one.find(f"{SVG}title").text for one in svg.findall(f"{SVG}rect")] == ["cat", "dog", "dog 0.51", "<cat> 0.75"]
 
 
-def test_the_caption_tells_what_is_wrong():
+def test_the_caption_counts_the_errors():
     assert "<figcaption>0000&lt;1&gt;: 3 missed (cat 2, &lt;i&gt; 1), 1 false (dog 1)</figcaption>" in images_section([worst()])
     assert caption({**worst(), "missed": {}, "found": []}) == "0000&lt;1&gt;: 0 missed, 0 false"
 
