@@ -24,8 +24,8 @@ def explain(model, image, box, score, label):
     batch = model.transform([image])
     size = batch.sizes[0]
     maps = run(model.backbone, batch.pixels)
-    answers = [tuple(array[0] for array in run(model.rpn.head, x)) for x in maps]
-    proposed, objectness, levels = model.rpn.candidates(answers, model.rpn.anchors(maps, batch), size)
+    outputs = [tuple(array[0] for array in run(model.rpn.head, x)) for x in maps]
+    proposed, objectness, levels = model.rpn.candidates(outputs, model.rpn.anchors(maps, batch), size)
     kept = B.batched_nms(proposed, objectness, levels, model.rpn.nms_thresh)
     last = model.rpn.post_nms_top_n
 
@@ -55,16 +55,26 @@ def explain(model, image, box, score, label):
     return None
 
 
-def judge(boxes, scores, rivals, one, iou_threshold):
-    """What becomes of ``one`` among rivals that stay: whether one of them suppresses it for certain; and if none does, what hung by a
-    thread: an overlap at the threshold, or the equal score of one that it overlaps."""
-    rivals = rivals[(rivals != one) & (scores[rivals] >= scores[one] - CLOSE)]
-    iou = B.box_iou(boxes[[one]], boxes[rivals])[0].astype(np.float64)
-    even = np.abs(scores[rivals] - scores[one]) <= CLOSE
+def judge(boxes, scores, rivals, index, iou_threshold):
+    """Whether suppression surely removes a box, and if not, which threshold decides.
+
+    Args:
+        boxes, scores: of all candidates.
+        rivals: indices of the boxes that suppression keeps.
+        index: of the box.
+        iou_threshold: of suppression.
+
+    Returns:
+        suppressed: whether a rival surely removes it;
+        near: in words, an overlap at the threshold, or the equal score of a rival that it overlaps; None if there is neither.
+    """
+    rivals = rivals[(rivals != index) & (scores[rivals] >= scores[index] - CLOSE)]
+    iou = B.box_iou(boxes[[index]], boxes[rivals])[0].astype(np.float64)
+    even = np.abs(scores[rivals] - scores[index]) <= CLOSE
     if ((iou > iou_threshold + CLOSE) & ~even).any():
         return True, None
     if (at := np.flatnonzero(np.abs(iou - iou_threshold) <= CLOSE)).size:
         return False, f"overlap {iou[at[0]]:.4f} at the threshold {iou_threshold}"
     if (at := np.flatnonzero((iou > iou_threshold) & even)).size:
-        return False, f"score {scores[one]:.4f} at that of one it overlaps by {iou[at[0]]:.4f}"
+        return False, f"score {scores[index]:.4f} at that of a box it overlaps by {iou[at[0]]:.4f}"
     return False, None

@@ -53,5 +53,5 @@ def test_close_calls():
     assert judge(boxes, scores, np.array([0]), 1, 0.5) == (False, "overlap 0.5004 at the threshold 0.5")
     assert judge(boxes, scores, np.array([0, 1]), 2, 0.5) == (True, None)
     even = np.array([0.7005, 0.1, 0.7], np.float32)
-    assert judge(boxes, even, np.array([0]), 2, 0.5) == (False, "score 0.7000 at that of one it overlaps by 0.9000")
+    assert judge(boxes, even, np.array([0]), 2, 0.5) == (False, "score 0.7000 at that of a box it overlaps by 0.9000")
     assert judge(boxes, scores, np.array([1, 2]), 0, 0.5) == (False, None)              # they score less
