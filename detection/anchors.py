@@ -26,8 +26,9 @@ def base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.n
     """
     heights = np.sqrt(np.array(aspect_ratios, np.float32))              # of an anchor of area 1
     sides = np.array(sizes, np.float32)
-    w, h = ((ratio[:, None] * sides).reshape(-1) for ratio in (1 / heights, heights))
-    return np.round(np.stack([-w, -h, w, h], axis=1) / 2)
+    w, h = ((1 / heights)[:, None] * sides).reshape(-1), (heights[:, None] * sides).reshape(-1)
+    corners: np.ndarray = np.stack([-w, -h, w, h], axis=1)
+    return np.round(corners / 2)
 
 
 def grid_anchors(base: np.ndarray, map_size: tuple, batch_size: tuple) -> np.ndarray:
