@@ -208,6 +208,12 @@ def test_the_installed_names_are_minicnn_and_below():
     assert places == {"minicnn": "minicnn", "minicnn.detection": "detection", "minicnn.compression": "compression"}
 
 
+def test_type_checkers_are_told_that_the_package_has_types():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["options.package_data"]["minicnn"].split() == ["py.typed"] and (ROOT / "minicnn" / "py.typed").is_file()
+
+
 def test_no_distribution_installs_our_folders_at_the_top():
     from importlib import metadata
     try:

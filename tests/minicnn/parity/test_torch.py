@@ -69,7 +69,7 @@ def test_cross_entropy_where_all_rows_are_ignored():
 
 
 def pair(ours, torchs):
-    """Our network and torch's with the same arrays: ours are copied."""
+    """Our network and torch's, which gets a copy of our arrays."""
     with torch.no_grad():
         own = dict(ours.named_arrays())
         for path, tensor in torchs.state_dict().items():
@@ -80,7 +80,7 @@ def pair(ours, torchs):
 
 
 class TorchBlockLinear(torch.nn.Linear):
-    """What ``layers.BlockLinear`` says it is."""
+    """torch's layer that computes what the docstring of ``layers.BlockLinear`` promises."""
 
     def forward(self, x):
         return super().forward(x.unflatten(1, (-1, self.in_features))).flatten(1)
@@ -134,7 +134,7 @@ def test_lenet_trained_beside_torch():
     {}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1},
     {"momentum": 0.8, "nesterov": True}, {"momentum": 0.8, "weight_decay": 0.1, "nesterov": True}], ids=str)
 def test_sgd_over_several_steps(settings):
-    """The learning rate changes on the way: it multiplies the step, not the buffer."""
+    """The learning rate changes in between: it multiplies the step, not the momentum buffer."""
     rng = np.random.default_rng(0)
     model, twin = pair(layers.Linear(5, 3, rng=rng), torch.nn.Linear(5, 3))
     optimizer, twin_optimizer = optim.SGD(model, 0.1, **settings), torch.optim.SGD(twin.parameters(), 0.1, **settings)
@@ -167,7 +167,7 @@ def test_schedule(schedule, twin):
 
 
 def test_initial_weights_have_torchs_bounds():
-    """torch's default initialisation stays within 1 / sqrt(fan in), and so do ours, both nearly reaching it."""
+    """torch's default initialisation stays within 1 / sqrt(fan_in), and nearly reaches it; so does ours."""
     for model, twin in ((layers.Conv2d(8, 40, 3, groups=2, rng=np.random.default_rng(0)), torch.nn.Conv2d(8, 40, 3, groups=2)),
                         (layers.Linear(36, 400, rng=np.random.default_rng(0)), torch.nn.Linear(36, 400))):
         for path, tensor in twin.named_parameters():
