@@ -270,7 +270,7 @@ def test_each_map_gets_the_gradient_of_the_boxes_that_were_pooled_from_it(poolin
     eps = f32(1e-2)                                     # piecewise linear: a large step is as good, as long as no maximum changes place
     for level in range(2):
         v = rng.standard_normal(maps[level].shape).astype(f32) * f32(0.01)
-        prefetch, behind = (pooling([x + sign * eps * v if i == level else x for i, x in enumerate(maps)], proposals, sizes)
+        ahead, behind = (pooling([x + sign * eps * v if i == level else x for i, x in enumerate(maps)], proposals, sizes)
                          for sign in (1, -1))
-        numeric = np.sum(g * (prefetch - behind).astype(np.float64)) / (2 * eps)
+        numeric = np.sum(g * (ahead - behind).astype(np.float64)) / (2 * eps)
         assert abs(numeric - np.vdot(grads[level], v)) <= 2e-3 * np.linalg.norm(grads[level]) * np.linalg.norm(v) / 10

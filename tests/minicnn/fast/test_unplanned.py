@@ -217,10 +217,10 @@ def test_gradients_are_those_of_the_forward_pass(training, algorithm, case):
     y_shape = Geometry(x_shape, weight_shape, *options, 1).y_shape
     x, weight, grad_y, v, u = draw(x_shape, weight_shape, y_shape, x_shape, weight_shape, seed=1)
     grad_x, grad_weight, grad_bias = training.conv2d_backward(grad_y, x, weight, *options)
-    for gradient, direction, prefetch in ((grad_x, v, training.conv2d(v, weight, None, *options)),
+    for gradient, direction, ahead in ((grad_x, v, training.conv2d(v, weight, None, *options)),
                                        (grad_weight, u, training.conv2d(x, u, None, *options)),
                                        (grad_bias, np.ones_like(grad_bias), np.ones_like(grad_y))):
-        exact, numeric = (np.sum(a.astype(np.float64) * b) for a, b in ((gradient, direction), (prefetch, grad_y)))
+        exact, numeric = (np.sum(a.astype(np.float64) * b) for a, b in ((gradient, direction), (ahead, grad_y)))
         assert abs(exact - numeric) <= CLOSE * np.linalg.norm(gradient) * np.linalg.norm(direction)
 
 
