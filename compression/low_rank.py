@@ -105,7 +105,7 @@ class LowRank:
         if not fits:
             raise InputError(f"got the ranks {r_in} and {r_out}, expected them from 1 to the channels, {c} and {o}. Choose smaller ones.")
 
-    def add_lost_mean(self, parts, weight, ranks):
+    def add_lost_mean(self, parts: Any, weight: np.ndarray, ranks: tuple[int, int]) -> None:
         """Add the mean of what the decomposition loses to the bias of the last of its layers."""
         mean, taps = self.inputs.mean, weight.reshape(*weight.shape[:2], -1).sum(axis=2)
         out = self.out.factor[:, :ranks[1]]

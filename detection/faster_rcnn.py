@@ -5,6 +5,8 @@ Each step is a layer in the file of its name. Parameter paths are torchvision's 
 Reference: Ren, He, Girshick, Sun, Faster R-CNN: towards real-time object detection with region proposal networks (2015).
 """
 
+from typing import Any
+
 from minicnn.data.images import as_input
 from minicnn.detection.detections import Detections
 from minicnn.functional.dispatch import on_own_backend, run
@@ -28,7 +30,7 @@ class FasterRCNN(Layer):
 
     task = "detection"
 
-    def __init__(self, transform, backbone, rpn, roi_heads, pooled_maps):
+    def __init__(self, transform: Any, backbone: Any, rpn: Any, roi_heads: Any, pooled_maps: Any):
         self.transform, self.backbone, self.rpn, self.roi_heads = transform, backbone, rpn, roi_heads
         self.pooled_maps = pooled_maps
 

@@ -133,7 +133,7 @@ class MultiScaleRoIAlign(Layer):
     Reference: Lin et al., Feature pyramid networks (2017), equation 1.
     """
 
-    def __init__(self, output_size, sampling_ratio):
+    def __init__(self, output_size: int, sampling_ratio: int):
         self.output_size, self.sampling_ratio = output_size, sampling_ratio
 
     def __call__(self, maps, proposals, sizes):

@@ -6,6 +6,7 @@ import importlib
 import pytest
 from source_files import FILES
 
+LEAST = 20          # functions with examples
 MODULES = [name for name, path in FILES.items() if ">>> " in path.read_text("utf-8")]
 
 
@@ -21,3 +22,8 @@ def test_examples_print_what_they_say(name, tmp_path, monkeypatch):
         lines = []
         failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=lines.append)
         assert tried and not failed, "".join(lines)
+
+
+def test_many_functions_have_examples():
+    named = {example.name for name in MODULES for example in examples(name)}
+    assert len(named) >= LEAST, sorted(named)

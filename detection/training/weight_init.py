@@ -9,6 +9,7 @@ Delving deep into rectifiers (2015), equations 10 and 14, for the others.
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ RPN_STD = 0.01
 
 
 def new_detector(architecture: str, num_classes: int, rng: np.random.Generator, init: str | Path | None = None,
-                 config: str | Path | None = None, **settings) -> FasterRCNN:
+                 config: str | Path | None = None, **settings: Any) -> FasterRCNN:
     """Build a detector to train from scratch, or from the backbone of another network.
 
     Args:
