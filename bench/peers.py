@@ -37,13 +37,7 @@ LIMITS = {                              # of a row's ratios: (at most, the goal)
 def main():
     args = parsed()
     use_all_cores()
-    wanted = [engine for engine in ENGINES if engine in TORCH or args.engines is None or engine in args.engines]
-    left_out = {engine: f"{', '.join(missing(engine))} not installed" for engine in wanted if missing(engine)}
-    for engine, reason in left_out.items():
-        print(f"{engine} is left out: {reason}", file=sys.stderr)
-    if left_out.keys() & TORCH:
-        sys.exit("torch is what the others are compared with. Run pip install 'minicnn[bench]'.")
-    engines = [engine for engine in wanted if engine not in left_out]
+    engines, left_out = installed(args.engines)
     document, slow = previous(), []
     made_on = commit()                  # now: the files may change while the program runs
     with tempfile.TemporaryDirectory() as temporary:
@@ -57,6 +51,21 @@ def main():
                 save(document, task, rows, left_out)
     if slow:
         sys.exit("\n".join(["slower than allowed", *slow]))
+
+
+def installed(names):
+    """The engines that can run, and {engine: reason} of those that cannot.
+
+    Args:
+        names: of the engines wanted besides torch; None: all.
+    """
+    wanted = [engine for engine in ENGINES if engine in TORCH or names is None or engine in names]
+    left_out = {engine: f"{', '.join(missing(engine))} not installed" for engine in wanted if missing(engine)}
+    for engine, reason in left_out.items():
+        print(f"{engine} is left out: {reason}", file=sys.stderr)
+    if left_out.keys() & TORCH:
+        sys.exit("torch is what the others are compared with. Run pip install 'minicnn[bench]'.")
+    return [engine for engine in wanted if engine not in left_out], left_out
 
 
 def parsed():
