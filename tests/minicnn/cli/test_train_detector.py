@@ -218,7 +218,7 @@ def test_stopped_at_twenty_random_moments_it_ends_with_the_same_bytes(start, ope
         stops += status != 0
         if (here / "stopped.npz").exists():
             break
-        assert status == (130 if signal_name == "SIGINT" else -signal.SIGKILL)
+        assert status in (130, -getattr(signal, signal_name))       # the latter also where SIGINT comes while modules are imported
     assert stops >= 3
     if not (here / "stopped.npz").exists():
         last = start(*command, "--out", "stopped.npz", "--resume")
