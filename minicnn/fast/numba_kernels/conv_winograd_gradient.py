@@ -160,6 +160,16 @@ def transform_gradient(g, at, row, column, channels, m, im, plane, t):
             store(m, to + 5 * plane, a5)
 
 
+@njit(cache=True)
+def transform_panels(x, at, line, c, v, k, count, plane, t):
+    """B^T d B of tile ``k`` of ``count``, all C channels, a panel at a time.
+
+    x, at, line: where the tile begins, and the numbers from row to row; v, plane: where its 36 points go; t: scratch memory.
+    """
+    for panel in range(0, c, PANEL):
+        transform_tile(x, at + panel, line, c, PANEL, v, panel * count + k * PANEL, plane, t)
+
+
 @njit(cache=True, parallel=True)
 def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):  # noqa: C901  a compiled kernel
     """u (36, O, C) = sum over tiles of (A grad_Y A^T) (B^T d B); each of the 36 planes of u is 16 numbers longer.
@@ -179,12 +189,10 @@ def sum_over_tiles(x, g, n, h, w, c, ph, pw, o, strip, v, m, u, threads):  # noq
                 top, left = rest // across * OUT, rest % across * OUT
                 if top >= ph and left >= pw and top - ph + IN <= h and left - pw + IN <= w:
                     at = ((i * h + top - ph) * w + left - pw) * c
-                    for panel in range(0, c, PANEL):
-                        transform_tile(floats(x), at + panel, w * c, c, PANEL, floats(v), panel * count + k * PANEL, v_plane, floats(t))
+                    transform_panels(floats(x), at, w * c, c, floats(v), k, count, v_plane, floats(t))
                 else:
                     copy_patch(floats(x), i, top - ph, left - pw, h, w, c, IN, floats(patch))
-                    for panel in range(0, c, PANEL):
-                        transform_tile(floats(patch), panel, IN * c, c, PANEL, floats(v), panel * count + k * PANEL, v_plane, floats(t))
+                    transform_panels(floats(patch), 0, IN * c, c, floats(v), k, count, v_plane, floats(t))
                 if top + OUT <= ho and left + OUT <= wo:
                     transform_gradient(floats(g), ((i * ho + top) * wo + left) * o, wo * o, o, o, floats(m), k * (o + 16), m_plane,
                                        floats(t))
