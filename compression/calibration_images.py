@@ -1,5 +1,7 @@
 """Calibration images: unlabelled photographs, drawn at random and made as small as the network resizes them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Take channels out of a network: from the layer that makes them, from the layers they pass, and from the layers that read them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,6 +4,8 @@
 paper's is compared.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from minicnn.compression.filter_statistics import filter_statistics

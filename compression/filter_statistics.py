@@ -12,6 +12,8 @@ Journal of Computer Applications 40 (2020) 3146. Known here by its abstract alon
 marked as ours.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -4,6 +4,8 @@ References: Lloyd, Least squares quantization in PCM (1982); Arthur, Vassilvitsk
 (2007); Rousseeuw, Silhouettes (1987).
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

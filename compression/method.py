@@ -8,6 +8,8 @@ Both take ``progress``, a function that is called as ``progress(event, **facts)`
 * "round" with ``number`` and ``sizes``, after each round of pruning.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import functools

@@ -4,6 +4,8 @@ Of a convolution's output random points of each image are kept; layers that run 
 network makes of the image.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

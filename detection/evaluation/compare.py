@@ -3,6 +3,8 @@
 Both are resampled by the same draws, so that the interval is of the difference itself.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 

@@ -5,6 +5,8 @@ detections and objects by class; ``voc_metric`` and ``coco_metric`` decide which
 makes numbers of that, ``bootstrap`` their intervals, ``error_kinds`` the reasons.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field

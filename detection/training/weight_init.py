@@ -7,6 +7,8 @@ Reference: Ren et al., Faster R-CNN (2015), section 3.1.3 (the RPN's normal dist
 Delving deep into rectifiers (2015), equations 10 and 14, for the others.
 """
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
 from typing import Any

@@ -6,7 +6,7 @@ and the next conversion needs no network.
 
 from minicnn.cli.convert import add_output, convert_and_save
 from minicnn.cli.provenance import check_outputs
-from minicnn.weight_files.download import BASE, FILES, download
+from minicnn.weight_files.published import BASE, FILES
 
 EXAMPLE = "minicnn download fasterrcnn_resnet50_fpn -o detector.npz"
 
@@ -20,6 +20,7 @@ def add_arguments(verb):
 
 
 def run(args):
+    from minicnn.weight_files.download import download  # here: urllib takes as long to import as all verbs
     out = f"{args.architecture}.npz" if args.out is None else args.out
     check_outputs(args, out)
     convert_and_save(args, download(args.architecture, base=args.url), out, args.architecture)

@@ -4,6 +4,8 @@ Pillow draws each digit with random size, thickness, rotation, shear, position a
 noise are added. 28 x 28 pixels like MNIST, and hard enough that a linear classifier stays below 90 % accuracy.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

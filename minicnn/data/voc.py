@@ -7,10 +7,10 @@ xmax, ymax become xmin - 1, ymin - 1, xmax, ymax.
 Reference: Everingham, Winn, The PASCAL Visual Object Classes Challenge 2007 development kit.
 """
 
+import html
 import math
 import re
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -243,7 +243,7 @@ def xml_text(image, class_names):
     Returns:
         text: to be written as UTF-8.
     """
-    lines = ["<annotation>", f"\t<filename>{escape(image.path.name)}</filename>",
+    lines = ["<annotation>", f"\t<filename>{html.escape(image.path.name, quote=False)}</filename>",
              f"\t<size><width>{image.width}</width><height>{image.height}</height><depth>3</depth></size>"]
     for box, label, difficult in zip(image.boxes.astype(np.float64), image.labels, image.difficult):
         corners = box + (1, 1, 0, 0)
@@ -251,5 +251,6 @@ def xml_text(image, class_names):
         if fault:
             raise ValueError(f"{image.name}: {fault}")            # a bug of the caller, not the user's
         text = "".join(f"<{name}>{corner:.12g}</{name}>" for name, corner in zip(CORNERS, corners))
-        lines.append(f"\t<object><name>{escape(class_names[label])}</name><difficult>{difficult:d}</difficult><bndbox>{text}</bndbox></object>")
+        name = html.escape(class_names[label], quote=False)
+        lines.append(f"\t<object><name>{name}</name><difficult>{difficult:d}</difficult><bndbox>{text}</bndbox></object>")
     return "\n".join([*lines, "</annotation>", ""])

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -71,6 +70,7 @@ def memory():
 
 def versions(*packages):
     """{package: version} of those that are installed."""
+    import importlib.metadata  # here: it is slow to import
     found = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

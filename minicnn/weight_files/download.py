@@ -18,15 +18,8 @@ from minicnn.errors import InputError
 from minicnn.files import cache_folder, make_folder, sha256, unwritable
 from minicnn.progress import Progress
 from minicnn.version import __version__
+from minicnn.weight_files.published import BASE, FILES
 
-BASE = "https://download.pytorch.org/models/"       # as in torchvision 0.29.1
-FILES = {
-    "vgg16": "vgg16-397923af.pth",
-    "fasterrcnn_resnet50_fpn": "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
-    "fasterrcnn_resnet50_fpn_v2": "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
-    "fasterrcnn_mobilenet_v3_large_fpn": "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
-    "fasterrcnn_mobilenet_v3_large_320_fpn": "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
-}
 LARGEST = 2 * 2**30         # bytes; vgg16, the largest, has 0.55e9
 PIECE = 2**20               # bytes read at once, at most
 TIMEOUT = 30                # seconds without an answer

@@ -9,6 +9,6 @@ def test_what_is_used_later_is_imported_later():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = result.stdout.split()
     assert "minicnn.layers.conv" in loaded
-    later = ("numpy.random", "minicnn.detection", "minicnn.compression", "minicnn.cli", "minicnn.data", "minicnn.fast.plan",
-             "minicnn.optim", "minicnn.trace", "minicnn.weight_files")
+    later = ("numpy.random", "tempfile", "shutil", "hashlib", "minicnn.detection", "minicnn.compression", "minicnn.cli",
+             "minicnn.data", "minicnn.fast.plan", "minicnn.optim", "minicnn.trace", "minicnn.weight_files")
     assert [name for name in loaded if name.startswith(later)] == []

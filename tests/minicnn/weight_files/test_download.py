@@ -14,7 +14,8 @@ import pytest
 
 from minicnn import InputError
 from minicnn.weight_files import download as module
-from minicnn.weight_files.download import FILES, check_address, download
+from minicnn.weight_files.download import check_address, download
+from minicnn.weight_files.published import FILES
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = f"net_coco-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
