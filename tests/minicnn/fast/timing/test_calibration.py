@@ -18,14 +18,6 @@ LAYER = Conv2d(64, 128, 3, padding=1)
 SHAPE = (1, 64, 30, 41)             # 8 x 11 tiles
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A cache folder of its own."""
-    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MINICNN_WINOGRAD", raising=False)
-    return tmp_path / "cache"
-
-
 def some(**counted):
     return {**dict.fromkeys(KINDS, 0.0), **counted}
 

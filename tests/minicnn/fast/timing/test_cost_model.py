@@ -1,7 +1,6 @@
 """The amounts of work of the cost model, counted as by hand."""
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose
 
 from minicnn.fast.plan import compile
@@ -10,14 +9,6 @@ from minicnn.layers import Conv2d, ReLU, Sequential, tucker_chain
 
 LAYER = Conv2d(64, 128, 3, padding=1)
 SHAPE = (1, 64, 30, 41)             # 8 x 11 tiles
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A cache folder of its own."""
-    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MINICNN_WINOGRAD", raising=False)
-    return tmp_path / "cache"
 
 
 def some(**counted):
