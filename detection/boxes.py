@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.functional.dispatch import operation
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, operation
 
 LOG_MAX_SCALE = math.log(1000 / 16)     # bound of dw and dh: torchvision's limit, a box grows by at most 62.5 times
 HALF = np.float32(0.5)
@@ -31,12 +32,18 @@ def decode(deltas: np.ndarray, boxes: np.ndarray, weights: Sequence[float]) -> n
     Returns:
         boxes: (R, K, 4).
 
+    Raises:
+        ValueError: deltas are not (R, 4 K), or boxes not (R, 4).
+
     Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 1 to 4; the weights stand for the standard
     deviations of the targets in Girshick's Fast R-CNN code.
 
     >>> decode(np.float32([[0.5, 0, 0, 0]]), np.float32([[0, 0, 10, 20]]), (1, 1, 1, 1)).tolist()       # half a width to the right
     [[[5.0, 0.0, 15.0, 20.0]]]
     """
+    check_boxes("decode", boxes, "boxes")
+    if deltas.ndim != 2 or len(deltas) != len(boxes) or deltas.shape[1] % 4:
+        raise ValueError(f"decode: got deltas {deltas.shape} for boxes {boxes.shape}, expected ({len(boxes)}, a multiple of 4).")
     dx, dy, dw, dh = (deltas[:, i::4] / weight for i, weight in enumerate(np.array(weights, np.float32)))       # (R, K) each
     cx, cy, w, h = (values[:, None] for values in centres(boxes))                                               # (R, 1) each
     cx, cy = dx * w + cx, dy * h + cy
@@ -56,11 +63,17 @@ def encode(targets: np.ndarray, boxes: np.ndarray, weights: Sequence[float]) -> 
     Returns:
         deltas: (R, 4).
 
+    Raises:
+        ValueError: targets or boxes are not (R, 4).
+
     Reference: Girshick et al., Rich feature hierarchies (2014), appendix C, equations 6 to 9.
 
     >>> encode(np.float32([[5, 0, 15, 20]]), np.float32([[0, 0, 10, 20]]), (1, 1, 1, 1)).tolist()
     [[0.5, 0.0, 0.0, 0.0]]
     """
+    check_boxes("encode", boxes, "boxes")
+    checks.floating("encode", targets=targets)
+    checks.shape("encode", "targets", targets, boxes.shape)
     wx, wy, ww, wh = np.array(weights, np.float32)
     (cx, cy, w, h), (to_cx, to_cy, to_w, to_h) = (centres(corners) for corners in (boxes, targets))
     return np.stack([wx * (to_cx - cx) / w, wy * (to_cy - cy) / h, ww * np.log(to_w / w), wh * np.log(to_h / h)], axis=-1)
@@ -74,11 +87,13 @@ def centres(boxes):
 
 
 def clip(boxes: np.ndarray, size: tuple) -> np.ndarray:
-    """Clip boxes (..., 4) to an image of size (h, w): x to [0, w], y to [0, h].
+    """Clip boxes (..., 4) to an image of size (h, w): x to [0, w], y to [0, h]; ValueError for another last axis.
 
     >>> clip(np.float32([[-5, 3, 70, 90]]), (48, 64)).tolist()
     [[0.0, 3.0, 64.0, 48.0]]
     """
+    if np.shape(boxes)[-1:] != (4,):
+        raise ValueError(f"clip: got boxes {np.shape(boxes)}, expected (..., 4): x1, y1, x2, y2.")
     h, w = size
     return np.clip(boxes, 0, np.array([w, h, w, h], np.float32))
 
@@ -102,9 +117,15 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         iou: (R, S), 0 to 1; NaN where both boxes have no area.
 
+    Raises:
+        ValueError: a or b are not (R, 4).
+        TypeError: they are of unsigned integers, whose differences would wrap round.
+
     >>> box_iou(np.float32([[0, 0, 10, 10]]), np.float32([[0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10]])).tolist()
     [[1.0, 0.5, 0.0]]
     """
+    check_boxes("box_iou", a, "a", "fi")
+    check_boxes("box_iou", b, "b", "fi")
     sides = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])       # (R, S, 2): w, h
     sides = np.maximum(sides, 0)
     intersection = sides[..., 0] * sides[..., 1]
@@ -133,6 +154,10 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarr
     Returns:
         keep: (S,) int, indices of the boxes that stay, by descending score; equal scores in their given order.
 
+    Raises:
+        ValueError: boxes are not (R, 4), or scores not (R,).
+        TypeError: they are not of one floating dtype.
+
     Reference: Girshick et al., Rich feature hierarchies (2014), section 2.2.
 
     >>> boxes = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]])
@@ -149,6 +174,20 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarr
     return np.array(keep, np.intp)
 
 
+@check_of(nms)
+def check_nms(boxes, scores, iou_threshold):
+    checks.one_dtype("nms", boxes=boxes, scores=scores)
+    check_boxes("nms", boxes, "boxes")
+    checks.shape("nms", "scores", scores, boxes.shape[:1])
+
+
+def check_boxes(function, boxes, name, kinds="f"):
+    """Raise TypeError unless boxes are of these kinds of numbers, ValueError unless they are (R, 4)."""
+    if checks.kind(boxes) not in kinds:
+        checks.floating(function, **{name: boxes})
+    checks.shape(function, name, boxes, ("R", 4))
+
+
 def batched_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, iou_threshold: float) -> np.ndarray:
     """``nms`` within each group (a class, or a map of the pyramid).
 
@@ -160,7 +199,12 @@ def batched_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, iou_t
 
     Returns:
         keep: (S,) int, indices of the boxes that stay, by descending score over all groups.
+
+    Raises:
+        ValueError, TypeError: as for ``nms``, or groups are not (R,).
     """
+    check_nms(boxes, scores, iou_threshold)
+    checks.shape("batched_nms", "groups", groups, boxes.shape[:1])
     if not len(boxes):
         return np.empty(0, np.intp)
     if len(boxes) <= TRICK_BOXES:

@@ -18,8 +18,9 @@ import math
 
 import numpy as np
 
-from minicnn.detection.boxes import areas
-from minicnn.functional.dispatch import memory, operation
+from minicnn.detection.boxes import areas, check_boxes
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, memory, operation
 from minicnn.layers import Layer
 
 CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4       # a box of 224 x 224 pixels is pooled from level 4, the map of stride 16
@@ -38,6 +39,10 @@ def roi_align(x: np.ndarray, boxes: np.ndarray, output_size: int, spatial_scale:
 
     Returns:
         pooled: (R, C, P, P); channels innermost in memory.
+
+    Raises:
+        ValueError: x is not (C, H, W) or has no pixels, boxes are not (R, 4), or there is no bin.
+        TypeError: x and boxes are not floating.
 
     Reference: He et al., Mask R-CNN (2017), section 3 and figure 3.
 
@@ -80,6 +85,34 @@ def roi_align_backward(grad_pooled: np.ndarray, x_shape: tuple, boxes: np.ndarra
         _, w, _ = partly.shape
         grad_x[rows, columns] += (down[:, rows].T @ partly.reshape(bins, w * channels)).reshape(-1, w, channels)
     return grad_x.transpose(2, 0, 1)
+
+
+@check_of(roi_align)
+def check_roi_align(x, boxes, output_size, spatial_scale, sampling_ratio):
+    check_pooling("roi_align", x, boxes, output_size)
+
+
+@check_of(roi_align_backward)
+def check_roi_align_backward(grad_pooled, x_shape, boxes, spatial_scale, sampling_ratio):
+    check_pooling_backward("roi_align", grad_pooled, x_shape, boxes)
+
+
+def check_pooling(function, x, boxes, output_size):
+    """Raise TypeError or ValueError unless boxes (R, 4) can be pooled from a map (C, H, W) into bins."""
+    checks.floating(function, x=x)
+    check_boxes(function, boxes, "boxes")
+    if x.ndim != 3 or not all(x.shape[1:]) or output_size < 1:
+        raise ValueError(f"{function}: got x {x.shape}, output_size={output_size}, expected the map (C, H, W) of one image, with pixels, "
+                         "and at least 1 bin.")
+
+
+def check_pooling_backward(function, grad_pooled, x_shape, boxes):
+    """Raise TypeError or ValueError unless grad_pooled (R, C, P, P) can be the gradient of boxes (R, 4) pooled from a map (C, H, W)."""
+    checks.floating(function, grad_pooled=grad_pooled)
+    check_boxes(function, boxes, "boxes")
+    checks.shape(function, "grad_pooled", grad_pooled, (len(boxes), x_shape[0], "P", "P"))
+    if grad_pooled.shape[2] != grad_pooled.shape[3]:
+        raise ValueError(f"{function}: got grad_pooled {grad_pooled.shape}, expected (R, C, P, P).")
 
 
 def both_weights(boxes, height, width, bins, spatial_scale, sampling_ratio):

@@ -7,8 +7,8 @@ Reference: Girshick, Fast R-CNN (2015), section 2.1.
 
 import numpy as np
 
-from minicnn.detection.roi_align import MultiScaleRoIAlign
-from minicnn.functional.dispatch import operation
+from minicnn.detection.roi_align import MultiScaleRoIAlign, check_pooling, check_pooling_backward
+from minicnn.functional.dispatch import check_of, operation
 
 
 @operation
@@ -20,6 +20,9 @@ def roi_pool(x: np.ndarray, boxes: np.ndarray, output_size: int, spatial_scale: 
 
     Returns:
         pooled: (R, C, P, P); channels innermost in memory.
+
+    Raises:
+        ValueError, TypeError: as ``roi_align``.
 
     >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
     >>> roi_pool(x, np.float32([[0, 0, 3, 3]]), 2, 1.0).tolist()
@@ -63,6 +66,17 @@ def roi_pool_backward(grad_pooled: np.ndarray, x: np.ndarray, boxes: np.ndarray,
                     winner = x[y1:y2, x1:x2].reshape(-1, channels).argmax(axis=0)        # (C,)
                     grad_x[y1 + winner // (x2 - x1), x1 + winner % (x2 - x1), every] += grad[:, i, j]
     return grad_x.transpose(2, 0, 1)
+
+
+@check_of(roi_pool)
+def check_roi_pool(x, boxes, output_size, spatial_scale):
+    check_pooling("roi_pool", x, boxes, output_size)
+
+
+@check_of(roi_pool_backward)
+def check_roi_pool_backward(grad_pooled, x, boxes, spatial_scale):
+    check_pooling("roi_pool", x, boxes, 1)
+    check_pooling_backward("roi_pool", grad_pooled, x.shape, boxes)
 
 
 def round_half_away(x):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import InputError
-from minicnn.functional.dispatch import operation
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, operation
 from minicnn.layers import Layer
 
 
@@ -30,6 +31,13 @@ def sgd_update(parameter: np.ndarray, gradient: np.ndarray, buffer: Any, lr: flo
     parameter -= lr * gradient
 
 
+@check_of(sgd_update)
+def check_sgd_update(parameter, gradient, buffer, lr, momentum, weight_decay, nesterov):
+    checks.one_dtype("SGD", parameter=parameter, gradient=gradient, buffer=buffer)
+    checks.shape("SGD", "gradient", gradient, parameter.shape)
+    checks.shape("SGD", "buffer", buffer, parameter.shape)
+
+
 class SGD:
     """Stochastic gradient descent with momentum, in torch.optim.SGD's order of operations.
 
@@ -43,6 +51,9 @@ class SGD:
         momentum, weight_decay: the factors above.
         nesterov: whether to take Nesterov's form.
 
+    Raises:
+        InputError: a number is negative, or nesterov without momentum.
+
     Attributes:
         buffers: {dotted path of the parameter: buffer}.
 
@@ -52,6 +63,8 @@ class SGD:
     def __init__(self, model: Layer, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
         if nesterov and not momentum:
             raise InputError("SGD: got nesterov without momentum, expected momentum > 0. Set momentum, for example to 0.9.")
+        if min(lr, momentum, weight_decay) < 0:
+            raise InputError(f"SGD: got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, expected at least 0 for each.")
         self.model = model
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
         self.buffers: dict[str, np.ndarray] = {}
@@ -86,9 +99,14 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
 def warmup(step: int, steps: int, start: float = 1e-3) -> float:
     """Factor that rises linearly from ``start`` at step 0 to 1 at ``steps``, as torch's LinearLR and torchvision's references.
 
+    Raises:
+        InputError: start is not above 0 and at most 1.
+
     >>> [round(warmup(step, 4), 3) for step in (0, 1, 2, 4, 100)]
     [0.001, 0.251, 0.5, 1.0, 1.0]
     """
+    if not 0 < start <= 1:
+        raise InputError(f"warmup: got start={start}, expected more than 0, and at most 1.")
     return 1.0 if step >= steps else start + (1 - start) * step / steps
 
 
@@ -104,9 +122,14 @@ def step_schedule(epoch: int, milestones: Sequence[int], gamma: float = 0.1) -> 
 def cosine_schedule(step: int, steps: int) -> float:
     """Factor that falls from 1 at step 0 to 0 at ``steps`` along half a cosine, as torch's CosineAnnealingLR.
 
+    Raises:
+        InputError: steps is below 1.
+
     Reference: Loshchilov, Hutter, SGDR (2017), equation 5, without restarts.
 
     >>> [round(cosine_schedule(step, 4), 3) for step in (0, 1, 2, 3, 4)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
+    if steps < 1:
+        raise InputError(f"cosine_schedule: got steps={steps}, expected at least 1.")
     return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))

@@ -5,7 +5,8 @@ Reference: Howard et al., Searching for MobileNetV3 (2019), section 5.2, for har
 
 import numpy as np
 
-from minicnn.functional.dispatch import operation
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, operation
 
 
 @operation
@@ -72,3 +73,20 @@ def hardswish(x: np.ndarray) -> np.ndarray:
 def hardswish_backward(grad_y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Gradient of ``hardswish``: 0 for x <= -3, 1 for x >= 3, x/3 + 1/2 between."""
     return grad_y * np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5)).astype(x.dtype, copy=False)
+
+
+@check_of(relu)
+def check_relu(x):
+    if checks.kind(x) not in "iu":                  # whole numbers, too, as in torch
+        check_x(x)
+
+
+@check_of(sigmoid, hardsigmoid, hardswish)
+def check_x(x):
+    checks.floating("activation", x=x)
+
+
+@check_of(relu_backward, sigmoid_backward, hardsigmoid_backward, hardswish_backward)
+def check_grad_y(grad_y, x):
+    checks.floating("activation", grad_y=grad_y, x=x)
+    checks.shape("activation", "grad_y", grad_y, x.shape)

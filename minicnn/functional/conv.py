@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn.functional.dispatch import operation
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, operation
 
 # Bytes of the columns made at a time: few enough to stay in the processor's cache between being written and being multiplied, but at
 # least as many as the weights have, which are read again for each strip of rows.
@@ -38,7 +39,8 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
         y: (N, O, Ho, Wo), with Ho = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1; a view, batch innermost in memory.
 
     Raises:
-        ValueError: the shapes do not fit each other, or the kernel is larger than the padded image.
+        ValueError: the shapes do not fit each other, the kernel is larger than the padded image, or a number is out of range.
+        TypeError: the arrays are not all floating.
 
     Memory: the columns of all pixels would hold KH * KW copies of the input, so they are made for some output rows at a time.
 
@@ -91,6 +93,18 @@ def conv2d_backward(grad_y: np.ndarray, x: np.ndarray, weight: np.ndarray, strid
     return grad_x, grad_rows_t.transpose(0, 2, 1).reshape(weight.shape), grad_y.sum(axis=(1, 2, 3))
 
 
+@check_of(conv2d)
+def check_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    checks.floating("conv2d", x=x, weight=weight, bias=bias)
+    checks.shape("conv2d", "bias", bias, weight.shape[:1])              # every kernel checks the others, by a ``Geometry``
+
+
+@check_of(conv2d_backward)
+def check_conv2d_backward(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, input_gradient=True):
+    checks.floating("conv2d", grad_y=grad_y, x=x, weight=weight)
+    checks.shape("conv2d", "grad_y", grad_y, Geometry(x.shape, weight.shape, stride, padding, dilation, groups).y_shape)
+
+
 class Geometry:
     """The checked arguments of a convolution as pairs, and the shapes that follow from them."""
 
@@ -99,12 +113,15 @@ class Geometry:
         if len(x_shape) != 4 or len(weight_shape) != 4:
             raise ValueError(f"{got}; expected x (N, C, H, W) and weight (O, C // groups, KH, KW). "
                              "For one image, pass image[None].")
+        self.stride, self.padding, self.dilation = pair(stride), pair(padding), pair(dilation)
         n, c, h, w = x_shape
         o, c_group, kh, kw = weight_shape
+        if min(h, w, o, kh, kw, *self.stride, *self.dilation, groups) < 1 or min(self.padding) < 0:
+            raise ValueError(f"{got}, stride={stride}, padding={padding}, dilation={dilation}; expected H, W, O, KH, KW, stride, dilation "
+                             "and groups of at least 1, and a padding of at least 0.")
         if c != c_group * groups or o % groups:
             raise ValueError(f"{got}; expected {c_group * groups} input channels and O divisible by groups. "
                              "Transpose x if it is (N, H, W, C).")
-        self.stride, self.padding, self.dilation = pair(stride), pair(padding), pair(dilation)
         self.kernel, self.groups = (kh, kw), groups
         self.extent = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))  # pixels under a dilated kernel
         padded = tuple(side + 2 * p for side, p in zip((h, w), self.padding))
@@ -157,5 +174,12 @@ def add_col2im(x, columns, strip, geometry):
 
 
 def pair(value: IntPair) -> tuple[int, ...]:
-    """(vertical, horizontal) of a number, which stands for both as in torch, or of a sequence of two."""
-    return (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    """(vertical, horizontal) of a number, alone or in a sequence, which stands for both as in torch, or of a sequence of two.
+
+    Raises:
+        ValueError: it is neither an integer nor two.
+    """
+    sides = (value,) if isinstance(value, (int, np.integer)) else value
+    if isinstance(sides, (tuple, list, np.ndarray)) and len(sides) in (1, 2) and all(isinstance(n, (int, np.integer)) for n in sides):
+        return tuple(sides) * (3 - len(sides))
+    raise ValueError(f"got {value!r}, expected an integer, or two: (vertical, horizontal).")

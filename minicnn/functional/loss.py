@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from minicnn.functional import checks
 from minicnn.functional.activation import sigmoid
-from minicnn.functional.dispatch import operation
+from minicnn.functional.dispatch import check_of, operation
 
 
 @operation
@@ -13,8 +14,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     >>> softmax(np.log([[1.0, 3.0]])).round(6).tolist()
     [[0.25, 0.75]]
     """
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))          # initial: rows may have no numbers
     return e / e.sum(axis=-1, keepdims=True)
+
+
+@check_of(softmax)
+def check_softmax(logits):
+    checks.floating("softmax", logits=logits)
 
 
 @operation
@@ -32,7 +38,8 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray, ignore_index: int = -1
         loss: float; NaN if every row is ignored, as in torch.
 
     Raises:
-        ValueError: a target is out of range.
+        ValueError: a target is out of range, or the shapes do not fit each other.
+        TypeError: logits are not floating; or targets (N,) no integers, or probabilities (N, K) not floating.
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), equation 6.31.
 
@@ -65,6 +72,16 @@ def cross_entropy_backward(logits: np.ndarray, target: np.ndarray, ignore_index:
     return grad / max(rows.size, 1)
 
 
+@check_of(cross_entropy, cross_entropy_backward)
+def check_cross_entropy(logits, target, ignore_index=-100):
+    checks.floating("cross_entropy", logits=logits)
+    checks.shape("cross_entropy", "logits", logits, ("N", "K"))
+    if checks.kind(target) not in ("iu" if np.ndim(target) == 1 else "f"):
+        raise TypeError(f"cross_entropy: got targets of {getattr(target, 'dtype', type(target).__name__)} with {np.ndim(target)} axes, "
+                        "expected integers (N,) or floating probabilities (N, K). Convert or flatten them.")
+    checks.shape("cross_entropy", "target", target, logits.shape[:1] if target.ndim == 1 else logits.shape)
+
+
 def counted_rows(logits, target, ignore_index):
     """The rows whose target is not ``ignore_index``; raises ValueError if a target is out of range."""
     rows = np.flatnonzero(target != ignore_index)
@@ -86,7 +103,10 @@ def smooth_l1_loss(x: np.ndarray, target: np.ndarray, beta: float = 1.0, reducti
         reduction: "mean" or "sum".
 
     Returns:
-        loss: float.
+        loss: float; the mean of no elements is NaN, as in torch.
+
+    Raises:
+        ValueError: the shapes differ, beta is negative, or another reduction.
 
     Reference: Girshick, Fast R-CNN (2015), equation 3 (there beta = 1).
 
@@ -95,7 +115,9 @@ def smooth_l1_loss(x: np.ndarray, target: np.ndarray, beta: float = 1.0, reducti
     """
     d = np.abs(x.astype(np.float64) - target)
     loss = np.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
-    return float(loss.mean() if reduction == "mean" else loss.sum())
+    if reduction == "mean":
+        return float(loss.mean()) if loss.size else float("nan")
+    return float(loss.sum())
 
 
 @operation
@@ -104,6 +126,14 @@ def smooth_l1_loss_backward(x: np.ndarray, target: np.ndarray, beta: float = 1.0
     d = x - target
     grad = np.where(np.abs(d) < beta, d / beta, np.sign(d)) if beta else np.sign(d)
     return grad / (d.size if reduction == "mean" else 1)
+
+
+@check_of(smooth_l1_loss, smooth_l1_loss_backward)
+def check_smooth_l1_loss(x, target, beta=1.0, reduction="mean"):
+    checks.floating("smooth_l1_loss", x=x, target=target)
+    checks.shape("smooth_l1_loss", "target", target, x.shape)
+    if reduction not in ("mean", "sum") or not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: got reduction={reduction!r}, beta={beta}, expected 'mean' or 'sum', and at least 0.")
 
 
 @operation
@@ -132,3 +162,9 @@ def binary_cross_entropy_with_logits(x: np.ndarray, target: np.ndarray) -> float
 def binary_cross_entropy_with_logits_backward(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Gradient of ``binary_cross_entropy_with_logits``, as x: (s(x) - target) divided by the number of elements."""
     return (sigmoid(x) - target).astype(x.dtype) / max(x.size, 1)
+
+
+@check_of(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward)
+def check_binary_cross_entropy(x, target):
+    checks.floating("binary_cross_entropy_with_logits", x=x, target=target)
+    checks.shape("binary_cross_entropy_with_logits", "target", target, x.shape)

@@ -8,7 +8,8 @@ Reference: Ioffe, Szegedy, Batch normalization (2015), algorithm 1 and section 3
 
 import numpy as np
 
-from minicnn.functional.dispatch import operation
+from minicnn.functional import checks
+from minicnn.functional.dispatch import check_of, operation
 
 CHANNEL = (slice(None), None, None)     # (C,) -> (C, 1, 1)
 OVER = (0, 2, 3)                        # axes over which a channel's statistics are taken: images and pixels
@@ -20,22 +21,18 @@ def batch_norm_training(x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
     """Normalise by the batch's own statistics.
 
     Args:
-        x: (N, C, H, W), floating; its dtype is kept; N H W > 1.
+        x: (N, C, H, W), floating; its dtype is kept; N H W is 0 or at least 2.
         weight, bias: (C,).
         eps: added to the variance.
 
     Returns:
         y: (N, C, H, W).
-        mean, var: (C,), the batch's mean and *biased* variance, accumulated in float64.
+        mean, var: (C,), the batch's mean and *biased* variance, accumulated in float64; 0 for an empty batch, which has neither.
 
     Raises:
-        ValueError: a channel has a single value, and so no variance.
+        ValueError: a channel has a single value, and so no variance; eps is not above 0; or the shapes do not fit each other.
     """
-    if x.size == x.shape[1]:
-        raise ValueError(f"batch_norm: got x {x.shape} in training, expected more than one value per channel. "
-                         "Use a larger batch, or eval().")
-    mean = x.mean(axis=OVER, dtype=np.float64)
-    var = x.var(axis=OVER, dtype=np.float64)
+    mean, var = (x.mean(axis=OVER, dtype=np.float64), x.var(axis=OVER, dtype=np.float64)) if x.size else np.zeros((2, x.shape[1]))
     return batch_norm(x, mean, var, weight, bias, eps), mean.astype(x.dtype), var.astype(x.dtype)
 
 
@@ -51,7 +48,7 @@ def batch_norm_training_backward(grad_y: np.ndarray, x: np.ndarray, mean: np.nda
     z = (x - mean[CHANNEL]) * inverse[CHANNEL]
     grad_bias = grad_y.sum(axis=OVER, dtype=np.float64).astype(x.dtype)
     grad_weight = (grad_y * z).sum(axis=OVER, dtype=np.float64).astype(x.dtype)
-    count = x.size // x.shape[1]
+    count = max(x.size // x.shape[1], 1)
     grad_x = grad_y - (grad_bias / count)[CHANNEL] - z * (grad_weight / count)[CHANNEL]
     return grad_x * (weight * inverse)[CHANNEL], grad_weight, grad_bias
 
@@ -89,3 +86,30 @@ def batch_norm_backward(grad_y: np.ndarray, x: np.ndarray, mean: np.ndarray, var
     grad_weight = (grad_y * (x - mean[CHANNEL])).sum(axis=OVER, dtype=np.float64) * inverse
     grad_bias = grad_y.sum(axis=OVER, dtype=np.float64)
     return grad_y * (weight * inverse)[CHANNEL], grad_weight.astype(x.dtype), grad_bias.astype(x.dtype)
+
+
+@check_of(batch_norm_training)
+def check_training(x, weight, bias, eps=1e-5):
+    check_batch_norm(x, None, None, weight, bias, eps)
+    if x.size == x.shape[1]:
+        raise ValueError(f"batch_norm: got x {x.shape} in training, expected more than one value per channel. "
+                         "Use a larger batch, or eval().")
+    if not eps > 0:
+        raise ValueError(f"batch_norm: got eps={eps} in training, expected more than 0.")
+
+
+@check_of(batch_norm_backward, batch_norm_training_backward)
+def check_backward(grad_y, x, mean, var, weight, eps=1e-5):
+    check_batch_norm(x, mean, var, weight, None, eps)
+    checks.floating("batch_norm", grad_y=grad_y)
+    checks.shape("batch_norm", "grad_y", grad_y, x.shape)
+
+
+@check_of(batch_norm)
+def check_batch_norm(x, mean, var, weight, bias, eps=1e-5):
+    checks.floating("batch_norm", x=x, mean=mean, var=var, weight=weight, bias=bias)
+    if not eps >= 0:
+        raise ValueError(f"batch_norm: got eps={eps}, expected at least 0.")
+    checks.shape("batch_norm", "x", x, ("N", "C", "H", "W"))
+    for name, array in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
+        checks.shape("batch_norm", name, array, x.shape[1:2])

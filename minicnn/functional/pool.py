@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.functional import checks
 from minicnn.functional.conv import IntPair, pair
-from minicnn.functional.dispatch import operation
+from minicnn.functional.dispatch import check_of, operation
 
 
 @operation
@@ -31,7 +32,8 @@ def max_pool2d(x: np.ndarray, kernel_size: IntPair, stride: IntPair | None = Non
         index: (N, C, Ho, Wo), unsigned, the position of the maximum in its window, row by row (the first of equals, as in torch); or None.
 
     Raises:
-        ValueError: x is not 4-D, or the padding exceeds half the kernel.
+        ValueError: x is not 4-D or has no pixels, the padding exceeds half the kernel, or a number is out of range.
+        TypeError: x is not floating.
 
     Reference: Goodfellow, Bengio, Courville, Deep Learning (2016), section 9.3.
 
@@ -110,6 +112,9 @@ def adaptive_avg_pool2d(x: np.ndarray, output_size: IntPair) -> np.ndarray:
     Returns:
         y: (N, C, Ho, Wo).
 
+    Raises:
+        ValueError: x is not 4-D or has no pixels, or output_size is negative.
+
     >>> adaptive_avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 1).item()
     7.5
     """
@@ -129,6 +134,45 @@ def adaptive_avg_pool2d_backward(grad_y: np.ndarray, x_shape: Sequence[int]) -> 
     return grad_x
 
 
+@check_of(max_pool2d, avg_pool2d)
+def check_pooling(x, kernel_size, stride=None, padding=0, ceil_mode=False, *further, **named):
+    checks.floating("pooling", x=x)                                     # every kernel checks the others, by ``Windows``
+
+
+@check_of(max_pool2d_backward)
+def check_max_pool2d_backward(grad_y, index, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False):
+    check_avg_pool2d_backward(grad_y, x_shape, kernel_size, stride, padding, ceil_mode)
+    if checks.kind(index) not in "iu" or index.shape != grad_y.shape:
+        raise ValueError(f"pooling: got an index that is not of integers {grad_y.shape}, as grad_y. Pass what max_pool2d returned.")
+
+
+@check_of(avg_pool2d_backward)
+def check_avg_pool2d_backward(grad_y, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    checks.floating("pooling", grad_y=grad_y)
+    checks.shape("pooling", "grad_y", grad_y, (*x_shape[:2], *Windows(x_shape, kernel_size, stride, padding, ceil_mode).out))
+
+
+@check_of(adaptive_avg_pool2d)
+def check_adaptive(x, output_size):
+    checks.floating("pooling", x=x)
+    check_pixels(x.shape, channels=False)
+    if min(pair(output_size)) < 0:
+        raise ValueError(f"pooling: got output_size={output_size}, expected at least 0.")
+
+
+@check_of(adaptive_avg_pool2d_backward)
+def check_adaptive_backward(grad_y, x_shape):
+    checks.floating("pooling", grad_y=grad_y)
+    check_pixels(x_shape, channels=False)
+    checks.shape("pooling", "grad_y", grad_y, (*x_shape[:2], "Ho", "Wo"))
+
+
+def check_pixels(x_shape, channels=True):
+    """Raise ValueError unless images are (N, C, H, W) and have pixels, and ``channels``; there may be no image."""
+    if len(x_shape) != 4 or not all(x_shape[1 if channels else 2:]):
+        raise ValueError(f"pooling: got x of shape {tuple(x_shape)}, expected (N, C, H, W) with pixels. For one image, pass image[None].")
+
+
 def bins(x_shape, y_shape):
     """The bins of adaptive pooling: output row and column, and the slices of the image's rows and columns."""
     (h, w), (ho, wo) = x_shape[2:], y_shape[2:]
@@ -141,11 +185,13 @@ class Windows:
     """The checked arguments of a pooling as pairs (vertical, horizontal), and where its windows lie."""
 
     def __init__(self, x_shape, kernel_size, stride, padding, ceil_mode):
-        if len(x_shape) != 4:
-            raise ValueError(f"pooling: got x of shape {tuple(x_shape)}, expected (N, C, H, W). For one image, pass image[None].")
+        check_pixels(x_shape)
         self.x_shape = x_shape
         self.kernel, self.padding = pair(kernel_size), pair(padding)
         self.stride = self.kernel if stride is None else pair(stride)
+        if min(*self.kernel, *self.stride) < 1 or min(self.padding) < 0:
+            raise ValueError(f"pooling: got kernel_size={kernel_size}, stride={stride}, padding={padding}, expected a kernel and a stride "
+                             "of at least 1, and a padding of at least 0.")
         self.out = tuple(self.count(axis, ceil_mode) for axis in (0, 1))
         if min(self.out) < 1 or any(2 * p > k for p, k in zip(self.padding, self.kernel)):
             raise ValueError(f"pooling: got kernel_size={kernel_size}, padding={padding} for x {tuple(x_shape)}, expected a "

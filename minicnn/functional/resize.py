@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minicnn.functional import checks
 from minicnn.functional.conv import IntPair, pair
-from minicnn.functional.dispatch import operation
+from minicnn.functional.dispatch import check_of, operation
 
 
 @operation
@@ -24,7 +25,8 @@ def interpolate(x: np.ndarray, size: IntPair, mode: str = "nearest") -> np.ndarr
         y: (N, C, Ho, Wo).
 
     Raises:
-        ValueError: another mode.
+        ValueError: another mode, x is not 4-D, or a side is 0.
+        TypeError: x is not floating.
 
     >>> interpolate(np.array([[[[1.0, 2.0]]]]), (2, 4))[0, 0].tolist()
     [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
@@ -34,13 +36,11 @@ def interpolate(x: np.ndarray, size: IntPair, mode: str = "nearest") -> np.ndarr
     (h, w), (ho, wo) = x.shape[2:], pair(size)
     if mode == "nearest":
         return x[:, :, nearest_index(h, ho)[:, None], nearest_index(w, wo)]
-    if mode == "bilinear":
-        for axis, n, out in ((2, h, ho), (3, w, wo)):
-            first, second, share = bilinear_index(n, out)
-            share = share.astype(x.dtype).reshape(-1, *(1,) * (3 - axis))
-            x = x.take(first, axis) * (1 - share) + x.take(second, axis) * share
-        return x
-    raise ValueError(f"interpolate: got mode={mode!r}, expected 'nearest' or 'bilinear'.")
+    for axis, n, out in ((2, h, ho), (3, w, wo)):
+        first, second, share = bilinear_index(n, out)
+        share = share.astype(x.dtype).reshape(-1, *(1,) * (3 - axis))
+        x = x.take(first, axis) * (1 - share) + x.take(second, axis) * share
+    return x
 
 
 @operation
@@ -48,6 +48,27 @@ def interpolate_backward(grad_y: np.ndarray, x_shape: Sequence[int], mode: str =
     """Gradient of ``interpolate``: y = A_h x A_w^T, so grad_x = A_h^T grad_y A_w, (N, C, H, W)."""
     down, across = (source_weights(n, out, mode).astype(grad_y.dtype) for n, out in zip(x_shape[2:], grad_y.shape[2:]))
     return down.T @ grad_y @ across
+
+
+@check_of(interpolate)
+def check_interpolate(x, size, mode="nearest"):
+    checks.floating("interpolate", x=x)
+    check_sides(x.shape, pair(size), mode)
+
+
+@check_of(interpolate_backward)
+def check_interpolate_backward(grad_y, x_shape, mode="nearest"):
+    checks.floating("interpolate", grad_y=grad_y)
+    check_sides(x_shape, grad_y.shape[2:], mode)
+    checks.shape("interpolate", "grad_y", grad_y, (*x_shape[:2], "Ho", "Wo"))
+
+
+def check_sides(x_shape, size, mode):
+    """Raise ValueError unless images (N, C, H, W) can be resized: no side is 0; there may be no image."""
+    if mode not in ("nearest", "bilinear"):
+        raise ValueError(f"interpolate: got mode={mode!r}, expected 'nearest' or 'bilinear'.")
+    if len(x_shape) != 4 or min(*x_shape[1:], *size) < 1:
+        raise ValueError(f"interpolate: got x {tuple(x_shape)} and the size {tuple(size)}; expected x (N, C, H, W), and no side of 0.")
 
 
 def source_weights(n, out, mode):

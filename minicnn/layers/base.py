@@ -13,7 +13,7 @@ Parameters and buffers have dotted paths, which equal torch's state-dict keys: `
 from __future__ import annotations  # np.random is imported only when it is used, which takes time
 
 import math
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,21 +122,20 @@ class Layer:
             consume: remove each array from the mapping once it is copied, so that a large network is not in memory twice.
 
         Raises:
-            InputError: arrays are missing, extra or of another shape; the message names all of them, and nothing has been copied.
+            InputError: arrays are missing, extra or of another shape; the message names the first of each kind and counts the others, and
+                nothing has been copied.
         """
-        own = dict(self.named_arrays())
-        wrong = []
-        if strict:
-            wrong += [f"missing {path} {own[path].shape}" for path in own if path not in arrays]
-            wrong += [f"extra {path}" for path in arrays if path not in own]
-        wrong += [f"{path} is {arrays[path].shape}, expected {own[path].shape}"
-                  for path in own if path in arrays and arrays[path].shape != own[path].shape]
-        if wrong:
-            raise InputError(f"the arrays do not fit the network: {'; '.join(wrong)}. Use the file's own architecture.")
+        self.check_arrays(arrays, strict)
         self.thaw()
         for path, array in self.named_arrays():
             if path in arrays:
                 array[...] = arrays.pop(path) if consume else arrays[path]
+
+    def check_arrays(self, arrays: Mapping[str, Any], strict: bool = True) -> None:
+        """Raise the InputError of ``load_arrays`` if the arrays, of which only shapes are read, do not fit."""
+        wrong = misfits(dict(self.named_arrays()), arrays, strict)
+        if wrong:
+            raise InputError(f"the arrays do not fit the network: {'; '.join(wrong)}. Use the file's own architecture.")
 
     def thaw(self) -> None:
         """Make every array writeable, which a plan may have made read-only; a view of another read-only array becomes a copy."""
@@ -220,6 +219,16 @@ class Layer:
 
     def __repr__(self):
         return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self.arguments().items())})"
+
+
+def misfits(own, arrays, strict):
+    """What does not fit of ``arrays``, see ``Layer.load_arrays``: a text for each kind, its first array and the number of the others."""
+    kinds = [[f"{path} is {arrays[path].shape}, expected {own[path].shape}"
+              for path in own if path in arrays and arrays[path].shape != own[path].shape]]
+    if strict:
+        kinds += [[f"missing {path} {own[path].shape}" for path in own if path not in arrays],
+                  [f"extra {str(path)[:80]}" for path in arrays if path not in own]]
+    return [f"{kind[0]} and {len(kind) - 1} more" if len(kind) > 1 else kind[0] for kind in kinds if kind]
 
 
 def initial_weights(shape, bias, rng):

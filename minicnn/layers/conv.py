@@ -33,9 +33,9 @@ class Conv2d(Layer):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: IntPair, stride: IntPair = 1, padding: IntPair = 0,
                  dilation: IntPair = 1, groups: int = 1, bias: bool = True, *, rng: np.random.Generator | None = None):
-        if in_channels % groups or out_channels % groups:
+        if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: got in_channels={in_channels}, out_channels={out_channels}, groups={groups}; "
-                             "expected both channel counts divisible by groups.")
+                             "expected both channel counts divisible by groups, which is at least 1.")
         self.kernel_size, self.stride, self.padding, self.dilation = map(pair, (kernel_size, stride, padding, dilation))
         self.groups = groups
         shape = (out_channels, in_channels // groups, *self.kernel_size)

@@ -13,11 +13,16 @@ class Dropout(Layer):
 
     Args:
         p: probability of zeroing an element.
+
+    Raises:
+        ValueError: p is not from 0 to 1.
     """
 
     argument_names = ("p",)
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: got p={p}, expected a probability from 0 to 1.")
         self.p = p
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

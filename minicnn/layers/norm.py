@@ -57,9 +57,10 @@ class BatchNorm2d(Norm2d):
         else:
             y, mean, var = F.batch_norm_training(x, self.weight, self.bias, self.eps)
             backward = F.batch_norm_training_backward
-            count = x.size // x.shape[1]
-            self.running_mean += self.momentum * (mean - self.running_mean)
-            self.running_var += self.momentum * (var * (count / (count - 1)) - self.running_var)
+            count = x.size // max(x.shape[1], 1)
+            if count:                                       # an empty batch, as of a box head without proposals, leaves them
+                self.running_mean += self.momentum * (mean - self.running_mean)
+                self.running_var += self.momentum * (var * (count / (count - 1)) - self.running_var)
 
         def pullback(grad_y):
             grad_x, weight, bias = backward(grad_y, x, mean, var, self.weight, self.eps)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from readonly_arrays import array
 
-from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, nms, top
+from minicnn.detection.boxes import are_large, areas, batched_nms, box_iou, clip, decode, encode, nms, top
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -250,3 +250,45 @@ def test_equal_scores_are_all_kept_where_nothing_overlaps(count):
     scores, groups = array(np.arange(count) % 3 / 3), np.arange(count) % 2
     got = batched_nms(boxes, scores, groups, 0.5)
     assert sorted(got.tolist()) == list(range(count)) and (np.diff(scores[got]) <= 0).all()
+
+
+# what is refused
+
+
+FIVE, THREE = np.zeros((3, 5), f32), np.zeros((3, 4), f32)
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda: nms(FIVE, np.zeros(3, f32), 0.5), ValueError, r"nms: got boxes \(3, 5\), expected \(R, 4\)"),
+    (lambda: nms(THREE, np.zeros(2, f32), 0.5), ValueError, r"nms: got scores \(2,\), expected \(3,\)"),
+    (lambda: nms(THREE, np.zeros((3, 1), f32), 0.5), ValueError, r"nms: got scores \(3, 1\), expected \(3,\)"),
+    (lambda: nms(THREE.astype(int), np.zeros(3, int), 0.5), TypeError, "nms: got boxes of int64, scores of int64"),
+    (lambda: nms(THREE, np.zeros(3), 0.5), TypeError, "boxes of float32, scores of float64, expected one dtype"),
+    (lambda: batched_nms(FIVE, np.zeros(3, f32), np.zeros(3, int), 0.5), ValueError, r"got boxes \(3, 5\)"),
+    (lambda: batched_nms(THREE, np.zeros(3, f32), np.zeros(2, int), 0.5), ValueError, r"got groups \(2,\), expected \(3,\)"),
+    (lambda: box_iou(FIVE, THREE), ValueError, r"box_iou: got a \(3, 5\), expected \(R, 4\)"),
+    (lambda: box_iou(THREE, np.zeros(4, f32)), ValueError, r"box_iou: got b \(4,\), expected \(R, 4\)"),
+    (lambda: box_iou(THREE.astype(np.uint8), THREE), TypeError, "box_iou: got a of uint8"),
+    (lambda: clip(FIVE, (4, 4)), ValueError, r"clip: got boxes \(3, 5\), expected \(\.\.\., 4\)"),
+    (lambda: encode(FIVE, FIVE, (1, 1, 1, 1)), ValueError, r"encode: got boxes \(3, 5\)"),
+    (lambda: encode(THREE[:2], THREE, (1, 1, 1, 1)), ValueError, r"encode: got targets \(2, 4\), expected \(3, 4\)"),
+    (lambda: encode(THREE.astype(int), THREE, (1, 1, 1, 1)), TypeError, "encode: got targets of int64"),
+    (lambda: decode(np.zeros((3, 6), f32), THREE, (1, 1, 1, 1)), ValueError, r"decode: got deltas \(3, 6\) for boxes \(3, 4\)"),
+    (lambda: decode(THREE[:2], THREE, (1, 1, 1, 1)), ValueError, r"decode: got deltas \(2, 4\) for boxes \(3, 4\)"),
+    (lambda: decode(THREE, FIVE, (1, 1, 1, 1)), ValueError, r"decode: got boxes \(3, 5\)"),
+])
+def test_arrays_that_are_no_boxes_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_no_boxes_give_no_result():
+    none = np.zeros((0, 4), f32)
+    assert nms(none, none[:, 0], 0.5).shape == batched_nms(none, none[:, 0], none[:, 0], 0.5).shape == (0,)
+    assert box_iou(none, THREE).shape == (0, 3) and box_iou(THREE, none).shape == (3, 0)
+    assert encode(none, none, (1, 1, 1, 1)).shape == clip(none, (4, 4)).shape == (0, 4)
+    assert decode(np.zeros((0, 8), f32), none, (1, 1, 1, 1)).shape == (0, 2, 4)
+
+
+def test_whole_numbers_have_overlaps_too():
+    assert box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 1], [1, 1, 3, 3]])).tolist() == [[0.5, 1 / 7]]

@@ -10,7 +10,7 @@ from numeric_checks import FORWARD, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.detection.roi_align import MultiScaleRoIAlign, map_levels, map_scales, roi_align, roi_align_backward
-from minicnn.detection.roi_pool import MultiScaleRoIPool
+from minicnn.detection.roi_pool import MultiScaleRoIPool, roi_pool, roi_pool_backward
 from minicnn.functional.dispatch import REFERENCE
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -274,3 +274,30 @@ def test_each_map_gets_the_gradient_of_the_boxes_that_were_pooled_from_it(poolin
                          for sign in (1, -1))
         numeric = np.sum(g * (ahead - behind).astype(np.float64)) / (2 * eps)
         assert abs(numeric - np.vdot(grads[level], v)) <= 2e-3 * np.linalg.norm(grads[level]) * np.linalg.norm(v) / 10
+
+
+@pytest.mark.parametrize("pool", [lambda x, boxes, side=2: roi_align(x, boxes, side, 1.0, 2),
+                                  lambda x, boxes, side=2: roi_pool(x, boxes, side, 1.0)], ids=["roi_align", "roi_pool"])
+def test_arrays_that_are_no_maps_and_boxes_are_refused(pool):
+    x, boxes = np.zeros((3, 5, 6), f32), np.float32([[0, 0, 4, 4]])
+    for wrong, message in (((x, np.zeros((1, 5), f32)), r"got boxes \(1, 5\), expected \(R, 4\)"), ((x, boxes[0]), r"got boxes \(4,\)"),
+                           ((x[None], boxes), r"got x \(1, 3, 5, 6\).*the map \(C, H, W\) of one image"),
+                           ((x[:, :0], boxes), "with pixels"), ((x, boxes, 0), "output_size=0")):
+        with pytest.raises(ValueError, match=message):
+            pool(*wrong)
+    for wrong, message in (((x.astype(np.uint8), boxes), "got x of uint8"), ((x, boxes.astype(int)), "got boxes of int64")):
+        with pytest.raises(TypeError, match=message):
+            pool(*wrong)
+    assert pool(x, boxes[:0]).shape == (0, 3, 2, 2) and pool(x[:0], boxes).shape == (1, 0, 2, 2)
+
+
+@pytest.mark.parametrize("backward", [lambda grad, x, boxes: roi_align_backward(grad, x.shape, boxes, 1.0, 2),
+                                      lambda grad, x, boxes: roi_pool_backward(grad, x, boxes, 1.0)], ids=["roi_align", "roi_pool"])
+def test_gradients_that_do_not_fit_are_refused(backward):
+    x, boxes = np.zeros((3, 5, 6), f32), np.float32([[0, 0, 4, 4]])
+    for shape in ((2, 3, 2, 2), (1, 2, 2, 2), (1, 3, 2, 1), (1, 3, 2)):
+        with pytest.raises(ValueError, match="got grad_pooled"):
+            backward(np.zeros(shape, f32), x, boxes)
+    with pytest.raises(ValueError, match=r"got boxes \(1, 5\)"):
+        backward(np.zeros((1, 3, 2, 2), f32), x, np.zeros((1, 5), f32))
+    assert not backward(np.zeros((0, 3, 2, 2), f32), x, boxes[:0]).any()

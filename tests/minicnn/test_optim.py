@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from minicnn.errors import InputError
 from minicnn.layers import Linear, ReLU, Sequential
 from minicnn.optim import SGD, clip_grad_norm, cosine_schedule, step_schedule, warmup
 
@@ -125,3 +126,27 @@ def test_gradients_are_clipped_together():
     for name, gradient in model.named_gradients():
         assert gradient.dtype == np.float32
         assert_allclose(gradient, np.array(gradients[name]) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"lr": -1}, {"lr": 0.1, "momentum": -0.5}, {"lr": 0.1, "weight_decay": -1e-4}], ids=str)
+def test_negative_settings_are_refused(settings):
+    with pytest.raises(InputError, match="SGD: got lr=.*, expected at least 0 for each"):
+        SGD(one(), **settings)
+    SGD(one(), 0.0)
+
+
+def test_gradients_of_another_shape_or_dtype_are_refused():
+    for gradient, error, message in ((np.ones(1), ValueError, r"got gradient \(1,\), expected \(1, 1\)"),
+                                     (np.ones((1, 1), np.float32), TypeError, "gradient of float32, expected one dtype")):
+        model = one()
+        model.add_gradients(weight=gradient)
+        with pytest.raises(error, match=message):
+            SGD(model, 0.1).step()
+
+
+def test_schedules_refuse_what_is_out_of_range():
+    for start in (0, -1, 2):
+        with pytest.raises(InputError, match=f"warmup: got start={start}"):
+            warmup(1, 4, start)
+    with pytest.raises(InputError, match="cosine_schedule: got steps=0"):
+        cosine_schedule(0, 0)

@@ -86,13 +86,13 @@ def test_within_the_block_a_backend_is_in_use_and_afterwards_the_one_before(monk
     monkeypatch.setattr(dispatch, "kernels", lambda name: {"relu": lambda x: "fast"} if name == "numpy" else {})
     outside = backend()
     with use("numpy"):
-        assert (backend(), F.relu(1)) == ("numpy", "fast")
+        assert (backend(), F.relu(np.ones(1))) == ("numpy", "fast")
         with use(None):
             assert backend() == "numpy"
         with pytest.raises(ZeroDivisionError), use("reference"):
             assert (backend(), F.relu(np.ones(1)).tolist()) == ("reference", [1])
             raise ZeroDivisionError
-        assert (backend(), F.relu(1)) == ("numpy", "fast")
+        assert (backend(), F.relu(np.ones(1))) == ("numpy", "fast")
     assert backend() == outside
 
 
@@ -124,6 +124,19 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
         assert dispatch.default_backend() == "numpy"
     finally:
         dispatch.default_backend.cache_clear()
+
+
+def test_without_a_place_for_compiled_code_numpy_computes_and_one_line_says_so(monkeypatch, capsys):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(dispatch, "compiled_folder", lambda: None)
+    monkeypatch.delenv("MINICNN_BACKEND", raising=False)
+    assert dispatch.default_backend.__wrapped__() == "numpy"
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith("minicnn: warning: no folder for compiled code can be written, so NumPy computes") and "MINICNN_CACHE" in line
+    with pytest.raises(InputError, match="^got the backend 'numba', expected a folder for .* Set MINICNN_CACHE"), use("numba"):
+        pass
+    with use("numpy"):
+        assert backend() == "numpy"
 
 
 def process(code, name):

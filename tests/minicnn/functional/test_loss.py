@@ -123,11 +123,11 @@ def test_binary_cross_entropy_equals_formula_and_gradient_equals_differences(sha
 def test_binary_cross_entropy_by_hand():
     """A logit of log 3 is the probability 3/4; the wrong target costs log 4. Large logits do not overflow."""
     x = np.float32([math.log(3), math.log(3)])
-    assert_allclose(binary_cross_entropy_with_logits(x, np.array([1, 0])), (math.log(4 / 3) + math.log(4)) / 2, rtol=1e-7)
-    assert_allclose(binary_cross_entropy_with_logits_backward(x, np.array([1, 0])), [-0.125, 0.375], rtol=1e-6)
+    assert_allclose(binary_cross_entropy_with_logits(x, np.array([1.0, 0])), (math.log(4 / 3) + math.log(4)) / 2, rtol=1e-7)
+    assert_allclose(binary_cross_entropy_with_logits_backward(x, np.array([1.0, 0])), [-0.125, 0.375], rtol=1e-6)
     huge = np.float32([1e4, -1e4])
-    assert binary_cross_entropy_with_logits(huge, np.array([1, 0])) == 0
-    assert binary_cross_entropy_with_logits(huge, np.array([0, 1])) == 1e4
+    assert binary_cross_entropy_with_logits(huge, np.array([1.0, 0])) == 0
+    assert binary_cross_entropy_with_logits(huge, np.array([0, 1.0])) == 1e4
     assert math.isnan(binary_cross_entropy_with_logits(huge[:0], np.zeros(0)))
     assert binary_cross_entropy_with_logits_backward(huge[:0], np.zeros(0, np.float32)).shape == (0,)
 

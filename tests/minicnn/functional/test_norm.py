@@ -64,11 +64,11 @@ def test_any_memory_order_and_both_dtypes():
 
 
 def test_by_hand():
-    """1, 2, 3, 4: mean 2.5, biased variance 1.25; with given statistics 2 and 4 - 1, and eps 1, halves of the distance."""
+    """1, 2, 3, 4: mean 2.5, biased variance 1.25, with eps 1 a root of 1.5; with given statistics 2 and 4 - 1, halves of the distance."""
     x, one, zero = np.array([1.0, 2, 3, 4]).reshape(4, 1, 1, 1), np.ones(1), np.zeros(1)
-    y, mean, var = batch_norm_training(x, one, zero, eps=0)
+    y, mean, var = batch_norm_training(x, one, zero, eps=1)
     assert (mean, var) == (2.5, 1.25)
-    assert_allclose(y.ravel(), np.array([-1.5, -0.5, 0.5, 1.5]) / math.sqrt(1.25))
+    assert_allclose(y.ravel(), [-1, -1 / 3, 1 / 3, 1])
     assert_allclose(batch_norm(x, 2 * one, 3 * one, 10 * one, one, eps=1.0).ravel(), [-4, 1, 6, 11])
 
 

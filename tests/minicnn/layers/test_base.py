@@ -74,17 +74,17 @@ def test_loading_copies_into_the_arrays_there_are():
     assert all(array is own[path] and array.dtype == np.float32 for path, array in model.named_arrays())
 
 
-def test_strict_loading_names_every_array_that_does_not_fit_and_copies_nothing():
+def test_strict_loading_names_an_array_of_each_kind_that_does_not_fit_and_copies_nothing():
     model, arrays = network(), {path: array + 1 for path, array in network().named_arrays()}
     before = copies(model)
     del arrays["features.0.weight"], arrays["features.1.running_mean"]
     arrays |= {"features.9.weight": np.zeros(3), "stray": np.zeros(1), "classifier.bias": np.zeros(4)}
     with pytest.raises(InputError) as error:
         model.load_arrays(arrays)
-    for part in ("missing features.0.weight (4, 2, 3, 3)", "missing features.1.running_mean (4,)", "extra features.9.weight",
-                 "extra stray", "classifier.bias is (4,), expected (5,)"):
+    for part in ("missing features.0.weight (4, 2, 3, 3) and 1 more;", "extra features.9.weight and 1 more.",
+                 "classifier.bias is (4,), expected (5,);"):
         assert part in str(error.value)
-    assert str(error.value).count(";") == 4 and "\n" not in str(error.value)
+    assert str(error.value).count(";") == 2 and "\n" not in str(error.value)
     same(copies(model), before)
 
 

@@ -42,3 +42,12 @@ def test_frozen_batch_norm_is_the_same_in_both_modes():
     assert_array_equal(layer.train()(x), expected)
     same(copies(layer), before)
     assert not layer.gradients
+
+
+def test_an_empty_batch_leaves_the_running_statistics():
+    for shape in ((0, 2, 5, 5), (3, 2, 0, 5)):
+        layer, x = BatchNorm2d(2).train(), np.zeros(shape, np.float32)
+        y, pullback = layer.vjp(x)
+        assert y.shape == pullback(y).shape == shape
+        assert_array_equal([layer.running_mean, layer.running_var], [[0, 0], [1, 1]])
+        assert_array_equal([layer.gradients["weight"], layer.gradients["bias"]], np.zeros((2, 2)))
