@@ -8,14 +8,13 @@ MINICNN_WINOGRAD=0 in the environment turns Winograd's algorithm off, whatever w
 
 import contextlib
 import contextvars
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from minicnn.fast import tuned
 from minicnn.fast.layouts import is_channels_last
-from minicnn.fast.winograd import OUT
+from minicnn.fast.winograd import OUT, winograd_allowed
 from minicnn.trace import Untraceable
 
 TRANSFORMS = 400        # cost of Winograd's two transforms per number of a tile, in multiplications of its products
@@ -155,7 +154,7 @@ def output_tiles(operation):
 def winograd_fits(attributes):
     """Whether Winograd's algorithm can compute a convolution, and is not turned off."""
     needed = (attributes["weight"].shape[2:], attributes["stride"], attributes["dilation"], attributes["groups"])
-    return needed == ((3, 3), (1, 1), (1, 1), 1) and os.environ.get("MINICNN_WINOGRAD") != "0"
+    return needed == ((3, 3), (1, 1), (1, 1), 1) and winograd_allowed()
 
 
 # outside of a plan

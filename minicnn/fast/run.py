@@ -9,13 +9,13 @@ run then plans anew. A network that no plan can hold is left as it is, and its l
 import contextlib
 import contextvars
 import operator
-import threading
 import weakref
 from collections import OrderedDict
 
 import numpy as np
 
 from minicnn.fast.layouts import empty, round_up
+from minicnn.fast.one_run import lock
 from minicnn.fast.plan.build import compile
 from minicnn.functional import dispatch
 from minicnn.trace import Untraceable
@@ -27,7 +27,6 @@ UNPLANNED = {"training", "rng", "trainable", "backend", "record", "_gradients"} 
 
 _finished: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()         # network -> Finished
 _observer = contextvars.ContextVar("observer", default=None)
-lock = threading.RLock()            # Numba's workqueue does not allow two threads to start parallel work
 
 
 class Finished:

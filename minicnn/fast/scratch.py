@@ -5,6 +5,7 @@ computed on them: RoIAlign of 1000 boxes and 512 channels writes 100 MB.
 """
 
 import math
+import os
 import threading
 import weakref
 
@@ -53,5 +54,14 @@ def memory(shape, dtype):
                 _kept.extend(fitting)
         return fitting[0].lend(shape, dtype)
 
+
+def renew_lock():
+    """A new lock for a forked process, which lacks the thread that may have held the old one."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_lock)
 
 KERNELS = {"memory": memory}

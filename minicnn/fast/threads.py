@@ -9,6 +9,7 @@ import os
 from minicnn.errors import InputError
 
 VARIABLE = "MINICNN_NUM_THREADS"
+MOST = 1024             # threads, more than there are cores in a machine: Numba starts them all at once
 LIBRARIES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")       # read when each is loaded
 
 
@@ -16,20 +17,22 @@ def thread_count():
     """MINICNN_NUM_THREADS, or the number of cores that this process may use.
 
     Raises:
-        InputError: the variable is not a positive integer.
+        InputError: the variable is not an integer from 1 to ``MOST``; an empty one counts as not set.
     """
     text = os.environ.get(VARIABLE)
-    if text is None:
+    if not text:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or not int(text):
-        raise InputError(f"got {VARIABLE}={text}, expected a number of threads, at least 1. Unset it to use every core.")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise InputError(f"got {VARIABLE}={text}, expected a number of threads, from 1 to {MOST}. Unset it to use every core.")
     return int(text)
 
 
 def numpy_threads():
     """Number of threads that a step in NumPy may use: MINICNN_NUM_THREADS, else that of BLAS; 1 where BLAS is not OpenBLAS."""
     blas = blas_threads()
-    return int(os.environ.get(VARIABLE, 0)) or blas[0]() if blas else 1
+    if not blas:
+        return 1
+    return thread_count() if os.environ.get(VARIABLE) else blas[0]()
 
 
 @functools.cache
@@ -52,10 +55,15 @@ def blas_threads():
 
 
 def tell_libraries():
-    """Set the variables of the libraries that will be loaded to MINICNN_NUM_THREADS, unless they are set."""
-    if VARIABLE in os.environ:
-        for name in LIBRARIES:
-            os.environ.setdefault(name, os.environ[VARIABLE])
+    """Set the variables of the libraries that will be loaded to MINICNN_NUM_THREADS, unless they are set.
+
+    A wrong number is passed on to none of them: it is reported where threads are first needed.
+    """
+    if os.environ.get(VARIABLE):
+        with contextlib.suppress(InputError):
+            count = str(thread_count())
+            for name in LIBRARIES:
+                os.environ.setdefault(name, count)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import sys
 
 from minicnn.errors import InputError
 from minicnn.fast import machine
-from minicnn.files import atomic_write, cache_folder, make_folder
+from minicnn.files import atomic_write, cache_folder, make_cache_folder
 
 NAME, FORMAT = "tuned.json", 1
 NEAR = 1.5              # ratio of numbers of pixels up to which an entry holds
@@ -41,7 +41,7 @@ def lookup_exact(backend, key, pixels):
 def save(backend, key, pixels, entry):
     """Add an entry, with "algorithm" and "options", to the file."""
     path = tuned_file()
-    make_folder(path.parent)
+    make_cache_folder(path.parent)
     read.cache_clear()                                  # another process may have added an entry
     settings = read(path)
     settings.setdefault(machine_key(backend), {}).setdefault(key, {})[str(pixels)] = entry
@@ -55,7 +55,7 @@ def forget():
     path = tuned_file()
     try:
         path.unlink()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise InputError(f"cannot remove {path} ({error.strerror or error}), expected a file of your own. Remove it yourself.") from error
@@ -101,7 +101,7 @@ def read(path):
             raise ValueError(f"format {document['format']!r}, expected {FORMAT}")
         check_entries(document["settings"])
         return document["settings"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]

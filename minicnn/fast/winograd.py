@@ -19,8 +19,11 @@ networks (2020), for the choice of points.
 """
 
 import math
+import os
 
 import numpy as np
+
+from minicnn.errors import InputError
 
 POINTS = 36
 OUT, IN = 4, 6              # sides of a tile of the result and of the input, pixels
@@ -45,6 +48,19 @@ A_T = np.array([[1, 1, 1, 1, 1, 0],
                 [0, HALF, -HALF, ROOT, -ROOT, 0],
                 [0, 0.5, 0.5, 2, 2, 0],
                 [0, HALF / 2, -HALF / 2, 2 * ROOT, -2 * ROOT, 1]])
+
+
+def winograd_allowed():
+    """Whether MINICNN_WINOGRAD lets the engine use the algorithm: not if it is 0.
+
+    Raises:
+        InputError: the variable is neither 0 nor 1; an empty one counts as not set.
+    """
+    text = os.environ.get("MINICNN_WINOGRAD") or "1"
+    if text not in ("0", "1"):
+        raise InputError(f"got MINICNN_WINOGRAD={text}, expected 0, which turns Winograd's algorithm off, or 1. Unset it to let the engine "
+                         "choose.")
+    return text == "1"
 
 
 def transformed_filters(weight):

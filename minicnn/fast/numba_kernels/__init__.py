@@ -15,7 +15,8 @@ from minicnn.fast.numba_kernels.elementwise import activate, add, add_nearest, a
 from minicnn.fast.numba_kernels.matmul import linear, pack
 from minicnn.fast.numba_kernels.max_pool import max_pool
 from minicnn.fast.numpy_kernels.matmul import mix
-from minicnn.fast.run import lock, run
+from minicnn.fast.one_run import lock
+from minicnn.fast.run import run
 
 
 def locked(kernel):

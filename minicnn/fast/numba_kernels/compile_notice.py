@@ -1,4 +1,4 @@
-"""Messages while the first run compiles: Numba compiles each kernel once, and keeps it for the next process."""
+"""One line while the first run compiles: Numba compiles each kernel once, and keeps it for the next process."""
 
 import functools
 import sys
@@ -13,7 +13,7 @@ class Listener(event.Listener):
     """Counts the kernels compiled and the seconds taken; one compilation may be part of another."""
 
     def __init__(self):
-        self.depth, self.kernels, self.reported, self.seconds = 0, 0, 0, 0.0
+        self.depth, self.kernels, self.seconds = 0, 0, 0.0
 
     def on_start(self, event):
         """Numba's call before it compiles."""
@@ -34,8 +34,9 @@ class Listener(event.Listener):
 
     @staticmethod
     def show(text):
-        """Print to standard error, over the last message on a terminal."""
-        print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+        """Print to standard error: at a terminal over the last message, which the next one replaces; elsewhere a line."""
+        sys.stderr.write(f"\r{text}\x1b[K" if sys.stderr.isatty() else f"{text}\n")
+        sys.stderr.flush()
 
 
 _listener = Listener()
@@ -43,15 +44,13 @@ event.register("numba:compile", _listener)
 
 
 def announced(function):
-    """The function, which reports on standard error how many kernels it compiled and how long that took; nested ones report once."""
+    """The function; at a terminal the message about what it compiled is removed after it."""
     @functools.wraps(function)
     def call(*args, **kwargs):
+        before = _listener.kernels
         result = function(*args, **kwargs)
-        if _listener.kernels > _listener.reported and _listener.depth == 0:
-            _listener.reported = _listener.kernels
-            _listener.show(f"minicnn: compiled {_listener.kernels} kernels in {_listener.seconds:.0f} s; the next start finds them")
-            if sys.stderr.isatty():
-                print(file=sys.stderr)
+        if _listener.kernels > before and _listener.depth == 0 and sys.stderr.isatty():
+            _listener.show("")
         return result
 
     return call

@@ -15,8 +15,9 @@ register blocking, there along channels, here along the batch.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, pointer, splat, store, total
 from minicnn.fast.numba_kernels.threads import workers
 

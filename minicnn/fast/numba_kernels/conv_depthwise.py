@@ -1,8 +1,9 @@
 """Depthwise convolution: each channel has its own filter, so a number costs as many multiplications as the kernel has taps."""
 
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, activated
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import floats, fma, load, store
 
 

@@ -4,9 +4,10 @@ Reference: Dukhan, The indirect convolution algorithm (2019); here the patches' 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.matmul import PANEL, ROWS, block_rows, tile
 from minicnn.fast.numba_kernels.simd import floats
 

@@ -6,10 +6,11 @@ The forward pass is ``conv_direct.convolve``, with filters that are packed at ev
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.layouts import round_up
 from minicnn.fast.numba_kernels.conv_direct import convolve
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.matmul import linear
 from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS, tile
 from minicnn.fast.numba_kernels.simd import floats, load, store

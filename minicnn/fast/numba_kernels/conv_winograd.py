@@ -7,10 +7,11 @@ Reference: Lavin, Gray, Fast algorithms for convolutional neural networks (2016)
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.layouts import empty
 from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, NONE, activated
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.matmul import multiply, pack
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, store
 from minicnn.fast.numba_kernels.threads import workers

@@ -13,10 +13,11 @@ F(4 x 4, 3 x 3); the adjoint is its derivative.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.numba_kernels import matmul_gradient
 from minicnn.fast.numba_kernels.conv_winograd import transform_tile
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.matmul_gradient import PANEL, ROWS
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, store
 from minicnn.fast.numba_kernels.threads import workers

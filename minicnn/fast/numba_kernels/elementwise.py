@@ -1,8 +1,9 @@
 """Steps that read or write each number once: padding, means, sums, norms, activations. Memory, not arithmetic, bounds their time."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import constant, floats, fma, load, maximum, minimum, store
 from minicnn.functional.resize import nearest_index
 

@@ -12,10 +12,11 @@ algorithm (2019), for the pieces.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minicnn.fast.layouts import empty
 from minicnn.fast.numba_kernels.elementwise import ACTIVATIONS, NONE, activated
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import floats, fma, load, splat, store
 from minicnn.fast.numba_kernels.threads import workers
 

@@ -5,8 +5,7 @@ Six columns of a times sixteen of b are twelve vectors of sums. Both are read ro
 Reference: Goto, van de Geijn, Anatomy of high-performance matrix multiplication (2008), section 4.
 """
 
-from numba import njit
-
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import constant, fma, load, splat, store
 
 ROWS = 6                # of y in a tile

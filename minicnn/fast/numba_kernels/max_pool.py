@@ -5,8 +5,9 @@ innermost, A is the channels and B the batch.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import constant, floats, load, maximum, pointer, store
 
 # in plans

@@ -4,8 +4,8 @@
 """
 
 import numpy as np
-from numba import njit
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numpy_kernels.nms import below
 from minicnn.functional.dispatch import REFERENCE
 

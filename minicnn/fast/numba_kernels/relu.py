@@ -1,6 +1,8 @@
 """ReLU and its gradient; the numbers are distributed among the threads."""
 
-from numba import njit, prange
+from numba import prange
+
+from minicnn.fast.numba_kernels.jit import njit
 
 BLOCK = 2**13           # numbers that a thread takes at a time
 

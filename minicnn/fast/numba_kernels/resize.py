@@ -1,8 +1,9 @@
 """Bilinear resizing, compiled: for each row of the result first between two source rows, then between columns."""
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.functional.conv import pair
 from minicnn.functional.dispatch import REFERENCE
 from minicnn.functional.resize import bilinear_index

@@ -7,8 +7,9 @@ long pieces.
 import math
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.simd import floats
 from minicnn.fast.scratch import memory
 from minicnn.functional.dispatch import REFERENCE

@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
+from minicnn.fast.numba_kernels.jit import njit
 from minicnn.fast.numba_kernels.roi_align import can_pool, flat_map
 from minicnn.fast.numba_kernels.simd import floats
 from minicnn.fast.scratch import memory

@@ -1,6 +1,8 @@
 """The step of stochastic gradient descent in one pass over memory; ``minicnn.optim.SGD`` has the formula."""
 
-from numba import njit, prange
+from numba import prange
+
+from minicnn.fast.numba_kernels.jit import njit
 
 BLOCK = 2**13           # numbers that a thread takes at a time
 

@@ -75,5 +75,12 @@ def pool(size):
     return concurrent.futures.ThreadPoolExecutor(size, "minicnn")
 
 
+def forget_threads():
+    """Start anew in a forked process, which has none of its parent's threads: neither the pool's, nor one that was busy."""
+    global _busy
+    _busy = threading.Lock()
+    pool.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.cache_clear)        # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=forget_threads)

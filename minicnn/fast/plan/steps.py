@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.fast.one_run import lock
 from minicnn.functional import dispatch
 
 MIB = 2**20
@@ -126,12 +127,13 @@ class Plan:
         n = len(inputs[0])
         arrays = self.allocate(n, arena)
         pad = backend_kernels(self.backend).pad
-        for x, (place, as_it_is) in zip(inputs, self.entries):
-            arrays[place] = channels_last_input(x, arrays[place], as_it_is, pad)
-        for step in self.steps:
-            step.run(arrays, n)
-            if observe is not None:
-                observe(step)
+        with lock:
+            for x, (place, as_it_is) in zip(inputs, self.entries):
+                arrays[place] = channels_last_input(x, arrays[place], as_it_is, pad)
+            for step in self.steps:
+                step.run(arrays, n)
+                if observe is not None:
+                    observe(step)
         return map_outputs(self.result, lambda output: output.from_buffers(arrays))
 
     def allocate(self, n: int, arena: np.ndarray) -> list:

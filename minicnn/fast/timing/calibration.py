@@ -8,7 +8,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import sys
 import time
 
@@ -18,7 +17,8 @@ from minicnn.fast import tuned
 from minicnn.fast.plan.build import compile
 from minicnn.fast.timing.cost_model import KINDS, amounts, planning_backend, weighted_sum
 from minicnn.fast.timing.interleaved import interleaved_milliseconds, with_result_in_arena
-from minicnn.files import atomic_write, cache_folder, make_folder
+from minicnn.fast.winograd import winograd_allowed
+from minicnn.files import atomic_write, cache_folder, make_cache_folder
 from minicnn.layers import Conv2d, Sequential, tucker_chain
 from minicnn.progress import Progress
 
@@ -55,7 +55,7 @@ def calibrate(backend: str | None = None) -> dict[str, float]:
     """
     backend = planning_backend(backend)
     path = rates_file()
-    make_folder(path.parent)
+    make_cache_folder(path.parent)
     networks = sample_networks()
     times = time_networks(networks, backend)
     work = [amounts(network, shape, backend) for network, shape in networks]
@@ -139,7 +139,7 @@ def rates_file():
 
 def machine_key(backend):
     """Everything that rates depend on, in words: with Winograd's algorithm turned off, its rates are not measured."""
-    return tuned.machine_key(backend) + (", without Winograd's algorithm" if os.environ.get("MINICNN_WINOGRAD") == "0" else "")
+    return tuned.machine_key(backend) + ("" if winograd_allowed() else ", without Winograd's algorithm")
 
 
 def read_rates(path, key):

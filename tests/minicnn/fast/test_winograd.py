@@ -7,9 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from small_networks import conv
 
+from minicnn.errors import InputError
 from minicnn.fast.choose import Choice, choosing
 from minicnn.fast.plan import compile
-from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed_filters
+from minicnn.fast.winograd import A_T, B_T, IN, OUT, G, transformed_filters, winograd_allowed
 from minicnn.functional.dispatch import REFERENCE, run
 
 
@@ -119,3 +120,18 @@ def test_turned_off_the_convolution_is_the_direct_one(engine, monkeypatch):
     assert_array_equal(run(again, x), computed(Choice("direct"), x, weight))
     assert (run(again, x) != fast).any()
     assert_array_equal(run(layer, x), fast)
+
+
+@pytest.mark.parametrize("value, expected", [("0", False), ("1", True), ("", True), (None, True)])
+def test_the_variable_turns_it_off(monkeypatch, value, expected):
+    monkeypatch.delenv("MINICNN_WINOGRAD", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MINICNN_WINOGRAD", value)
+    assert winograd_allowed() is expected
+
+
+@pytest.mark.parametrize("value", ["no", "false", "2", " "])
+def test_another_value_of_the_variable_is_refused(monkeypatch, value):
+    monkeypatch.setenv("MINICNN_WINOGRAD", value)
+    with pytest.raises(InputError, match=f"^got MINICNN_WINOGRAD={value}, expected 0, which turns .* or 1. Unset it"):
+        winograd_allowed()
