@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minicnn.errors import InputError
-from minicnn.files import cache_folder, make_folder, sha256, unwritable
+from minicnn.files import cache_folder, make_cache_folder, make_folder, sha256, unwritable
 from minicnn.progress import Progress
 from minicnn.version import __version__
 from minicnn.weight_files.published import BASE, FILES
@@ -43,12 +43,14 @@ def download(architecture, folder=None, base=BASE):
     if architecture not in FILES:
         raise InputError(f"got the architecture {architecture!r}, expected one of {', '.join(FILES)}. Choose one of them.")
     check_address(base)
+    make = make_folder if folder else make_cache_folder
     folder, name = Path(folder or cache_folder()), FILES[architecture]
-    path, part, url = folder / name, folder / f"{name}.part", f"{base.rstrip('/')}/{name}"
+    path, url = Path(os.path.realpath(folder / name)), f"{base.rstrip('/')}/{name}"      # a link in the cache stays
+    part = path.with_name(f"{path.name}.part")
     try:
         if path.exists() and verified(path, name):
             return path
-        make_folder(folder)
+        make(folder)
         resumed = part.exists()
         fetch(url, part, architecture)
         while not verified(part, name):

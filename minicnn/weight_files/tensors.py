@@ -15,6 +15,9 @@ from minicnn.errors import InputError
 # torch's dtype: the NumPy dtype that reads its bytes
 DTYPES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2", "int64": "i8", "int32": "i4", "int16": "i2",
           "int8": "i1", "uint64": "u8", "uint32": "u4", "uint16": "u2", "uint8": "u1", "bool": "u1"}
+# bytes of a number of torch's dtypes that are told by name only
+UNREAD = {"complex32": 4, "complex64": 8, "complex128": 16, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1,
+          **dict.fromkeys(("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"), 1)}
 MAX_DIMENSIONS = 32             # NumPy 1's limit
 EXPANSION = 16                  # largest total size of the tensors, as a multiple of the file's size: see check_total
 CHUNK = 2**20                   # bytes read at once
@@ -44,6 +47,13 @@ class Tensor:
     offset: int
     size: tuple
     stride: tuple
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A tensor that is ``what``, "sparse" for example, and cannot be made an array of."""
+
+    what: str
 
 
 def make_arrays(tensors, read, byteorder, file_size):
@@ -143,7 +153,7 @@ def decode(raw, dtype, byteorder):
 
 def itemsize(dtype):
     """Bytes of a number of that torch dtype."""
-    return np.dtype(DTYPES[dtype]).itemsize
+    return UNREAD[dtype] if dtype in UNREAD else np.dtype(DTYPES[dtype]).itemsize
 
 
 def is_count(value):

@@ -30,6 +30,7 @@ def open_zip(file):
     """
     size = os.fstat(file.fileno()).st_size
     archive = zipfile.ZipFile(file)
+    check_kind(archive.namelist())
     entries = check_entries(archive.infolist(), size)
     pickles = [name for name in entries if name.endswith(PICKLE)]
     if len(pickles) != 1:
@@ -50,6 +51,15 @@ def open_zip(file):
             return read_bytes(entry, info.file_size)
 
     return value, read, read_byteorder(archive, entries.get(f"{folder}byteorder"))
+
+
+def check_kind(names):
+    """Raise InputError for zips that look like torch's weights, or are what a conversion makes."""
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise InputError("got a TorchScript program (torch.jit.save), expected a state dict. In torch, save "
+                         "torch.jit.load(FILE).state_dict() by torch.save and convert that.")
+    if "minicnn.json" in names:
+        raise InputError("got an archive of minicnn, which needs no conversion, expected a weight file of torch. Use it as it is.")
 
 
 def check_entries(infos, size):

@@ -1,41 +1,22 @@
 """An unpickler that can make tensors and nothing else.
 
 A pickle is a program for a stack machine. Python's own unpickler imports and calls whatever the program names; this one does
-neither. Its instructions are those that ``torch.save`` writes, the names it accepts are the table ``GLOBALS``, and its results are
-dicts, lists, tuples, strings, numbers, and the plain records of ``tensors.py``. A file that names anything else is refused.
+neither. Its instructions are those that ``torch.save`` writes, the names that mean something to it are the table ``GLOBALS``, and its
+results are dicts, lists, tuples, strings, numbers, the plain records of ``tensors.py``, and for all that other names make, in a training's
+checkpoint or in an attack, an ``Unknown``.
 
 Reference: the comments of ``pickletools`` in Python's standard library describe every instruction.
 """
 
 import pickle  # only for the names of the instructions
 import struct
-from dataclasses import dataclass
 
 from minicnn.errors import InputError
-from minicnn.weight_files.tensors import DTYPES, Storage, Tensor, is_count, itemsize, printable
+from minicnn.weight_files.pickled import GLOBALS, STORAGE_NAMES, Global, Parameter, Unknown, add_items, damaged, tensor_of
+from minicnn.weight_files.tensors import Storage, is_count
 
 # Enough for twenty thousand tensors. A hostile pickle can make us allocate some hundred bytes with each byte of its own.
 MAX_BYTES = 4 * 2**20
-
-STORAGES = {"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-            "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-            "ByteStorage": "uint8", "BoolStorage": "bool"}
-UNTYPED = "torch.storage.UntypedStorage"        # of bytes; the dtype stands with each tensor
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name in the file, ``module.name``; nothing is imported."""
-
-    name: str
-
-
-@dataclass
-class Parameter:
-    """A parameter as torch before 0.4 saved it: an object that holds a tensor."""
-
-    tensor: Tensor | None = None
-
 
 class Unpickler:
     """Reads pickles that follow each other in a file.
@@ -123,12 +104,24 @@ class Unpickler:
 
     def append(self, items):
         top = self.stack[-1]
+        if isinstance(top, Unknown):
+            return
         if type(top) is not list:
             raise damaged("items for what is not a list")
         top.extend(items)
 
+    def add(self, items):
+        if not isinstance(self.stack[-1], Unknown):
+            raise damaged("items for what is not a set")
+
+    def frozen_set(self):
+        self.pop_marked()
+        self.push(Unknown("builtins.frozenset"))
+
     def set_items(self, items):
         top = self.stack[-1]
+        if isinstance(top, Unknown):
+            return
         if type(top) is not dict or len(items) % 2:
             raise damaged("items for what is not a dict")
         add_items(top, zip(items[::2], items[1::2], strict=True))
@@ -141,10 +134,7 @@ class Unpickler:
 
     def push_global(self, module, name):
         name = f"{module}.{name}"
-        if name not in GLOBALS:
-            raise InputError(f"got a file that names {printable(name)}, which is not part of a tensor, expected a state dict. "
-                             "Save model.state_dict() alone and convert that.")
-        self.push(Global(name))
+        self.push(Global(name) if name in GLOBALS else Unknown(name))
 
     def stack_global(self):
         name, module = self.stack.pop(), self.stack.pop()
@@ -153,17 +143,28 @@ class Unpickler:
         self.push_global(module, name)
 
     def reduce(self):
-        """Call a function of the table ``GLOBALS`` with the arguments on the stack."""
+        """Call a function of the table ``GLOBALS`` with the arguments on the stack; what an ``Unknown`` returns is another."""
         arguments, called = self.stack.pop(), self.stack.pop()
         make = GLOBALS[called.name] if isinstance(called, Global) else None
-        if make is None or type(arguments) is not tuple:
+        if type(arguments) is tuple and isinstance(called, Unknown):
+            self.push(Unknown(called.name))
+        elif make is None or type(arguments) is not tuple:
             raise damaged("a call of something that is not a function")
-        self.push(make(*arguments))
+        else:
+            self.push(make(*arguments))
+
+    def reduce_with_names(self):
+        """As ``reduce``; keyword arguments are the third value."""
+        if type(self.stack.pop()) is not dict or not isinstance(self.stack[-2], Unknown):
+            raise damaged("a call of something that is not a function")
+        self.reduce()
 
     def build(self):
-        """Set attributes: only the tensor of a ``Parameter``; a dict's (``_metadata``) are ignored."""
+        """Set attributes: only the tensor of a ``Parameter``; a dict's (``_metadata``) are ignored, and an ``Unknown``'s are looked at."""
         state, top = self.stack.pop(), self.stack[-1]
-        if isinstance(top, Parameter) and type(state) is tuple and len(state) == 5:
+        if isinstance(top, Unknown):
+            top.module = top.module or type(state) is dict and "_parameters" in state and "_modules" in state
+        elif isinstance(top, Parameter) and type(state) is tuple and len(state) == 5:
             top.tensor = tensor_of(state[0])
         elif type(top) is not dict and not isinstance(top, Parameter):
             raise damaged("attributes of something that has none")
@@ -187,94 +188,6 @@ class Unpickler:
         self.push(Storage(key, dtype, count, start, length))
 
 
-def add_items(target, pairs):
-    """Add pairs to a dict; keys must be text or counts, since hashing nested tuples, or huge numbers of equal hash, can take forever."""
-    for key, value in pairs:
-        if not (isinstance(key, str) or is_count(key)):
-            raise damaged("a key that is neither text nor a count")
-        target[key] = value
-
-
-# the functions of GLOBALS
-
-def ordered_dict(items=None):
-    """A dict; Python 2 wrote its items as a list of pairs."""
-    result = {}
-    if items is not None:
-        if type(items) is not list:
-            raise damaged("items that are not a list")
-        add_items(result, items)
-        items.clear()                           # moved, not copied: else a few bytes could make copy after copy
-    return result
-
-
-def rebuild_tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
-    """A tensor of a typed storage."""
-    return rebuild(storage, offset, size, stride, metadata)
-
-
-def rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
-    """A tensor of an untyped storage, whose sizes count bytes."""
-    named = dtype.name.removeprefix("torch.")
-    count, rest = divmod(storage.count, itemsize(named))
-    if rest or storage.length != storage.count:
-        raise damaged("a storage that ends within a number")
-    return rebuild(Storage(storage.key, named, count, 0, count), offset, size, stride, metadata)
-
-
-def rebuild(storage, offset, size, stride, metadata):
-    """The ``Tensor``, unless its numbers differ from the storage's by a pending operation."""
-    if not isinstance(storage, Storage):
-        raise damaged("a tensor without a storage")
-    if metadata:                                # negation or conjugation that the storage's numbers lack
-        raise InputError("got a tensor with a pending negation or conjugation, expected plain numbers. Save it after resolve_neg().")
-    return Tensor(storage, storage.dtype, offset, size, stride)
-
-
-def rebuild_parameter(data, requires_grad, hooks, state=None):
-    """The tensor of a parameter of today's torch."""
-    return tensor_of(data)
-
-
-def parameter(data=None, requires_grad=True):
-    """A parameter of torch before 0.4; ``Unpickler.build`` adds the tensor if it is missing here."""
-    return Parameter(None if data is None else tensor_of(data))
-
-
-def tensor_of(value):
-    """The ``Tensor`` of a tensor or a ``Parameter``."""
-    value = value.tensor if isinstance(value, Parameter) else value
-    if not isinstance(value, Tensor):
-        raise damaged("something that is not a tensor")
-    return value
-
-
-def torch_size(sizes):
-    """A tensor's sizes, as they are."""
-    return sizes
-
-
-def torch_device(*place):
-    """A device, which nothing here needs."""
-    return place
-
-
-# name in the file: the function that a call of it runs here, or None for a name that is not called
-GLOBALS = {
-    "collections.OrderedDict": ordered_dict,
-    "torch._utils._rebuild_tensor": rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
-    "torch._utils._rebuild_tensor_v3": rebuild_tensor_v3,
-    "torch._utils._rebuild_parameter": rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": rebuild_parameter,
-    "torch.nn.parameter.Parameter": parameter,
-    "torch.Size": torch_size,
-    "torch.device": torch_device,
-    **{f"torch.{name}": None for name in (*STORAGES, *DTYPES)},
-    UNTYPED: None,
-}
-STORAGE_NAMES = {UNTYPED: "uint8", **{f"torch.{name}": dtype for name, dtype in STORAGES.items()}}
-
 INSTRUCTIONS = {
     pickle.PROTO: lambda machine: machine.read(1),                  # the protocol's number, not needed
     pickle.FRAME: lambda machine: machine.read(8),                  # the length of a block, not needed
@@ -293,6 +206,8 @@ INSTRUCTIONS = {
     pickle.BINSTRING: lambda machine: machine.push(machine.text("<I")),
     pickle.SHORT_BINBYTES: lambda machine: machine.push(machine.read(machine.number("<B"))),
     pickle.BINBYTES: lambda machine: machine.push(machine.read(machine.number("<I"))),
+    pickle.BINBYTES8: lambda machine: machine.push(machine.read(machine.number("<Q"))),
+    pickle.BYTEARRAY8: lambda machine: machine.push(machine.read(machine.number("<Q"))),
     pickle.EMPTY_TUPLE: lambda machine: machine.push(()),
     pickle.TUPLE1: lambda machine: machine.push_tuple(1),
     pickle.TUPLE2: lambda machine: machine.push_tuple(2),
@@ -312,13 +227,12 @@ INSTRUCTIONS = {
     pickle.LONG_BINGET: lambda machine: machine.push(machine.memo[machine.number("<I")]),
     pickle.GLOBAL: lambda machine: machine.push_global(machine.line(), machine.line()),
     pickle.STACK_GLOBAL: Unpickler.stack_global,
+    pickle.EMPTY_SET: lambda machine: machine.push(Unknown("builtins.set")),
+    pickle.ADDITEMS: lambda machine: machine.add(machine.pop_marked()),
+    pickle.FROZENSET: Unpickler.frozen_set,
     pickle.REDUCE: Unpickler.reduce,
+    pickle.NEWOBJ_EX: Unpickler.reduce_with_names,
     pickle.NEWOBJ: Unpickler.reduce,
     pickle.BUILD: Unpickler.build,
     pickle.BINPERSID: Unpickler.persistent,
 }
-
-
-def damaged(what):
-    """The InputError for a pickle with such a defect."""
-    return InputError(f"got a pickle with {what}, expected one written by torch. The file is damaged, or is not a state dict.")

@@ -1,13 +1,16 @@
 """Live comparison with torch.load and with the safetensors package, on files that they write."""
 
+import argparse
 import io
 import itertools
+import pathlib
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from minicnn.weight_files.other_networks import other_network
 from minicnn.weight_files.read import read_state_dict
 
 torch = pytest.importorskip("torch")
@@ -74,19 +77,80 @@ def test_a_model_and_its_training(tmp_path, options):
 
 def test_a_whole_model_is_refused(tmp_path):
     model, path = torch.nn.Linear(2, 2), tmp_path / "net.pth"
-    torch.save(model, path)
-    with pytest.raises(ValueError, match="names torch.nn.modules.linear.Linear, which is not part of a tensor"):
-        read_state_dict(path)
-    torch.save(model, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(ValueError, match="names torch.nn.modules.linear.Linear|holds a whole module"):
-        read_state_dict(path)
+    for saved in (model, {"model": model, "epoch": 3}):
+        torch.save(saved, path)
+        with pytest.raises(ValueError, match=r"got a whole pickled network \(torch.nn.modules.linear.Linear\), expected its state dict"):
+            read_state_dict(path)
+        torch.save(saved, path, _use_new_zipfile_serialization=False)
+        with pytest.raises(ValueError, match="got a whole pickled network|holds a whole module"):
+            read_state_dict(path)
 
 
-def test_sparse_quantized_and_complex_tensors_are_refused_by_name(tmp_path):
-    for tensor in (torch.eye(3).to_sparse(), torch.ones(2, dtype=torch.complex64), torch.ones(2).to(torch.float8_e5m2)):
-        torch.save({"w": tensor}, tmp_path / "net.pth")
-        with pytest.raises(ValueError, match="names torch"):
-            read_state_dict(tmp_path / "net.pth")
+def quantized(dtype=torch.quint8):
+    return torch.quantize_per_tensor(torch.ones(4), 0.1, 0, dtype)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("make, expected", [
+    (lambda: torch.eye(3).to_sparse(), "sparse"), (lambda: torch.eye(3).to_sparse_csr(), "sparse"), (quantized, "quantised"),
+    (lambda: quantized(torch.qint32), "quantised"),
+    (lambda: torch.quantize_per_channel(torch.ones(4, 2), torch.ones(4), torch.zeros(4), 0, torch.qint8), "quantised"),
+    (lambda: torch.empty(2, device="meta"), "without numbers"), (lambda: torch.ones(2, dtype=torch.complex64), "of type complex64"),
+    *((lambda dtype=dtype: torch.ones(2).to(getattr(torch, dtype)), f"of type {dtype}")
+      for dtype in ("float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e8m0fnu")),
+])
+def test_tensors_that_cannot_be_read_are_named_as_what_they_are(tmp_path, make, expected, zipped):
+    path = tmp_path / "net.pth"
+    torch.save({"w": make()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=f"got the tensor w, which is {expected}"):
+        read_state_dict(path)
+    torch.save({"other": {"w": make()}, "model": {"w": torch.ones(2, 3)}}, path, _use_new_zipfile_serialization=zipped)
+    assert_array_equal(read_state_dict(path)["w"], np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("options", FORMATS, ids=str)
+def test_a_checkpoint_of_torchvisions_reference_training(tmp_path, options):
+    """As references/detection/train.py saves it: the scheduler's milestones are a Counter, the arguments a Namespace."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
+    model(torch.ones(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[16, 22], gamma=0.1)
+    args = argparse.Namespace(data_path="coco", lr=0.02, device=torch.device("cpu"), path=pathlib.Path("a"), opset=None, gpu=0)
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "lr_scheduler": scheduler.state_dict(), "args": args,
+                "epoch": 25, "scaler": {}, "rng": np.random.default_rng(0).bit_generator.state, "seen": {1, 2}, "best": np.float64(0.5)},
+               tmp_path / "net.pth", **options)
+    assert_equal(tmp_path / "net.pth", model.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_named(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match="got a TorchScript program"):
+        read_state_dict(tmp_path / "net.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build, expected", [
+    ("maskrcnn_resnet50_fpn", "a Mask R-CNN on ResNet-50"), ("keypointrcnn_resnet50_fpn", "a Keypoint R-CNN on ResNet-50"),
+    ("retinanet_resnet50_fpn", "a RetinaNet on ResNet-50"), ("fcos_resnet50_fpn", "an FCOS on ResNet-50"), ("ssd300_vgg16", "an SSD"),
+    ("ssdlite320_mobilenet_v3_large", "an SSD"), ("resnet18", "a Faster R-CNN on ResNet-18"), ("resnet101", "a Faster R-CNN on ResNet-101"),
+    ("mobilenet_v2", "a Faster R-CNN on MobileNetV2"),
+])
+def test_torchvisions_other_detectors_are_named(build, expected):
+    detection = pytest.importorskip("torchvision.models.detection")
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    if build.startswith("resnet"):
+        model = detection.FasterRCNN(resnet_fpn_backbone(backbone_name=build, weights=None), 3)
+    elif build == "mobilenet_v2":
+        from torchvision.models import mobilenet_v2
+        backbone = mobilenet_v2(weights=None).features
+        backbone.out_channels = 1280
+        model = detection.FasterRCNN(backbone, 3, detection.anchor_utils.AnchorGenerator(((32,),), ((1.0,),)))
+    else:
+        model = getattr(detection, build)(weights=None, weights_backbone=None)
+    assert other_network(model.state_dict()).startswith(expected)
 
 
 def test_a_negation_that_is_still_to_be_done_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Whole weight files: recorded ones give the arrays that torch reads; other files are refused in one line."""
 
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from torch_files import call, encode, legacy_file, name, storage, tensor, zip_file
+from torch_files import Code, built, call, encode, legacy_file, name, storage, tensor, zip_file
 
+import minicnn
 from minicnn import InputError
 from minicnn.weight_files.read import read_state_dict
+from minicnn.weight_files.state_dict import mappings
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "weight_files"
 VOC = Path(__file__).parents[4] / "shared" / "weights" / "fasterrcnn_vgg16_voc.pth"
@@ -89,7 +92,7 @@ def test_the_format_is_told_from_the_content(path, expected, suffix):
 
 @both
 def test_a_state_dict_is_found_under_the_usual_keys(path, write):
-    for key in ("model", "state_dict", "model_state_dict"):
+    for key in ("model", "state_dict", "model_state_dict", "net", "ema", "model_ema", "model_weights"):
         path.write_bytes(write({"epoch": 5, "optimizer": {"state": {0: {}}}, key: {"w": TENSOR}}))
         assert list(read_state_dict(path)) == ["w"]
     path.write_bytes(write({"model": TENSOR}))
@@ -100,8 +103,104 @@ def test_a_state_dict_is_found_under_the_usual_keys(path, write):
 def test_module_in_front_of_all_names_is_taken_off(path, write):
     path.write_bytes(write({"module.a": TENSOR, "module.module.b": TENSOR}))
     assert list(read_state_dict(path)) == ["a", "module.b"]
+    path.write_bytes(write({"module.a": TENSOR, "module._orig_mod.b": TENSOR}))
+    assert list(read_state_dict(path)) == ["a", "_orig_mod.b"]
+    path.write_bytes(write({"module._orig_mod.a": TENSOR, "module._orig_mod.b": TENSOR}))
+    assert list(read_state_dict(path)) == ["a", "b"]
+    path.write_bytes(write({"module." * 500_000 + "a": TENSOR}))        # half a million prefixes would take a copy each
+    assert len(read_state_dict(path)) == 1
     path.write_bytes(write({"module.a": TENSOR, "b": TENSOR}))
     assert list(read_state_dict(path)) == ["module.a", "b"]
+
+
+LAST = "roi_heads.box_predictor.cls_score.weight"           # ends so in every Faster R-CNN of torchvision
+
+
+@both
+def test_the_network_is_found_in_a_checkpoint_of_torchvisions_reference_training(path, write):
+    scheduler = {"milestones": call("collections.Counter", {16: 1, 22: 1}), "gamma": 0.1, "last_epoch": 3}
+    optimizer = {"state": {0: {"momentum_buffer": TENSOR}}, "param_groups": [{"lr": 0.02, "params": [0]}]}
+    args = built(Code(name("argparse.Namespace") + b")\x81"), {"lr": 0.02, "model": "fasterrcnn_resnet50_fpn", "weights": None})
+    path.write_bytes(write({"model": {LAST: TENSOR}, "optimizer": optimizer, "lr_scheduler": scheduler, "args": args, "epoch": 3,
+                            "scaler": {}}))
+    arrays = read_state_dict(path)
+    assert list(arrays) == [LAST]
+    assert_array_equal(arrays[LAST], NUMBERS.reshape(2, 3))
+
+
+@both
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net.module.", "ema_model.module.", "a.b."])
+@pytest.mark.parametrize("keys", [(), ("model",), ("state_dict",), ("net",), ("ema",), ("anything",), ("checkpoint", "model"),
+                                  ("a", "b", "c")])
+def test_keys_and_prefixes_are_found_by_how_names_end(path, write, keys, prefix):
+    value = {f"{prefix}{LAST}": TENSOR, f"{prefix}backbone.fpn.0.bias": TENSOR, f"{prefix}other": TENSOR,
+             **({"n_averaged": TENSOR, "criterion.weight": TENSOR} if prefix else {})}
+    for key in reversed(keys):
+        value = {"epoch": 3, key: value, "optimizer": {"state": {0: {"exp_avg": TENSOR}}}}
+    path.write_bytes(write(value))
+    assert list(read_state_dict(path)) == [LAST, "backbone.fpn.0.bias", "other"]
+
+
+def test_safetensors_may_have_a_prefix_too(tmp_path):
+    path, names = tmp_path / "net.safetensors", (f"model.{LAST}", "model.b", "step")
+    places = {one: [24 * i, 24 * i + 24] for i, one in enumerate(names)}
+    header = json.dumps({one: {"dtype": "F32", "shape": [6], "data_offsets": place} for one, place in places.items()}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + 3 * NUMBERS.tobytes())
+    assert list(read_state_dict(path)) == [LAST, "b"]
+
+
+@both
+def test_of_two_networks_the_user_chooses(path, write):
+    twice = {"model": {LAST: TENSOR}, "model_ema": {"n_averaged": TENSOR, f"module.{LAST}": TENSOR, "module.b": TENSOR}}
+    refused(path, write({**twice, "epoch": 5}), "got 2 networks (model, model_ema.module), expected one", "--key")
+    assert list(read_state_dict(path, "model")) == [LAST]
+    for key in ("model_ema", "model_ema.module"):
+        assert list(read_state_dict(path, key)) == [LAST, "b"]
+    with pytest.raises(InputError, match="got the key 'ema', expected one of model, model_ema.module"):
+        read_state_dict(path, "ema")
+    refused(path, write({LAST: TENSOR, f"teacher.{LAST}": TENSOR}), "got 2 networks ('', teacher)")
+    assert list(read_state_dict(path, "teacher")) == [LAST]
+    refused(path, write({str(number): {LAST: TENSOR} for number in range(9)}), "got 9 networks (0, 1, 2, 3 and 5 more)")
+
+
+@both
+def test_one_state_dict_under_two_keys_is_one_network(path, write):
+    shared = Code(b"}(" + encode(LAST) + TENSOR + b"uq\x63")
+    path.write_bytes(write({"model": shared, "best": Code(b"h\x63")}))
+    assert list(read_state_dict(path)) == [LAST]
+
+
+def test_dicts_that_hold_themselves_are_searched_once(path):
+    """Forty dicts, each twice in the one before, and a dict within itself; and wide ones, each fifty times in the one before."""
+    inner = {}
+    for _ in range(3):
+        inner = {str(number): inner for number in range(50)}
+    assert len(list(mappings(inner))) == 4
+    code = b"}q\x01" + b"".join(b"}(X\1\0\0\0ah\x01X\1\0\0\0bh\x01uq\x01" for _ in range(40)) + b"X\1\0\0\0ch\x01s"
+    refused(path, as_zip(Code(code)), "holds the keys a, b, c")
+
+
+def test_thousands_of_networks_are_counted_without_reading_each(path):
+    """Taking each one's names apart would compare 10^9 of them."""
+    names = b"".join(encode(f"{number}.{LAST}") + (TENSOR + b"q\x07" if not number else b"h\x07") for number in range(30_000))
+    refused(path, as_zip(Code(b"}(" + names + b"u")), "got 30000 networks (0, 1, 2, 3 and 29996 more)")
+
+
+@pytest.mark.parametrize("start, expected", [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "got a pointer of git-LFS in place of the file, expected a weight file"),
+    (b"<!DOCTYPE html><html>", "a web page"), (b"\x89HDF\r\n\x1a\n", "Keras"), (b"\x1f\x8b\x08", "gzip"), (b"", "got an empty file"),
+])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_of_other_kinds_are_named(path, start, expected, suffix):
+    if start or suffix == ".pth":
+        refused(path.with_suffix(suffix), start + bytes(200 * bool(start)), expected)
+
+
+def test_torchscript_and_our_own_archives_are_named(path):
+    refused(path, zip_file({"w": TENSOR}, {"0": NUMBERS.tobytes()}, **{"constants.pkl": b"", "code/net.py": b""}),
+            "got a TorchScript program", "torch.jit.load(FILE).state_dict()")
+    minicnn.save(path.with_suffix(".npz"), minicnn.build("lenet5"))
+    refused(path, path.with_suffix(".npz").read_bytes(), "an archive of minicnn, which needs no conversion")
 
 
 def test_the_real_detector():
@@ -136,7 +235,7 @@ def test_other_files_are_refused_with_the_formats_that_are_read(path, data):
 def test_other_pickles_and_zips_are_refused(path):
     refused(path, b"\x80", "a pickle with no end")
     refused(path, pickle.dumps({"w": 1}, 2), "a pickle that is not torch's")
-    refused(path, pickle.dumps({"w": NUMBERS}, 2), "numpy")
+    refused(path, pickle.dumps({"w": NUMBERS}, 2), "a pickle that is not torch's")
     refused(path, b"PK\x03\x04" + bytes(50), "cannot be read")
     stream = io.BytesIO()
     np.savez(stream, w=NUMBERS)
@@ -155,15 +254,16 @@ def test_a_name_that_says_safetensors_is_believed(tmp_path):
 
 @both
 @pytest.mark.parametrize("value, expected", [
-    ({"epoch": 5, "net": {"w": TENSOR}}, "holds the keys epoch, net, expected a state dict, or one under model, state_dict"),
+    ({"epoch": 5, "mine": {"w": TENSOR}}, "holds the keys epoch, mine, expected a state dict, or one under model, state_dict"),
     ({}, "holds the keys (none)"), ({"model": {}}, "the keys model"), ({"model": {"model": {"w": TENSOR}}}, "the keys model"),
     ({"a\nb" * 100: 1}, "a\\nb"), (dict.fromkeys(map(str, range(1000)), 1), "0, 1, 2"),
     ([TENSOR], "an object of type list"), (TENSOR, "of type Tensor"), (5, "of type int"), (None, "of type NoneType"),
     ({"w": TENSOR, "epoch": 5}, "got epoch of type int in the state dict, expected names and tensors"),
     ({"w": TENSOR, "layer": {"w": TENSOR}}, "got layer of type dict"), ({"w": TENSOR, 5: TENSOR}, "got 5"),
     ({"w": TENSOR, "s": storage()}, "got s of type Storage"), ({"w": TENSOR, "p": call("torch.nn.parameter.Parameter")}, "got p"),
-    ({"model": {"w": TENSOR, "extra": None}}, "got extra"), ({"w": name("os.system")}, "names os.system"),
-    ({"model": {"w": TENSOR}, "args": name("argparse.Namespace")}, "names argparse.Namespace, which is not part of a tensor"),
+    ({"model": {"w": TENSOR, "extra": None}}, "got extra"), ({"w": name("os.system")}, "the keys w"),
+    ({"w": TENSOR, "v": call("os.system", "true")}, "got v of type os.system in the state dict"), (name("os.system"), "of type os.system"),
+    ({"model": {"w": TENSOR}, "ema": {"w": TENSOR}}, "got 2 networks (model, ema), expected one. Choose one of them with --key"),
 ])
 def test_what_is_no_state_dict_is_told(path, write, value, expected):
     refused(path, write(value), expected)
