@@ -8,15 +8,14 @@ read. Files are written beside their target and renamed.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
-from minicnn.functional.dispatch import checked
 from minicnn.layers import KINDS, Layer, Sequential, make_layer
 from minicnn.models import build
 
@@ -66,38 +65,21 @@ def half(name, array):
     return rounded
 
 
-def load(path: str | Path, backend: str | None = None) -> Any:
-    """Read a model, in evaluation mode; it needs NumPy only.
+def load_outline(path: str | Path) -> Any:
+    """The model of a file with zeros for weights: only the headers of its arrays are read, so it is fast; see ``load_described``."""
+    return load_described(path, read_header)[0]
+
+
+def load_described(path: str | Path, read: Callable | None = None) -> tuple[Any, dict[str, Any]]:
+    """The model of a file, in evaluation mode, and the whole entry that describes it.
 
     Args:
-        path: a file written by ``save``.
-        backend: "reference", "numpy" or "numba" runs the model by that backend; None: by the one in use when it runs, see
-            ``minicnn.functional.dispatch``.
-
-    Returns:
-        model: a ``Classifier``, ``logits = model(x)``, or a ``FasterRCNN``, ``detections = model.detect("photo.jpg")``.
+        path: a file written by ``save``. read: see ``read_archive``.
 
     Raises:
-        InputError: the file is damaged, holds a pickle, does not fit its own description, or has NaN or infinity in its weights; or
-            there is no such backend.
-
-    >>> import minicnn, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     minicnn.save(f"{folder}/lenet.npz", minicnn.build("lenet5", rng=np.random.default_rng(0)))
-    ...     model = minicnn.load(f"{folder}/lenet.npz")
-    >>> model(np.zeros((2, 1, 28, 28), np.float32)).shape
-    (2, 10)
+        InputError: the file is damaged, holds a pickle, does not fit its own description, or has NaN or infinity in its weights.
     """
-    if backend is not None:
-        checked(backend)
-    model, _ = load_described(path)
-    model.backend = backend
-    return model
-
-
-def load_described(path: str | Path) -> tuple[Any, dict[str, Any]]:
-    """The model of a file and the whole entry that describes it; raises as ``load`` does."""
-    arrays, description = read_archive(path)
+    arrays, description = read_archive(path, read)
     try:
         return restore(arrays, description), description
     except InputError as error:
@@ -118,7 +100,7 @@ def describe(model: Layer) -> dict[str, Any]:
 
 
 def restore(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> Any:
-    """Build a model from its description and load its arrays; ``arrays`` is empty afterwards.
+    """Build a model from its description and load its arrays; ``arrays`` is empty afterwards, unless they are ``Header``s.
 
     Raises:
         InputError: arrays and description do not fit, or a value is not finite.
@@ -190,11 +172,14 @@ def make_part(path, entries):
 
 
 def load_finite_arrays(model: Layer, arrays: dict[str, np.ndarray]) -> None:
-    """Move arrays into a new model; ``arrays`` is empty afterwards.
+    """Move arrays into a new model; ``arrays`` is empty afterwards. ``Header``s are only compared with the model.
 
     Raises:
         InputError: they do not fit, or a value is not finite.
     """
+    if any(isinstance(array, Header) for array in arrays.values()):
+        model.check_arrays(arrays)
+        return
     with np.errstate(over="ignore"):                # float64 beyond float32 becomes infinity, found below
         model.load_arrays(arrays, consume=True)
     for name, array in model.named_arrays():
@@ -223,8 +208,17 @@ def write_entries(file, arrays, description):
                 np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
-def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+class Header(NamedTuple):
+    """Of an array that is not read."""
+
+    shape: tuple
+
+
+def read_archive(path: str | Path, read: Callable | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read arrays and their description; every size is checked before memory is allocated.
+
+    Args:
+        path: the file. read: ``read_header`` for ``Header``s in place of arrays; None: ``read_array``.
 
     Raises:
         InputError: the file is missing or damaged, has another format, or holds a pickle.
@@ -235,9 +229,11 @@ def read_archive(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename: info for info in archive.infolist()}
             if DESCRIPTION not in infos:
-                raise InputError(f"got {path} without {DESCRIPTION}, expected an archive of minicnn. Train or convert one.")
+                raise InputError(f"got {path} without {DESCRIPTION}, expected an archive of minicnn. Train one, or convert torch's "
+                                 "weights: minicnn convert model.pth -o model.npz")
             check_sizes(infos.values(), path)
-            return ({name.removesuffix(".npy"): read_array(archive, info, path) for name, info in infos.items()
+            read = read or read_array
+            return ({name.removesuffix(".npy"): read(archive, info, path) for name, info in infos.items()
                      if name != DESCRIPTION}, read_description(archive, infos[DESCRIPTION], path))
     except InputError:
         raise
@@ -269,13 +265,20 @@ def read_description(archive, info, path):
 
 def read_array(archive, info, path):
     """One array, after its header was compared with the entry's real size."""
+    read_header(archive, info, path)
+    with archive.open(info) as entry:
+        return np.lib.format.read_array(entry, allow_pickle=False)
+
+
+def read_header(archive, info, path):
+    """The ``Header`` of one array, compared with the entry's real size."""
     with archive.open(info) as entry:
         version = np.lib.format.read_magic(entry)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read_header is None:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
             raise InputError(f"got version {version} of the entry {info.filename} in {path}, expected 1.0. Make the file again.")
         try:
-            shape, _, dtype = read_header(entry)
+            shape, _, dtype = read(entry)
         except Exception as error:                  # NumPy evaluates the header as Python, which fails in many ways
             raise InputError(f"got a header of {info.filename} in {path} that cannot be read ({type(error).__name__}), expected "
                              "an array's. The file is damaged.") from error
@@ -286,5 +289,4 @@ def read_array(archive, info, path):
         if math.prod(shape) * dtype.itemsize != size:
             raise InputError(f"got {size} bytes for the {shape} {dtype} values of {info.filename} in {path}, expected "
                              f"{math.prod(shape) * dtype.itemsize}. The file is damaged.")
-        entry.seek(0)
-        return np.lib.format.read_array(entry, allow_pickle=False)
+        return Header(shape)

@@ -1,19 +1,42 @@
 """Checkpoints: what an interrupted training or compression resumes from.
 
-Every checkpoint is an archive that also describes its work, so that it is not resumed with other options or data.
+Every checkpoint is an archive that also describes its work, so that it is not resumed with other options, files or data; ``identity.py``
+lists what is compared.
+
+A ``resume`` argument is True to go on from the checkpoint, if there is one; False to begin anew and replace it; None, the default, to
+begin where there is none, and to refuse otherwise, since hours of work may be in it.
 """
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from minicnn.archive import describe, load_described, read_archive, write_archive
 from minicnn.errors import InputError
+from minicnn.identity import check_identity, jsonable
 from minicnn.layers import Layer
 from minicnn.optim import SGD
 
 MOMENTUM = "momentum:"          # prefix of the optimizer's arrays
-WORDS = {"recipe": "hyperparameters"}       # of keys, in messages
+
+
+def check_checkpoint(path: str | Path, resume: bool | None) -> None:
+    """Raise InputError if there is a checkpoint, and it was not said what to do with it."""
+    if resume is None and Path(path).exists():
+        raise InputError(f"got no --resume, but {path} is there, the checkpoint of work that was not finished, expected a choice. Give "
+                         "--resume to go on from it, or --restart to begin anew (in Python resume=True or False).")
+
+
+def to_resume(path: str | Path, resume: bool | None) -> bool:
+    """Whether to go on from a checkpoint; prints a line if there is none to resume.
+
+    Raises:
+        InputError: see ``check_checkpoint``.
+    """
+    check_checkpoint(path, resume)
+    if resume and not Path(path).exists():
+        print(f"no checkpoint {path}: beginning anew", file=sys.stderr)
+    return bool(resume) and Path(path).exists()
 
 
 def write_training_checkpoint(path: str | Path, model: Layer, optimizer: SGD, training: dict[str, Any], progress: dict[str, Any]) -> None:
@@ -44,11 +67,7 @@ def read_training_checkpoint(path: str | Path, model: Layer, optimizer: SGD, tra
         InputError: the file is damaged, or belongs to another training.
     """
     arrays, description = read_archive(path)
-    saved, training = description.get("training"), jsonable(training)
-    if saved != training:
-        different = [WORDS.get(key, key) for key in training if not saved or saved.get(key) != training[key]]
-        raise InputError(f"got the checkpoint {path} of another training (other {', '.join(different)}), expected one with these "
-                         "options. Give the same options, or leave out --resume to begin anew.")
+    say_unknown(path, check_identity(path, "training", description.get("training"), jsonable(training)))
     optimizer.buffers = {name.removeprefix(MOMENTUM): array for name, array in arrays.items() if name.startswith(MOMENTUM)}
     model.load_arrays({name: array for name, array in arrays.items() if not name.startswith(MOMENTUM)})
     return description["progress"]
@@ -80,16 +99,13 @@ def read_compression_checkpoint(path: str | Path, compression: dict[str, Any]) -
         InputError: the file is damaged, or belongs to another compression.
     """
     model, description = load_described(path)
-    if description.get("compression") != compression or "progress" not in description:
-        raise InputError(f"got the checkpoint {path} of another compression, expected one with these options. Give the same "
-                         "options, or leave out --resume to begin anew.")
+    unknown = check_identity(path, "compression", "progress" in description and description.get("compression"), compression)
+    say_unknown(path, unknown)
     return model, description["progress"]
 
 
-def jsonable(value: Any) -> Any:
-    """A value as it is read back from JSON: tuples become lists.
-
-    >>> jsonable({"ranks": (8, 16)})
-    {'ranks': [8, 16]}
-    """
-    return json.loads(json.dumps(value))
+def say_unknown(path, names):
+    """Print a line about what an older checkpoint does not say."""
+    if names:
+        print(f"{path} was written by an older minicnn and does not hold the {', '.join(names)}, which are taken to be the same",
+              file=sys.stderr)

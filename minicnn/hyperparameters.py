@@ -1,9 +1,11 @@
 """The hyperparameters of training, and when training has converged; what classifiers and detectors have in common."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 PLATEAU = 0.01          # an epoch makes progress if its loss is 1 % below the lowest so far
+DIVERGED = 10           # times a guess's loss
 LAST_PLATEAU = 2        # with patience, training ends at this plateau
 
 
@@ -56,3 +58,22 @@ def converged(losses: Sequence[float], patience: int) -> bool:
 def plateau_factor(losses: Sequence[float], patience: int) -> float:
     """Factor of the learning rate after these losses: a tenth for each plateau."""
     return 0.1 ** plateaus(losses, patience)
+
+
+def warn_of_divergence(losses: Sequence[float], label: str, guess: float, lr: float, last: bool = False) -> None:
+    """Print a line on standard error if the loss shows that a training diverges.
+
+    Args:
+        losses: of the epochs so far.
+        label: the word for an epoch.
+        guess: the loss of a network that has learnt nothing; a training of a single epoch is measured by ten times this.
+        lr: the highest learning rate.
+        last: whether the training ends now; then the line is printed though one was printed before.
+    """
+    above = [loss > losses[0] or loss > DIVERGED * guess for loss in losses]
+    if not losses or not above[-1] or above[-2:-1] == [True] and not last:
+        return
+    than = f"that of the first, {losses[0]:.4g}" if losses[-1] > losses[0] else f"that of a guess, {guess:.4g}"
+    what = "the training did not converge" if last else "the training may diverge"
+    print(f"warning: the loss of {label} {len(losses)}, {losses[-1]:.4g}, is above {than}: {what}. Lower the learning rate, {lr:g}"
+          f"{', and train again' * last}.", file=sys.stderr)

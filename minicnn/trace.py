@@ -6,6 +6,8 @@ and they add, multiply, slice, transpose and reshape the symbols that are return
 
 import math
 
+import numpy as np
+
 from minicnn.functional import dispatch
 from minicnn.functional.conv import Geometry, pair
 from minicnn.functional.pool import Windows
@@ -38,6 +40,7 @@ class Symbol:
         operations: the list of all operations so far, to which those on the symbol are appended.
     """
 
+    dtype = np.dtype(np.float32)    # of every plan
     __array_ufunc__ = None          # NumPy's functions refuse it, so that a network which calls them itself is untraceable
 
     def __init__(self, operation, operations):
@@ -110,6 +113,12 @@ class Symbol:
         if rest == [size] and self.operation.kind != "view":
             return self.record("flatten", (n, size))
         return self.view((n, *rest), lambda x: x.reshape(len(x), *rest))
+
+
+def symbol(shape):
+    """A symbol of an input."""
+    operation = Operation("input", (), shape)
+    return Symbol(operation, [operation])
 
 
 def trace(network, shapes):
@@ -188,6 +197,8 @@ def linear_blocks(x, weight):
 
 
 def batch_norm(x, running_mean, running_var, weight, bias, eps=1e-5):
+    if len(running_mean) != x.shape[1]:
+        raise Untraceable("a norm of other channels than its input has")
     return x.record("batch_norm", x.shape, mean=running_mean, var=running_var, weight=weight, bias=bias, eps=eps)
 
 

@@ -4,27 +4,27 @@ Every epoch has a generator of its own, made from (seed, epoch). So a checkpoint
 with the same numbers as one that was not interrupted.
 """
 
+import math
 import sys
 import time
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from minicnn import functional as F
-from minicnn.archive import describe
-from minicnn.checkpoint import read_training_checkpoint, write_training_checkpoint
+from minicnn.checkpoint import read_training_checkpoint, to_resume, write_training_checkpoint
 from minicnn.errors import InputError
 from minicnn.fast.threads import one_blas_thread
-from minicnn.hyperparameters import Hyperparameters, converged, plateau_factor
+from minicnn.hyperparameters import Hyperparameters, converged, plateau_factor, warn_of_divergence
+from minicnn.identity import arrays_crc, network_identity
 from minicnn.layers import Layer
 from minicnn.optim import SGD, cosine_schedule, warmup
 from minicnn.progress import Progress
 
 
 def train_classifier(model: Layer, images: np.ndarray, labels: np.ndarray, hyperparameters: Hyperparameters, seed: int | list[int],
-                     checkpoint: str | Path | None = None, resume: bool = False, label: str = "epoch") -> list[float]:
+                     checkpoint: str | Path | None = None, resume: bool | None = None, label: str = "epoch") -> list[float]:
     """Train a classifier in place.
 
     Args:
@@ -34,22 +34,23 @@ def train_classifier(model: Layer, images: np.ndarray, labels: np.ndarray, hyper
         hyperparameters: see ``Hyperparameters``.
         seed: every random choice comes from it and the epoch's number.
         checkpoint: file written before the first and after every epoch, or None.
-        resume: continue from the checkpoint, if it exists.
+        resume: True: go on from the checkpoint, if it exists; False: begin anew; None: refuse an existing one.
         label: the word for an epoch in the progress lines.
 
     Returns:
         losses: mean training loss of each epoch.
 
     Raises:
-        InputError: the checkpoint belongs to another training, or the loss is no longer finite.
+        InputError: these are no images, or not as many as labels; the checkpoint belongs to another training, or exists and resume is
+            None; or the loss is no longer finite.
     """
+    check_images(images, labels)
     how = hyperparameters
     optimizer = SGD(model, how.lr, how.momentum, how.weight_decay, how.nesterov)
-    training, losses = {}, []
+    training, losses, guess = {}, [], math.log(int(labels.max(initial=1)) + 1)
     if checkpoint:
-        data = zlib.crc32(np.ascontiguousarray(labels).data, zlib.crc32(np.ascontiguousarray(images).data))
-        training = {"recipe": asdict(how), "seed": seed, "data": data, "layers": describe(model)["layers"]}
-    if checkpoint and resume and Path(checkpoint).exists():
+        training = {"recipe": asdict(how), "seed": seed, "data": arrays_crc(images, labels), **network_identity(model)}
+    if checkpoint and to_resume(checkpoint, resume):
         losses = read_training_checkpoint(checkpoint, model, optimizer, training)["losses"]
         print(f"resuming after epoch {len(losses)} from {checkpoint}", file=sys.stderr)
     elif checkpoint:
@@ -60,9 +61,20 @@ def train_classifier(model: Layer, images: np.ndarray, labels: np.ndarray, hyper
         seconds = time.perf_counter() - start
         print(f"{label} {len(losses)}/{how.epochs}  loss {losses[-1]:.4f}  {len(images) / seconds:.0f} images/s  "
               f"{seconds:.1f} s", file=sys.stderr)
+        warn_of_divergence(losses, label, guess, how.lr)
         if checkpoint:
             write_training_checkpoint(checkpoint, model, optimizer, training, {"losses": losses})
+    warn_of_divergence(losses, label, guess, how.lr, last=True)
     return losses
+
+
+def check_images(images, labels):
+    """Raise InputError unless these are images to train on, each with its label."""
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f" or not len(images):
+        got = f"an array {images.shape} of {images.dtype}" if isinstance(images, np.ndarray) else f"a {type(images).__name__}"
+        raise InputError(f"got {got} to train on, expected images: an array (N, C, H, W) of floats, N at least 1. Convert it.")
+    if np.shape(labels) != (len(images),):
+        raise InputError(f"got labels of shape {np.shape(labels)} for {len(images)} images, expected ({len(images)},). Give one for each.")
 
 
 def train_epoch(model, images, labels, hyperparameters, optimizer, seed, losses, label):
@@ -75,8 +87,8 @@ def train_epoch(model, images, labels, hyperparameters, optimizer, seed, losses,
     total = 0.0
     model.train(rng)
     try:
-        with (Progress(len(images), f"{label} {epoch + 1}/{how.epochs}") as progress, one_blas_thread(),
-              np.errstate(over="ignore", invalid="ignore")):            # a training that diverges is noticed by its loss
+        with (Progress(len(images), f"{label} {epoch + 1}/{how.epochs}", later=(how.epochs - epoch - 1) * len(images)) as progress,
+              one_blas_thread(), np.errstate(over="ignore", invalid="ignore")):            # a training that diverges is noticed by its loss
             for number, batch in enumerate(batches):
                 step = epoch * len(batches) + number
                 decay = factor if how.patience else cosine_schedule(step, how.epochs * len(batches))

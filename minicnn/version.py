@@ -1,3 +1,3 @@
 """The version of minicnn, the only place where it is written; imports nothing, so that ``setup.cfg`` can read it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

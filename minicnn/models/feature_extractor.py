@@ -5,6 +5,7 @@ import numpy as np
 from minicnn.errors import InputError
 from minicnn.functional.dispatch import run
 from minicnn.layers import Layer
+from minicnn.models.channel_groups import Walk
 
 
 class FrozenStages(Layer):
@@ -60,6 +61,11 @@ class FeatureExtractor(Layer):
                 layer.trainable = name not in frozen
         layers = {name: child for name, child in self.children() if name in frozen}
         self.frozen_stages = (FrozenStages(layers, self.returned) if layers else None,)
+
+    def untied_maps(self, model: Layer, path: str) -> dict[int, Walk]:
+        """{number of a feature map: the ``Walk`` that makes it} of the maps that nothing else reads, and whose channels are not tied by
+        a sum. model: the whole network; path: of this extractor in it."""
+        return {}
 
     def frozen(self) -> FrozenStages | None:
         """The ``FrozenStages``; None if everything is trained."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Hardsigmoid, Hardswish, Layer, ReLU, Sequential
 from minicnn.layers.base import Pullback
-from minicnn.models.channel_groups import ChannelGroup, units, walk
+from minicnn.models.channel_groups import ChannelGroup, Walk, units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
 # kernel, expanded channels, output channels, squeezed channels (0: no squeeze-and-excitation), activation, stride
@@ -47,6 +47,10 @@ class MobileNetV3Large(FeatureExtractor):
             in_channels = out_channels
         layers.append(conv_norm(in_channels, 960, 1, Hardswish, norm, rng=rng))
         vars(self).update({str(number): layer for number, layer in enumerate(layers)})
+
+    def untied_maps(self, model: Layer, path: str) -> dict[int, Walk]:
+        """See ``FeatureExtractor``: the last convolution's map. The channels of the other one are sums."""
+        return {1: walk(model, units(f"{path}.16", self.get_layer("16")))}
 
 
 class InvertedResidual(Layer):

@@ -63,6 +63,14 @@ class CompressibleDetector(Compressible, Protocol):
         """Proposals (R, 4) in pixels of the resized image, and the features (R, C, P, P) pooled from them; None: the RPN's own."""
         ...
 
+    def batch_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(3, H, W) of the batch that ``prepare`` makes of an image (3, h, w)."""
+        ...
+
+    def pooled_shape(self, maps: list[np.ndarray]) -> tuple[int, int, int]:
+        """(C, P, P) of one proposal's features pooled from the maps, of which only shapes are read."""
+        ...
+
     def box_head(self, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Class scores (R, K) and box deltas (R, 4 K) of pooled features."""
         ...

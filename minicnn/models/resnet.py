@@ -16,7 +16,7 @@ import numpy as np
 from minicnn import functional as F
 from minicnn.layers import Conv2d, Layer, MaxPool2d, ReLU, Sequential
 from minicnn.layers.base import Pullback
-from minicnn.models.channel_groups import ChannelGroup, units, walk
+from minicnn.models.channel_groups import ChannelGroup, channel_group, units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))       # width, number of blocks, stride of the first block
@@ -43,6 +43,18 @@ class ResNet50(FeatureExtractor):
             in_channels = Bottleneck.expansion * width
             layers += [Bottleneck(in_channels, width, 1, norm, rng=rng) for _ in range(blocks - 1)]
             setattr(self, f"layer{number}", Sequential(layers))
+
+    def inner_groups(self, model: Layer, path: str) -> list[ChannelGroup]:
+        """The ``ChannelGroup`` of the first convolution, which the first block reads twice. What the blocks add up is tied, in no group.
+
+        Args:
+            model: the whole network.
+            path: of this extractor in it.
+        """
+        block, place = self.get_layer("layer1.0"), f"{path}.layer1.0"
+        first = walk(model, itertools.chain(units(f"{path}.conv1", self.conv1), units(f"{path}.bn1", self.bn1)))
+        readers = [walk(model, units(f"{place}.{name}", getattr(block, name))).consumer for name in ("conv1", "downsample")]
+        return [*first.groups, channel_group(model, first.producers, first.followers, readers)]
 
 
 class Bottleneck(Layer):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.files import atomic_write
+from minicnn.plural import counted
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
@@ -30,9 +31,9 @@ def write_report(folder, document, original):
     accuracies = [100 * sizes["test"]["accuracy"] for sizes in (before, after)]
     body = [
         f"<p>{html.escape(document['architecture'])} went from {before['parameters']:,} to {after['parameters']:,} parameters "
-        f"({share:.1f} % left) in {len(rounds)} rounds of pruning by <b>{document['settings']['options']['method']}</b> and "
-        f"fine-tuning. Its accuracy on {before['test']['images']:,} test images was {accuracies[0]:.2f} % before and is "
-        f"{accuracies[1]:.2f} % after.</p>",
+        f"({share:.1f} % left) in {counted(len(rounds), 'round')} of pruning by "
+        f"<b>{document['settings']['options']['method']}</b> and fine-tuning. Its accuracy on "
+        f"{before['test']['images']:,} test images was {accuracies[0]:.2f} % before and is {accuracies[1]:.2f} % after.</p>",
         "<h2>Before and after</h2>", sizes_table(before, after),
         "<h2>Accuracy against kept parameters</h2>", accuracy_chart(before, rounds),
         "<h2>Filters by mean and variance</h2>",

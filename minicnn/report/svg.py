@@ -17,7 +17,7 @@ class Series(NamedTuple):
     """Points that are drawn alike.
 
     name: in the legend; x, y: coordinates; color: of points and line; marks: "dot", "cross" or None for each point; line: whether to
-    connect the points.
+    connect the points. A line of a single point is drawn as a dot.
     """
 
     name: str
@@ -55,7 +55,8 @@ def chart(series, x_label, y_label, title, log_x=False, key=False):
         if points.line:
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
             parts.append(f'<path d="M{path}" fill="none" stroke="{points.color}" stroke-width="1.5"/>')
-        parts += [mark(kind, x, y, points.color) for (x, y), kind in zip(places, points.marks) if kind]
+        marks = ["dot"] if points.line and len(places) == 1 else points.marks
+        parts += [mark(kind, x, y, points.color) for (x, y), kind in zip(places, marks) if kind]
     if key:
         for row, points in enumerate(series):
             parts.append(f'<text x="{WIDTH - RIGHT - 4}" y="{TOP + 10 + 13 * row}" text-anchor="end" fill="{points.color}">'

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minicnn.data.annotated import read_annotated
 from minicnn.files import atomic_write
+from minicnn.plural import counted
 from minicnn.report.page import data_uri, key_line, page, table
 from minicnn.report.svg import COLORS, Series, chart
 
@@ -13,7 +14,7 @@ ABOVE = 0.5             # score of the detections that are drawn
 LONGEST = 640           # pixels, of a drawn image
 
 
-def write_report(folder, document, model, validation=None):
+def write_report(folder, document, model, validation=None, font=None):
     """Write ``report.html``.
 
     Args:
@@ -21,17 +22,18 @@ def write_report(folder, document, model, validation=None):
         document: what ``minicnn train --json`` prints for a detector.
         model: the trained detector.
         validation: ``AnnotatedImages`` to run the detector on, or None.
+        font: file of the font for the names of its detections, or None.
 
     Returns:
         path: of the page.
     """
     losses = document["losses"]
     body = [f"<p>{html.escape(document['architecture'])}, trained on {document['images']:,} images of "
-            f"{len(document['classes'])} classes in {len(losses)} epochs; the sum of the losses went from {losses[0]['loss']:.3f} to "
-            f"{losses[-1]['loss']:.3f}.</p>", "<h2>Losses</h2>", losses_chart(losses), losses_table(losses)]
+            f"{len(document['classes'])} classes in {counted(len(losses), 'epoch')}; the sum of the losses went from "
+            f"{losses[0]['loss']:.3f} to {losses[-1]['loss']:.3f}.</p>", "<h2>Losses</h2>", losses_chart(losses), losses_table(losses)]
     if validation:
         body += ["<h2>Detections</h2>", f"<p>Images that it was not trained on, with its detections of a score above {ABOVE}.</p>",
-                 '<div class="charts">', *map(detections_image(model), spread(validation.images, IMAGES)), "</div>"]
+                 '<div class="charts">', *map(detections_image(model, font), spread(validation.images, IMAGES)), "</div>"]
     path = Path(folder, "report.html")
     with atomic_write(path) as file:
         file.write(page(f"{document['architecture']}, trained", "".join(body)).encode())
@@ -56,14 +58,14 @@ def spread(items, count):
     return [items[i * len(items) // count] for i in range(count)] if len(items) > count else items
 
 
-def detections_image(model):
+def detections_image(model, font):
     """A function: ``AnnotatedImage`` -> an HTML figure of it with the model's detections."""
     from PIL import Image  # Pillow only where an image is drawn
 
     def figure(image):
         values = read_annotated(image)
         found = model.detect(values).above(ABOVE)
-        drawn = Image.fromarray(found.draw(values))
+        drawn = Image.fromarray(found.draw(values, font))
         drawn.thumbnail((LONGEST, LONGEST))
         source = data_uri(drawn, "JPEG", quality=85)
         text = f"{image.name}: {len(found)} objects found, {len(image.boxes)} annotated"

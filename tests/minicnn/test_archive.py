@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import minicnn
 from minicnn import InputError
-from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, read_archive, write_archive
+from minicnn.archive import DESCRIPTION, describe, load_finite_arrays, load_outline, read_archive, write_archive
 from minicnn.compression.channels import prune_group
 from minicnn.compression.low_rank import LowRank
 from minicnn.functional import dispatch
@@ -458,3 +458,16 @@ def test_a_description_too_large(path, monkeypatch):
     monkeypatch.setattr("minicnn.archive.DESCRIPTION_BYTES", 1000)
     write_entries(path, {DESCRIPTION: b" " * 1001})
     refused(path, "1001 bytes", "1000")
+
+
+def test_an_outline_has_the_files_layers_and_reads_no_values(tmp_path):
+    model = minicnn.build("lenet5", rng=generator())
+    model.get_layer("conv1").weight[0, 0, 0, 0] = np.nan                # what load refuses
+    minicnn.save(tmp_path / "a.npz", model)
+    outline = load_outline(tmp_path / "a.npz")
+    assert describe(outline) == describe(model) and not outline.get_layer("fc1").weight.any()
+    assert {path: array.shape for path, array in outline.named_arrays()} == {path: array.shape for path, array in model.named_arrays()}
+    arrays, description = read_archive(tmp_path / "a.npz")
+    write_archive(tmp_path / "b.npz", {**arrays, "fc1.bias": arrays["fc1.bias"][:-1]}, description)
+    with pytest.raises(InputError, match=r"fc1.bias is \(119,\), expected \(120,\)"):
+        load_outline(tmp_path / "b.npz")

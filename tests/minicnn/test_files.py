@@ -1,14 +1,21 @@
 """Files and folders are written whole or not at all; paths that cannot be written are refused in advance."""
 
+import contextlib
 import hashlib
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from subprocesses import HUNG
 
+import minicnn
+from minicnn.data.images import write_image
 from minicnn.errors import InputError
 from minicnn.files import atomic_folder, atomic_write, cache_folder, check_writable, make_folder, sha256, source_file
 
@@ -105,6 +112,22 @@ def test_ctrl_c_waits_until_the_file_is_whole(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_sigterm_that_is_handled_waits_until_the_file_is_whole(tmp_path):
+    class Terminated(Exception):
+        pass
+
+    def handler(number, frame):
+        raise Terminated
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(Terminated), atomic_write(tmp_path / "a") as file:
+            signal.raise_signal(signal.SIGTERM)
+            file.write(b"whole")
+        assert (tmp_path / "a").read_bytes() == b"whole" and signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_ctrl_c_before_an_error_leaves_the_old_file(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a") as file:
@@ -148,13 +171,134 @@ def test_sha256_of_what_is_no_file(tmp_path):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("write", [check_writable, lambda path: atomic_write(path).__enter__()])
-def test_a_device_is_not_replaced_by_a_file(write, tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(InputError, match="a device or a pipe, expected a file"):
-        write(pipe)
-    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+@pytest.fixture
+def links(tmp_path):
+    """Links to a file: relative, over another link, through a linked folder, and to a file that is still to be made."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_bytes(b"old")
+    for name, target in (("relative", "deep/file"), ("twice", "relative"), ("folder", "deep"), ("dangling", "deep/later")):
+        (tmp_path / name).symlink_to(target)
+    return {"relative": "deep/file", "twice": "deep/file", "folder/file": "deep/file", "dangling": "deep/later"}
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, links):
+    for number, (name, target) in enumerate(links.items()):
+        before = {path.name: os.readlink(path) for path in tmp_path.iterdir() if path.is_symlink()}
+        check_writable(tmp_path / name)
+        write(tmp_path / name, b"%d" % number)
+        assert (tmp_path / target).read_bytes() == b"%d" % number and not (tmp_path / target).is_symlink()
+        assert {path.name: os.readlink(path) for path in tmp_path.iterdir() if path.is_symlink()} == before
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["file", "later"]
+
+
+def test_links_in_a_circle_or_to_nowhere_are_refused(tmp_path):
+    for name, target in (("one", "two"), ("two", "one"), ("nowhere", "none/file")):
+        (tmp_path / name).symlink_to(target)
+    for name in ("one", "nowhere"):
+        for function in (write, check_writable):
+            with pytest.raises(InputError, match=f"cannot write .*{name} "):
+                function(tmp_path / name)
+    with pytest.raises(InputError, match="cannot write"):
+        make_folder(tmp_path / "one")
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
+
+
+def test_folders_are_made_where_links_lead_to(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).symlink_to(f"real {name}")
+    make_folder(tmp_path / "one")
+    with atomic_folder(tmp_path / "two") as folder:
+        (folder / "a").write_bytes(b"x")
+    assert (tmp_path / "one").is_symlink() and (tmp_path / "two").is_symlink()
+    assert (tmp_path / "real one").is_dir() and (tmp_path / "real two" / "a").read_bytes() == b"x"
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    write(tmp_path / ("x" * 255))
+    with atomic_folder(tmp_path / ("y" * 255)):
+        pass
+    assert sorted(len(path.name) for path in tmp_path.iterdir()) == [255, 255]
+
+
+@contextlib.contextmanager
+def reader(path):
+    """A pipe at ``path``, and what was written into it, in a list, after the block."""
+    os.mkfifo(path)
+    got = []
+    thread = threading.Thread(target=lambda: got.append(path.read_bytes()), daemon=True)
+    thread.start()
+    yield got
+    thread.join(60)
+
+
+def test_a_pipe_is_written_through_and_stays(tmp_path):
+    with reader(tmp_path / "pipe") as got:
+        check_writable(tmp_path / "pipe")               # without waiting for the reader
+        write(tmp_path / "pipe", b"through")
+    assert got == [b"through"] and (tmp_path / "pipe").is_fifo() and list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
+@pytest.mark.parametrize("limit", [2**26, 100])
+def test_archives_and_images_go_through_a_pipe_though_it_cannot_seek(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr("minicnn.files.IN_MEMORY", limit)
+    model = minicnn.build("lenet5", rng=np.random.default_rng(0))
+    with reader(tmp_path / "pipe") as got:
+        minicnn.save(tmp_path / "pipe", model)
+    minicnn.save(tmp_path / "file", model)
+    assert got == [(tmp_path / "file").read_bytes()]
+    with reader(tmp_path / "pipe.png") as got:
+        write_image(tmp_path / "pipe.png", np.zeros((3, 4, 3), np.uint8))
+    assert got[0].startswith(b"\x89PNG") and got[0].endswith(b"IEND\xaeB`\x82")
+
+
+def test_after_an_error_nothing_goes_into_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="x"), atomic_write(tmp_path / "pipe") as file:
+        file.write(b"half")
+        raise ValueError("x")
+
+
+PRINTING = """
+import sys
+from minicnn.files import atomic_write, check_writable
+print("first")
+check_writable(sys.argv[1])
+with atomic_write(sys.argv[1]) as file:
+    file.write(b"second\\n")
+print("third")
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="there is no /proc")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_what_leads_to_standard_output_is_printed_in_order_and_the_device_stays(tmp_path, name):
+    if name == "link":
+        name = str(tmp_path / "link")
+        os.symlink("/dev/stdout", name)
+    before = os.lstat(name if "self" not in name else "/dev")
+    with open(tmp_path / "out", "wb") as out:
+        subprocess.run([sys.executable, "-c", PRINTING, name], stdout=out, check=True, timeout=HUNG)
+    assert (tmp_path / "out").read_text() == "first\nsecond\nthird\n"
+    assert subprocess.run([sys.executable, "-c", PRINTING, name], capture_output=True, text=True, timeout=HUNG).stdout == (
+        "first\nsecond\nthird\n")
+    after = os.lstat(name if "self" not in name else "/dev")
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_devices_are_written_through(tmp_path):
+    check_writable("/dev/null")
+    write("/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    check_writable("/dev/full")
+    with pytest.raises(InputError, match="cannot write /dev/full .No space left"):
+        write("/dev/full")
+    with open(tmp_path / "a", "wb") as file:
+        (tmp_path / "b").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        write(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    with open(tmp_path / "a", "rb") as file, pytest.raises(InputError, match="not open for writing"):
+        check_writable(f"/dev/fd/{file.fileno()}")
 
 
 def fill(path, error=None):
@@ -192,13 +336,13 @@ def test_atomic_folder_replaces_nothing(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_bytes(b"old")
     (tmp_path / "here").mkdir()
-    (tmp_path / "link").symlink_to("none")
+    (tmp_path / "link").symlink_to("full/a")
     monkeypatch.chdir(tmp_path / "here")
     for path, expected in ((tmp_path / "full", "not empty"), (tmp_path / "full" / "a", "a file"), (tmp_path / "link", "a file"),
                            (tmp_path / "here", "the current folder"), (tmp_path / "full" / "a" / "b", "cannot write")):
         with pytest.raises(InputError, match=expected):
             fill(path)
-    assert listing(tmp_path) == {"full/a": b"old"} and len(list(tmp_path.iterdir())) == 3
+    assert listing(tmp_path) == {"full/a": b"old", "link": b"old"} and len(list(tmp_path.iterdir())) == 3
 
 
 def test_atomic_folder_when_another_was_faster(tmp_path):

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from minicnn import functional as F
 from minicnn.archive import read_archive
 from minicnn.errors import InputError
+from minicnn.functional.dispatch import use
 from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
 from minicnn.models.classifier import Classifier
@@ -70,6 +71,17 @@ def test_the_loss_falls_and_the_model_learns(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"(epoch \d/4  loss \d\.\d{4}  \d+ images/s  \d+\.\d s\n){4}", err)
+
+
+def test_a_training_that_diverges_is_told_during_it_and_at_its_end(capsys):
+    model, (images, labels) = toy_model(), toy_data()
+    how = Hyperparameters(epochs=3, batch_size=16, lr=1e-3, momentum=8.0, warmup_steps=0)        # each step goes further
+    losses = train_classifier(model, images, labels, how, seed=0)
+    assert losses[0] < losses[1] < losses[2]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [re.sub("loss of .*: ", "", line) for line in warnings] == [
+        "warning: the the training may diverge. Lower the learning rate, 0.001.",
+        "warning: the the training did not converge. Lower the learning rate, 0.001, and train again."]
 
 
 def test_every_image_is_used_once_an_epoch_in_another_order():
@@ -142,36 +154,55 @@ def test_a_resumed_run_ends_bit_identically(tmp_path, interrupt, hyperparameters
     assert not stopped.training
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_archive(checkpoint)[1]["progress"]["losses"] == losses[:(batch - 1) // 4]
-    resumed = toy_model(seed=9)                                 # its own weights must not matter
+    resumed = toy_model()
     capsys.readouterr()
     assert train_classifier(resumed, *toy_data(), hyperparameters, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(resumed), arrays(whole))
     assert capsys.readouterr().err.startswith(f"resuming after epoch {(batch - 1) // 4} from {checkpoint}\n")
 
 
-def test_resume_without_a_checkpoint_begins_and_after_the_last_epoch_does_nothing(tmp_path):
-    checkpoint, model, again = tmp_path / "c.npz", toy_model(), toy_model(seed=9)
+def test_resume_without_a_checkpoint_begins_and_after_the_last_epoch_does_nothing(tmp_path, capsys):
+    checkpoint, model, again = tmp_path / "c.npz", toy_model(), toy_model()
     losses = train_classifier(model, *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=True)
+    assert capsys.readouterr().err.startswith(f"no checkpoint {checkpoint}: beginning anew\n")
     assert train_classifier(again, *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=True) == losses
     assert_same(arrays(again), arrays(model))
 
 
-def test_without_resume_an_old_checkpoint_is_replaced(tmp_path):
+def test_an_old_checkpoint_is_replaced_only_when_that_is_said(tmp_path):
     checkpoint = tmp_path / "c.npz"
     train_classifier(toy_model(), *toy_data(), Hyperparameters(epochs=1), seed=1, checkpoint=checkpoint)
-    train_classifier(toy_model(), *toy_data(), HOW, seed=5, checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(InputError, match="got no --resume, but .*c.npz is there"):
+        train_classifier(toy_model(), *toy_data(), HOW, seed=5, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+    train_classifier(toy_model(), *toy_data(), HOW, seed=5, checkpoint=checkpoint, resume=False)
     assert len(read_archive(checkpoint)[1]["progress"]["losses"]) == 4
 
 
-@pytest.mark.parametrize("other, named", [
-    ({"hyperparameters": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "hyperparameters"), ({"seed": 6}, "seed"),
-    ({"data": toy_data(59)}, "data"), ({"model": toy_model(width=5)}, "layers"),
-])
-def test_a_checkpoint_of_another_training_is_refused(tmp_path, other, named):
-    def run(model=None, data=None, hyperparameters=HOW, seed=5, **options):
-        train_classifier(model or toy_model(), *(data or toy_data()), hyperparameters, seed, tmp_path / "c.npz", **options)
+def settled(model):
+    """The model with another input shape, as an example of a setting."""
+    model.input_shape = (1, 6, 7)
+    return model
+
+
+OTHERS = {      # for each entry of the checkpoint's identity: what differs, and its name in the message
+    "recipe": ({"hyperparameters": Hyperparameters(epochs=5, batch_size=16, lr=0.1, warmup_steps=5)}, "hyperparameters epochs"),
+    "seed": ({"seed": 6}, "seed"), "data": ({"data": toy_data(59)}, "data"), "layers": ({"model": toy_model(width=5)}, "layers; weights"),
+    "weights": ({"model": toy_model(seed=9)}, "weights"), "settings": ({"model": settled(toy_model())}, "settings input_shape"),
+    "backend": ({"backend": "numpy"}, "backend"),
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_a_checkpoint_of_another_training_is_refused_whatever_decides_the_result(tmp_path, key):
+    def run(model=None, data=None, hyperparameters=HOW, seed=5, backend="reference", **options):
+        with use(backend):
+            train_classifier(model or toy_model(), *(data or toy_data()), hyperparameters, seed, tmp_path / "c.npz", **options)
     run()
     before = (tmp_path / "c.npz").read_bytes()
+    assert OTHERS.keys() == read_archive(tmp_path / "c.npz")[1]["training"].keys()
+    other, named = OTHERS[key]
     with pytest.raises(InputError, match=rf"another training \(other {named}\)"):
         run(**other, resume=True)
     assert (tmp_path / "c.npz").read_bytes() == before

@@ -36,6 +36,11 @@ def test_a_chart_by_hand():
     assert [text.text for text in svg.findall(f"{SVG}text")][:-2] == ["0", "5", "10", "1", "1.5", "2", "2.5", "3"]
 
 
+def test_a_line_of_a_single_point_can_be_seen():
+    svg = parse([points([0.5], [0.2], marks=[None], line=True), points([0, 1], [0, 1], marks=[None, None], line=True)])
+    assert len(svg.findall(f"{SVG}circle")) == 1
+
+
 def test_names_are_escaped():
     text = chart([points([1], [1])], "<x> & 'x'", 'y "<b>"', "<script>alert(1)</script>")
     svg = ElementTree.fromstring(text)
