@@ -6,11 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.images import as_values
+from minicnn.data.images import read_reduced
+from minicnn.data.skipped import Skipped, check_skipped
 from minicnn.errors import InputError
 
 BACKGROUND = "__background__"       # the class of label 0
 LONGEST_NAME = 100                  # characters of a class's name
+EXCESS = 1.0                        # pixels that a box may reach outside its image, and is cut off: where counting from 0 or 1 is mixed up
+FROM_0 = "boxes that begin at 0, where 1 is the first pixel, cut off"       # what was normalised
+CLIPPED = "boxes that reach up to a pixel outside the image, cut off"
+SPELLING = "values in another spelling, such as False for 0"
+BAD_BOX = "box that is empty or outside the image"      # a reason for which objects are skipped
 
 
 @dataclass
@@ -48,27 +54,58 @@ class AnnotatedImages:
         class_names: the name of each label; the first is ``BACKGROUND``.
         images: in the split's order.
         problems: a line for each thing that was skipped: what it is, and why.
+        skipped: the same, counted by reason.
+        normalised: {what was read in spite of its unusual form: how often}.
+        checked: whether ``check_image_files`` has read all images.
+        category_ids: {id: class name} of a COCO data set; empty for others.
     """
 
     class_names: list[str]
     images: list[AnnotatedImage]
     problems: list[str] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=Skipped)
+    normalised: dict[str, int] = field(default_factory=dict)
+    checked: bool = False
+    category_ids: dict[int, str] = field(default_factory=dict)
+
+    def skip_image(self, line: str, reason: str) -> None:
+        """Note that an image was left out: a line for ``problems``, a reason to count it by."""
+        self.problems.append(line)
+        self.skipped.image(reason)
+
+    def skip_object(self, line: str, reason: str) -> None:
+        """Note that an object was left out of an image that is used."""
+        self.problems.append(line)
+        self.skipped.object(reason)
+
+    def normalise(self, what: str, count: int = 1) -> None:
+        """Count something that was read in spite of its unusual form."""
+        if count:
+            self.normalised[what] = self.normalised.get(what, 0) + count
+
+    def check_skipped(self, source: str = "data") -> None:
+        """Raise InputError if more than 5 % of the images or of the objects were skipped, as the commands do before they begin.
+
+        Args:
+            source: what the message calls the data, such as their folder.
+        """
+        check_skipped(self.skipped, len(self.images), sum(len(image.labels) for image in self.images), source)
 
 
 def read_annotated(image: AnnotatedImage) -> np.ndarray:
     """Read the pixels of an ``AnnotatedImage``.
 
     Returns:
-        values: (H, W, 3), see ``minicnn.data.images.as_values``.
+        values: (H, W, 3), see ``minicnn.data.images.read_reduced``: of an image of more than 50 million pixels they are fewer.
 
     Raises:
         InputError: the file is missing, damaged, or of another size than in its annotation, so that the boxes would be wrong.
+            ``check_image_files`` finds all such files, and turns the boxes of those that EXIF turns.
     """
-    values = as_values(image.path)
-    height, width = values.shape[:2]
+    values, height, width, _ = read_reduced(image.path)
     if (height, width) != (image.height, image.width):
-        raise InputError(f"got {image.path} of {width} x {height} pixels, expected {image.width} x {image.height} as in its annotation. "
-                         "Correct one of them.")
+        raise InputError(f"got {image.path} of {width} x {height} pixels, turned upright if its EXIF says so, expected {image.width} x "
+                         f"{image.height} as in its annotation. Correct one of them.")
     return values
 
 

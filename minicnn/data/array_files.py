@@ -6,16 +6,20 @@ import re
 
 import numpy as np
 
+from minicnn.data.reduction import MAX_PIXELS
 from minicnn.errors import InputError
 
-MAX_PIXELS = 50_000_000         # as of the largest phone cameras; 600 MB as float32
 NETPBM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"                                    # white space and comments
 NETPBM_HEADER = re.compile(rb"P([56])" + 3 * (NETPBM_GAP + rb"(\d{1,9})") + rb"\s")
 NETPBM_HEADER_BYTES = 2**16
 
 
-def read_netpbm(file, path):
-    """Binary PGM (P5) or PPM (P6) -> (H, W) or (H, W, 3) uint8.
+def read_netpbm(file, path, most=MAX_PIXELS):
+    """Binary PGM (P5) or PPM (P6) of at most ``most`` pixels; of more than ``MAX_PIXELS`` it stays on the disk.
+
+    Returns:
+        values: (H, W) or (H, W, 3), uint8 or uint16.
+        white: the largest value.
 
     Reference: Poskanzer, netpbm, the manual pages ppm(5) and pgm(5).
     """
@@ -25,21 +29,25 @@ def read_netpbm(file, path):
     kind, width, height, white = map(int, header.groups())
     if width * height == 0 or not 1 <= white <= 65535:
         raise InputError(f"got {path} of {width} x {height} pixels up to {white}, expected some pixels and 1 to 65535. Write it again.")
-    if width * height > MAX_PIXELS:
-        raise oversized(path, f"{width} x {height}")
+    if width * height > most:
+        raise oversized(path, f"{width} x {height}", most)
     dtype = np.dtype(np.uint8 if white < 256 else ">u2")
     shape = (height, width, 3) if kind == 6 else (height, width)
     size = math.prod(shape) * dtype.itemsize
+    stored = max(0, os.fstat(file.fileno()).st_size - header.end())
+    if stored < size:
+        raise InputError(f"got {stored} bytes of pixels in {path}, expected {size} as its header says. Download it again.")
+    if width * height > MAX_PIXELS:
+        return np.memmap(file, dtype, "r", header.end(), shape), white
     file.seek(header.end())
-    data = file.read(size)
-    if len(data) < size:
-        raise InputError(f"got {len(data)} bytes of pixels in {path}, expected {size} as its header says. Download it again.")
-    values = np.frombuffer(data, dtype).reshape(shape)
-    return values if white == 255 else scaled(values, white)
+    return np.frombuffer(file.read(size), dtype).reshape(shape), white
 
 
-def read_npy(file, path):
-    """The array of a ``.npy`` file; its header is checked against the file's size before memory is allocated, and nothing is unpickled."""
+def read_npy(file, path, most=MAX_PIXELS):
+    """The array of a ``.npy`` file of at most ``most`` pixels; of more than ``MAX_PIXELS`` it stays on the disk.
+
+    Its header is checked against the file's size before memory is allocated, and nothing is unpickled.
+    """
     try:
         version = np.lib.format.read_magic(file)
         read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
@@ -49,11 +57,13 @@ def read_npy(file, path):
                          "Save it with numpy.save.") from error
     check_dtype(dtype, path)
     height, width, _ = layout(shape, path)
-    if height * width > MAX_PIXELS:
-        raise oversized(path, f"{width} x {height}")
+    if height * width > most:
+        raise oversized(path, f"{width} x {height}", most)
     size, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
     if size != expected:
         raise InputError(f"got {size} bytes for the {shape} {dtype} values of {path}, expected {expected}. The file is damaged.")
+    if height * width > MAX_PIXELS:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -85,6 +95,6 @@ def scaled(values, white):
     return ((2 * 255 * steps + white) // (2 * white)).astype(np.uint8)[np.minimum(values, white)]
 
 
-def oversized(name, pixels):
+def oversized(name, pixels, most=MAX_PIXELS):
     """The InputError for an image of too many pixels."""
-    return InputError(f"got {name} of {pixels} pixels, expected at most {MAX_PIXELS}. Resize it first.")
+    return InputError(f"got {name} of {pixels} pixels, expected at most {most}. Resize it first.")

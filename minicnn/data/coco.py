@@ -9,6 +9,7 @@ Reference: Lin et al., Microsoft COCO: common objects in context (2014), https:/
 import gzip
 import json
 import math
+import os
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -16,6 +17,10 @@ import numpy as np
 
 from minicnn.data.annotated import (
     BACKGROUND,
+    BAD_BOX,
+    CLIPPED,
+    EXCESS,
+    SPELLING,
     AnnotatedImage,
     AnnotatedImages,
     check_classes,
@@ -25,23 +30,27 @@ from minicnn.data.annotated import (
     label_table,
     shown,
 )
-from minicnn.data.images import MAX_PIXELS
+from minicnn.data.plain_values import flag, integer, number
+from minicnn.data.reduction import LARGEST
 from minicnn.errors import InputError
 
 LONGEST_JSON = 2**30            # bytes, unpacked; instances_train2017.json, the largest of COCO's own, has 0.45e9
 ROUNDING = 0.02                 # pixels; x and width are rounded to two decimals, so that their sum may exceed the image slightly
 KEYS = ("images", "annotations", "categories")
+ROBOFLOW = "_annotations.coco.json"
+INTEGERS = {"images": ("id", "height", "width"), "annotations": ("id", "image_id", "category_id"), "categories": ("id",)}
+BAD_IMAGE = "image without a valid id, file name or size"
 
 
 def is_coco(folder):
-    """Whether a folder has COCO's layout."""
-    return any(Path(folder).glob("annotations/instances_*.json*"))
+    """Whether a folder has COCO's layout, or Roboflow's: a file ``_annotations.coco.json`` beside the images of each split."""
+    return any(any(Path(folder).glob(pattern)) for pattern in ("annotations/instances_*.json*", ROBOFLOW, f"*/{ROBOFLOW}"))
 
 
 def is_coco_file(source):
-    """Whether the source is a ``.json`` or ``.json.gz`` file, which is one split by itself."""
+    """Whether the source is a ``.json`` or ``.json.gz`` file, which is one split by itself, or Roboflow's folder of one split."""
     path = Path(source)
-    return path.name.endswith((".json", ".json.gz")) and path.is_file()
+    return path.name.endswith((".json", ".json.gz")) and path.is_file() or (path / ROBOFLOW).is_file()
 
 
 def load_coco(source, split, classes=None):
@@ -65,16 +74,19 @@ def load_coco(source, split, classes=None):
             a class that is not among ``classes``.
     """
     path = find_json(Path(source), split)
-    document = read_json(path)
-    categories = read_categories(document, path)
-    class_names = [BACKGROUND, *categories.values()] if classes is None else check_classes(classes)
-    folder, problems = image_folder(path), []
-    sizes = read_images(document, path, problems)
+    document, data = read_json(path), AnnotatedImages([], [])
+    plain_integers(document, data)
+    leave_out_root(document, data)
+    data.category_ids = categories = read_categories(document, path)
+    data.class_names = [BACKGROUND, *categories.values()] if classes is None else check_classes(classes)
+    (folder, root), sizes = image_folder(path), read_images(document, path, data)
     if not sizes:
-        raise InputError(f"got {path} without images{f' ({problems[0]})' if problems else ''}, expected some. Choose another file.")
-    objects = read_objects(document, path, sizes, categories, label_table(class_names), problems)
-    images = [annotated(key, folder / file, height, width, objects[key]) for key, (file, height, width) in sizes.items()]
-    return AnnotatedImages(class_names, images, problems)
+        first = f" ({data.problems[0]})" if data.problems else ""
+        raise InputError(f"got {path} without images{first}, expected some. Choose another file.")
+    objects = read_objects(document, path, sizes, categories, data)
+    data.images = [annotated(key, find_file(folder, root, file), height, width, objects[key])
+                   for key, (file, height, width) in sizes.items()]
+    return data
 
 
 def annotated(key, path, height, width, objects):
@@ -89,13 +101,15 @@ def find_json(source, split):
     """The JSON file of a split."""
     if not source.is_dir():
         return source
+    if (source / ROBOFLOW).is_file():
+        return source / ROBOFLOW
     folder = source / "annotations"
-    paths = [folder / f"instances_{split}{suffix}" for suffix in (".json", ".json.gz")]
-    found = next((path for path in paths if is_plain(split) and path.is_file()), None)
+    paths = [*(folder / f"instances_{split}{suffix}" for suffix in (".json", ".json.gz")), source / str(split) / ROBOFLOW]
+    found = next((path for path in paths if is_plain(str(split)) and path.is_file()), None)
     if found is None:
-        existing = sorted({split_of(path) for path in folder.glob("instances_*.json*")})[:20]
+        existing = {*map(split_of, folder.glob("instances_*.json*")), *(path.parent.name for path in source.glob(f"*/{ROBOFLOW}"))}
         raise InputError(f"got the split {shown(split)}, expected a file instances_SPLIT.json in {folder} "
-                         f"({', '.join(existing) or 'there is none'}). Choose one.")
+                         f"({', '.join(sorted(existing)[:20]) or 'there is none'}). Choose one.")
     return found
 
 
@@ -104,12 +118,21 @@ def split_of(path):
     return path.name.partition(".json")[0].removeprefix("instances_")
 
 
+def find_file(folder, root, file):
+    """The path of a ``file_name``: in the images' folder, else from the root on; its folders may be separated as on Windows."""
+    path = folder / file
+    if set("/\\") & set(file) and not os.path.lexists(path):
+        file = file.replace("\\", "/")
+        path = next((parent / file for parent in (folder, root) if os.path.lexists(parent / file)), folder / file)
+    return path
+
+
 def image_folder(path):
-    """The folder of a JSON file's images."""
+    """The folder of a JSON file's images, and the root of the data set."""
     root, split = path.absolute().parent, split_of(path)
     if root.name == "annotations":
         root = root.parent
-    return next((folder for folder in (root / split, root / "images" / split, root / "images") if folder.is_dir()), root)
+    return next((folder for folder in (root / split, root / "images" / split, root / "images") if folder.is_dir()), root), root
 
 
 def read_json(path):
@@ -132,6 +155,29 @@ def read_json(path):
     return document
 
 
+def plain_integers(document, data):
+    """Make integers of those that are written as text or with a decimal point, in place; ``data`` counts them."""
+    for key, names in INTEGERS.items():
+        for entry in document[key]:
+            for name in names if isinstance(entry, dict) else ():
+                value = entry.get(name)
+                if isinstance(value, (str, float)) and (found := integer(value)) is not value:
+                    entry[name] = found
+                    data.normalise(SPELLING)
+
+
+def leave_out_root(document, data):
+    """Remove the category that Roboflow adds as the parent of the others, in place: without a parent ("none"), and of no object."""
+    parents = {str(entry.get("supercategory")) for entry in document["categories"] if isinstance(entry, dict)}
+    used = {entry["category_id"] for entry in document["annotations"] if is_id(entry, "category_id")}
+
+    def is_root(entry):
+        return is_id(entry) and entry.get("supercategory") == "none" and entry.get("name") in parents and entry["id"] not in used
+    kept = [entry for entry in document["categories"] if not is_root(entry)]
+    data.normalise("parent categories without an object, left out of the classes", len(document["categories"]) - len(kept))
+    document["categories"] = kept
+
+
 def read_categories(document, path):
     """{id: name} of the classes, by ascending id."""
     categories, names = {}, set()
@@ -145,29 +191,29 @@ def read_categories(document, path):
     return dict(sorted(categories.items()))
 
 
-def read_images(document, path, problems):
-    """{id: (file, height, width)} by ascending id; adds a line to ``problems`` for each image that is skipped.
+def read_images(document, path, data):
+    """{id: (file, height, width)} by ascending id; images that are skipped are noted in ``data``, an ``AnnotatedImages``.
 
     COCO's metric takes the images in this order, which decides between detections of equal score.
     """
     sizes = {}
     for index, image in enumerate(document["images"]):
         if not is_id(image):
-            problems.append(f"image {index} of the list is skipped: it has no id.")
+            data.skip_image(f"image {index} of the list is skipped: it has no id.", BAD_IMAGE)
             continue
         file, height, width = (image.get(key) for key in ("file_name", "height", "width"))
         if image["id"] in sizes:
             fault = "its id occurs before"
         elif not isinstance(file, str) or not file.isprintable() or not file:
             fault = f"its file_name is {quoted(file)}"
-        elif not (is_integer(height) and is_integer(width) and min(height, width) >= 1 and height * width <= MAX_PIXELS):
-            fault = f"its size is {quoted(width)} x {quoted(height)}, expected whole pixels, at most {MAX_PIXELS}"
+        elif not (is_integer(height) and is_integer(width) and min(height, width) >= 1 and height * width <= LARGEST):
+            fault = f"its size is {quoted(width)} x {quoted(height)}, expected whole pixels, at most {LARGEST}"
         elif leads_out(file):
             raise InputError(f"got the file_name {shown(file)} in {path}, expected one in the folder of the images. Remove it.")
         else:
             sizes[image["id"]] = file, height, width
             continue
-        problems.append(f"image {image['id']} is skipped: {fault}.")
+        data.skip_image(f"image {image['id']} is skipped: {fault}.", BAD_IMAGE)
     return dict(sorted(sizes.items()))
 
 
@@ -178,42 +224,62 @@ def leads_out(file):
 
 
 class Fault(ValueError):
-    """Why an annotation is skipped."""
+    """Why an annotation is skipped; ``reason`` is what it is counted by."""
+
+    def __init__(self, text, reason="annotation without a valid value"):
+        super().__init__(text)
+        self.reason = reason
 
 
-def read_objects(document, path, sizes, categories, table, problems):
-    """{image id: [(label, box, area, crowd), ...]}; adds a line to ``problems`` for each annotation that is skipped."""
-    objects = {key: [] for key in sizes}
+def read_objects(document, path, sizes, categories, data):
+    """{image id: [(label, box, area, crowd), ...]}; annotations that are skipped are noted in ``data``, an ``AnnotatedImages``."""
+    objects, table = {key: [] for key in sizes}, label_table(data.class_names)
     skipped = {image["id"] for image in document["images"] if is_id(image)} - set(sizes)
     for index, annotation in enumerate(document["annotations"]):
-        number = annotation["id"] if is_id(annotation) else f"{index} of the list"
+        place = annotation["id"] if is_id(annotation) else f"{index} of the list"
         try:
-            name, *rest = read_object(annotation, sizes, categories)
+            name, *rest, normalised = read_object(annotation, sizes, categories)
         except Fault as fault:
             if not (is_id(annotation, "image_id") and annotation["image_id"] in skipped):       # else its image has been reported
-                problems.append(f"annotation {number} is skipped: {fault}.")
+                data.skip_object(f"annotation {place} is skipped: {fault}.", fault.reason)
         else:
-            objects[annotation["image_id"]].append((label_of(name, table, f"{path.name}, annotation {number}"), *rest))
+            objects[annotation["image_id"]].append((label_of(name, table, f"{path.name}, annotation {place}"), *rest))
+            for what in normalised:
+                data.normalise(what)
     return objects
 
 
 def read_object(annotation, sizes, categories):
-    """(class name, box, area, crowd) of an annotation; raises Fault if it cannot be used."""
+    """(class name, box, area, crowd, what was normalised) of an annotation; raises Fault if it cannot be used."""
     if not isinstance(annotation, dict):
         raise Fault("it is not a JSON object")
     key, category = (known_id(annotation, name, ids) for name, ids in (("image_id", sizes), ("category_id", categories)))
-    bbox, crowd = annotation.get("bbox"), annotation.get("iscrowd", 0)
-    if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))):
+    bbox, iscrowd, area = annotation.get("bbox"), annotation.get("iscrowd", 0), annotation.get("area")
+    sides = [plain_number(side) for side in bbox] if isinstance(bbox, list) else []
+    if len(sides) != 4 or not all(map(is_number, sides)):
         raise Fault(f"its bbox is {quoted(bbox)}, expected four numbers")
-    if not is_integer(crowd) or crowd not in (0, 1):
-        raise Fault(f"its iscrowd is {quoted(crowd)}, expected 0 or 1")
+    crowd = flag(iscrowd)
+    if crowd is None or is_number(iscrowd) and iscrowd not in (0, 1):
+        raise Fault(f"its iscrowd is {quoted(iscrowd)}, expected 0 or 1")
     _, height, width = sizes[key]
-    x, y, w, h = map(float, bbox)
-    box = corners(x, y, w, h, height, width)
-    area = annotation.get("area", w * h)
-    if not is_number(area) or area < 0:
+    x, y, w, h = map(float, sides)
+    box, clipped = corners(x, y, w, h, height, width)
+    respelt = sides != bbox or not is_number(iscrowd) or isinstance(annotation.get("area", 0), (str, type(None)))
+    return categories[category], box, area_of(area, w * h), crowd, [CLIPPED] * clipped + [SPELLING] * respelt
+
+
+def area_of(area, of_box):
+    """An annotation's area, square pixels: that of its box where it has none."""
+    pixels = of_box if area is None else plain_number(area)
+    if not is_number(pixels) or pixels < 0:
         raise Fault(f"its area is {quoted(area)}, expected a number of pixels")
-    return categories[category], box, float(area), bool(crowd)
+    return float(pixels)
+
+
+def plain_number(value):
+    """The number that a text is, or the value itself."""
+    found = number(value) if isinstance(value, str) else None
+    return value if found is None else found
 
 
 def known_id(annotation, name, known):
@@ -225,16 +291,16 @@ def known_id(annotation, name, known):
 
 
 def corners(x, y, w, h, height, width):
-    """COCO's box as x1, y1, x2, y2, (4,) float32; raises Fault if it is empty or not within the image."""
-    text = f"its bbox {x:g}, {y:g}, {w:g}, {h:g}"
+    """COCO's box as x1, y1, x2, y2, (4,) float32, and whether it was clipped; raises Fault if it is empty or not within the image."""
+    text, excess = f"its bbox {x:g}, {y:g}, {w:g}, {h:g}", max(-x, -y, x + w - width, y + h - height)
     if w <= 0 or h <= 0:
-        raise Fault(f"{text} is {'inside out' if w < 0 or h < 0 else 'empty'}")
-    if x < -ROUNDING or y < -ROUNDING or x + w > width + ROUNDING or y + h > height + ROUNDING:
-        raise Fault(f"{text} is not inside the image of {width} x {height}")
+        raise Fault(f"{text} is {'inside out' if w < 0 or h < 0 else 'empty'}", BAD_BOX)
+    if excess > EXCESS + ROUNDING:
+        raise Fault(f"{text} is not inside the image of {width} x {height}", BAD_BOX)
     box = np.clip(np.array((x, y, x + w, y + h)), 0, (width, height, width, height)).astype(np.float32)
-    if not (box[0] < box[2] and box[1] < box[3]):                       # so thin that it is empty in float32
-        raise Fault(f"{text} is empty")
-    return box
+    if not (box[0] < box[2] and box[1] < box[3]):                       # outside, or so thin that it is empty in float32
+        raise Fault(f"{text} is empty", BAD_BOX)
+    return box, excess > ROUNDING
 
 
 def is_id(entry, key="id"):

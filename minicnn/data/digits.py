@@ -7,8 +7,12 @@ noise are added. 28 x 28 pixels like MNIST, and hard enough that a linear classi
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
+
+from minicnn.data.images import import_pillow
+from minicnn.errors import InputError
 
 SIDE = 28
 CANVAS = 56                                                       # drawn at twice the size, then averaged down
@@ -19,6 +23,14 @@ SEEDS = {"train": 0, "validation": 1, "test": 2}
 def load_digits(split):
     """One split: images (N, 1, 28, 28) float32 in [0, 1], labels (N,) int64; equal on all machines with the same Pillow."""
     return make_digits(COUNTS[split], np.random.default_rng(SEEDS[split]))
+
+
+def check_pillow(what):
+    """Raise InputError unless Pillow's font is the one that digits are drawn in, since version 10.1: others would be other data."""
+    version = import_pillow(what).__version__
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < (10, 1):
+        raise InputError(f"got Pillow {version} for {what}, expected at least 10.1, whose font they are drawn in. Upgrade it (pip "
+                         "install --upgrade pillow), or give other data.")
 
 
 def make_digits(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -32,6 +44,9 @@ def make_digits(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         images: (N, 1, 28, 28) float32 in [0, 1].
         labels: (N,) int64, 0 to 9, in random order; the numbers of images per digit differ by at most 1.
 
+    Raises:
+        InputError: Pillow is missing or older than 10.1.
+
     >>> images, labels = make_digits(20, np.random.default_rng(0))
     >>> images.shape, np.bincount(labels).tolist()
     ((20, 1, 28, 28), [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
@@ -44,13 +59,20 @@ def make_digits(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     return np.clip(images, 0, 1).astype(np.float32)[:, None], labels
 
 
+def digit_font(size):
+    """The font of digits, of that size in pixels."""
+    check_pillow("generated digits")
+    from PIL import ImageFont
+    return ImageFont.load_default(size)
+
+
 def draw_digit(label, rng):
     """Draw one digit with a stray stroke: (28, 28) float32 in [0, 1], white on black."""
-    from PIL import Image, ImageDraw, ImageFont  # optional: imported only to draw
+    from PIL import Image, ImageDraw  # optional: imported only to draw
 
     image = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=int(rng.integers(36, 47)))
+    font = digit_font(int(rng.integers(36, 47)))
     draw.text((CANVAS / 2, CANVAS / 2), str(label), fill=255, font=font, anchor="mm", stroke_width=int(rng.integers(0, 3)))
 
     image = distorted(image, rng)

@@ -6,26 +6,29 @@ background for which drawings are made and on which browsers show them.
 """
 
 import contextlib
-import glob
 import os
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minicnn.data.array_files import MAX_PIXELS, check_dtype, layout, oversized, read_netpbm, read_npy, scaled
+from minicnn.data.array_files import check_dtype, layout, oversized, read_netpbm, read_npy, scaled
+from minicnn.data.image_files import RAW, UNREADABLE, suffix_of
+from minicnn.data.reduction import LARGEST, LARGEST_WHOLE, MAX_PIXELS, ReadImage, block_means, reduce_strips, reduction
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
+from minicnn.forked import released
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".npy")
 JPEG_QUALITY = 92
 NPY_MAGIC = b"\x93NUMPY"
 ORIENTATION = 0x0112            # number of the EXIF tag, whose value says how to turn the image upright:
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+TURNS = {2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
+         6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a)}
+PILLOW = released(threading.Lock())       # while Pillow's own limit is lifted
 
 ImageLike = Any                 # what as_values takes: a path, a Pillow image or an array
 
@@ -42,7 +45,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged, not an image, or has more than ``MAX_PIXELS``.
     """
-    return to_bytes(read_values(path))
+    return to_bytes(read_file(path, MAX_PIXELS).values)
 
 
 def as_image(value: ImageLike) -> np.ndarray:
@@ -82,53 +85,50 @@ def as_values(value: ImageLike) -> np.ndarray:
     Raises:
         InputError: the value is none of these, is empty, or has NaN or numbers out of range.
     """
+    return read_any(value, MAX_PIXELS).values
+
+
+def read_reduced(value: ImageLike) -> ReadImage:
+    """Convert an image as ``as_values`` does; a file or Pillow image of more than ``MAX_PIXELS`` is reduced rather than refused.
+
+    Args:
+        value: as for ``as_values``.
+
+    Returns:
+        read: its ``values``, its size before the reduction, and the factor.
+
+    Raises:
+        InputError: as for ``as_values``; or it has more than ``LARGEST`` pixels, or ``LARGEST_WHOLE`` in a format that cannot be decoded
+            in parts, which are all but JPEG without progression, PPM and ``.npy``.
+    """
+    return read_any(value, LARGEST)
+
+
+def read_any(value, most):
+    """The ``ReadImage`` of anything that is an image of at most ``most`` pixels."""
     if isinstance(value, (str, os.PathLike)):
-        return read_values(value)
+        return read_file(value, most)
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(value, pillow.Image):
         with decoding("a Pillow image"):
-            return from_pillow(value, "a Pillow image")
+            return from_pillow(value, "a Pillow image", most)
     if not hasattr(value, "__array__"):
         raise InputError(f"got a {type(value).__name__} for an image, expected a path, a Pillow image or an array. Give one of them.")
-    return from_array(np.asarray(value), "an array")
+    values = from_array(as_array(value), "an array")
+    return ReadImage(values, *values.shape[:2])
 
 
-def find_images(arguments: Iterable[str | Path]) -> list[Path]:
-    """Find the image files that a command's arguments name.
-
-    Args:
-        arguments: paths of files, of folders (the files directly in them that have an image's suffix, sorted), and patterns such as
-            ``shots/*.png``.
-
-    Returns:
-        paths: each file once, in the arguments' order, files that do not exist included: ``read_image`` reports them.
+def as_array(value):
+    """The NumPy array of anything that says it is one, such as a tensor of torch.
 
     Raises:
-        InputError: a folder or a pattern yields no image, or a folder cannot be read.
+        InputError: it is none: a tensor with a gradient, on a GPU, sparse, or of a dtype that NumPy lacks.
     """
-    paths: dict[str, Path] = {}
-    for argument in map(str, arguments):
-        if os.path.isdir(argument):
-            found = images_in(argument)
-        elif not os.path.exists(argument) and glob.has_magic(argument):
-            found = [Path(path) for path in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(path)]
-        else:
-            found = [Path(argument)]
-        if not found:
-            raise InputError(f"got {argument}, which has no images, expected some ({' '.join(SUFFIXES)}). Check the path.")
-        for path in found:
-            paths.setdefault(os.path.abspath(path), path)
-    return list(paths.values())
-
-
-def images_in(folder):
-    """The image files directly in a folder, sorted; hidden ones are left out."""
     try:
-        return sorted(path for path in Path(folder).iterdir()
-                      if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise InputError(f"got the folder {folder}, which cannot be read ({error.strerror}), expected one of images. Check its "
-                         "permissions.") from error
+        return np.asarray(value)
+    except Exception as error:                                      # whatever the other library raises
+        raise InputError(f"got a {type(value).__name__} that NumPy cannot read ({' '.join(str(error).split())[:200]}), expected an array. "
+                         "Convert it first: a tensor by .detach().cpu().float().numpy().") from error
 
 
 def write_image(path: str | Path, image: ImageLike) -> None:
@@ -155,11 +155,10 @@ def write_image(path: str | Path, image: ImageLike) -> None:
             encoder.save(file, **options[suffix])
 
 
-def read_values(path):
-    """Read a file as ``as_values`` returns it; its format follows from its first bytes, not from its name."""
+def read_file(path, most):
+    """The ``ReadImage`` of a file of at most ``most`` pixels; its format follows from its first bytes, not from its name."""
     if not os.path.isfile(path):
-        got = f"{path}, a folder" if os.path.isdir(path) else f"{path}, which does not exist"
-        raise InputError(f"got {got}, expected an image. Check the path.")
+        raise InputError(f"got {path}, {what_it_is(path)}, expected an image. Check the path.")
     try:
         with open(path, "rb") as file:
             start = file.read(8)
@@ -167,16 +166,29 @@ def read_values(path):
             if not start:
                 raise InputError(f"got {path}, an empty file, expected an image. Download it again.")
             if start.startswith(NPY_MAGIC):
-                return from_array(read_npy(file, path), path)
+                return from_stored(path, read_npy(file, path, most))
             if re.match(rb"P[56][\s#]", start):
-                return from_array(read_netpbm(file, path), path)
-            image_module = import_pillow(f"reading {path}")
-            with decoding(path), image_module.open(file) as image:
+                return from_stored(path, *read_netpbm(file, path, most))
+            import_pillow(f"reading {path}")
+            with decoding(path), open_with_pillow(file, most) as image:
                 if image.format == "EPS":                           # which Pillow would run by Ghostscript
                     raise InputError(f"got {path}, a PostScript program, expected an image. Convert it to PNG.")
-                return from_pillow(image, path, upright=True)
+                if image.format == "TIFF" and suffix_of(path) in RAW:           # as which Pillow would read the preview in it
+                    raise undeveloped(path)
+                return from_pillow(image, path, most, upright=True)
     except OSError as error:
         raise InputError(f"got {path}, which cannot be read ({error.strerror or error}), expected an image. Check the file.") from error
+
+
+def what_it_is(path):
+    """What a path is that is no regular file."""
+    if os.path.isdir(path):
+        return "a folder"
+    try:
+        target = os.readlink(path)
+    except (OSError, ValueError):
+        return "which is no regular file" if os.path.lexists(path) else "which does not exist"
+    return f"a link to {target}, {'which is no regular file' if os.path.exists(path) else 'which does not exist'}"
 
 
 def import_pillow(purpose):
@@ -202,33 +214,95 @@ def decoding(name):
     except Image.DecompressionBombError as error:
         raise oversized(name, "far too many") from error
     except Image.UnidentifiedImageError as error:
+        if suffix_of(name) in {*UNREADABLE, ".avif"}:             # which Pillow reads since 11.3
+            raise undeveloped(name) from error
         raise InputError(f"got {name}, which Pillow does not recognise as an image, expected JPEG, PNG or another. Check "
                          "the file.") from error
+    except MemoryError as error:
+        raise InputError(f"got {name}, which takes more memory than there is, expected a smaller image. Resize it first.") from error
     except Exception as error:                                      # decoders raise all kinds of errors on damaged files
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"got {name}, which cannot be decoded ({text}), expected a whole image. Download it again.") from error
 
 
-def from_pillow(image, name, upright=False):
-    """Convert a Pillow image to (H, W, 3) uint8; its size is checked before it is decoded."""
+def undeveloped(path):
+    """The InputError for a camera's file that Pillow cannot read."""
+    kind = "a camera's raw file" if suffix_of(path) in RAW else f"an image in {suffix_of(path)[1:].upper()}"
+    return InputError(f"got {path}, {kind}, which Pillow cannot read, expected JPEG, PNG or another. Convert it to JPEG.")
+
+
+def open_with_pillow(file, most):
+    """PIL.Image.open. If more than ``MAX_PIXELS`` are welcome, Pillow's own limit is lifted: nothing is decoded before ours is checked."""
     from PIL import Image
-    if image.width * image.height > MAX_PIXELS:
-        raise oversized(name, f"{image.width} x {image.height}")
-    image.load()
-    if upright:
+    if most <= MAX_PIXELS:
+        return Image.open(file)
+    with PILLOW:
+        own, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            turn = TURNS.get(image.getexif().get(ORIENTATION))
-        except Exception:                                           # damaged EXIF data in an image that can be read
-            turn = None
-        if turn:
-            image = image.transpose(Image.Transpose[turn])
-    if image.mode.startswith("I;16"):
-        pixels = scaled(np.asarray(image), 65535)
-    elif image.mode in ("I", "F"):
-        pixels = guess_white(np.asarray(image), name)
-    else:
-        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    return from_array(pixels, name)
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = own
+
+
+def from_pillow(image, name, most, upright=False):
+    """The ``ReadImage`` of a Pillow image, its values uint8; its size is checked before it is decoded. ``upright``: turn it by its EXIF."""
+    width, height = image.size
+    in_parts = upright and image.format in ("JPEG", "MPO") and "progressive" not in image.info     # else all coefficients are kept
+    most = most if in_parts else min(most, LARGEST_WHOLE)
+    if width * height > most:
+        raise oversized(name, f"{width} x {height}", most)
+    factor = reduction(height, width)
+    # JPEG alone has a draft; upright: it was opened here, the caller's image stays as it is
+    drafted = factor > 1 and upright and image.draft(None, (width // factor, height // factor))
+    image.load()
+    if not drafted:
+        width, height = image.size                                  # a TIFF is turned upright by Pillow, when it is loaded at the latest
+    pixels = pillow_values(image, name, 1 if drafted else factor)
+    try:
+        turn = image.getexif().get(ORIENTATION) if upright and image.format != "TIFF" else None
+    except Exception:                                               # damaged EXIF data in an image that can be read
+        turn = None
+    if turn in TURNS:
+        pixels = np.ascontiguousarray(TURNS[turn](pixels))
+        width, height = (height, width) if turn >= 5 else (width, height)
+    return ReadImage(pixels, height, width, factor)
+
+
+def pillow_values(image, name, factor):
+    """The pixels of a Pillow image, reduced by a factor: (H, W, 3) uint8."""
+    if image.mode in ("I", "F"):
+        values = np.asarray(image)
+        if factor > 1:                                              # their range is the whole image's
+            means = block_means(values[:, :, None], factor)[:, :, 0]
+            values = means if image.mode == "F" else np.rint(means).astype(values.dtype)
+        return from_array(guess_white(values, name), name)
+
+    def converted(part):
+        if part.mode.startswith("I;16"):
+            return from_array(scaled(np.asarray(part), 65535), name)
+        return from_array(np.asarray(part.convert("RGBA" if is_transparent(part) else "RGB")), name)
+    if factor == 1:
+        return converted(image)
+    return reduce_strips(lambda top, bottom: converted(image.crop((0, top, image.width, bottom))), image.height, image.width, factor)
+
+
+def is_transparent(image):
+    """Whether a Pillow image has transparent pixels: what Pillow 10.1 calls ``has_transparency_data``."""
+    return (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+            or image.mode == "P" and image.palette.mode.endswith("A"))
+
+
+def from_stored(path, array, white=255):
+    """The ``ReadImage`` of an array in a file, which is read strip by strip if it is large; ``white``: its largest value, of a PPM."""
+    height, width, first = layout(array.shape, path)
+    if first:
+        array = array.transpose(1, 2, 0)
+
+    def converted(part):
+        return from_array(part if white == 255 else scaled(part, white), path)
+    factor = reduction(height, width)
+    values = converted(array) if factor == 1 else reduce_strips(lambda top, bottom: converted(array[top:bottom]), height, width, factor)
+    return ReadImage(values, height, width, factor)
 
 
 def guess_white(values, name):

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.data.annotated import BACKGROUND, AnnotatedImage, box_areas
-from minicnn.data.digits import distorted
+from minicnn.data.digits import check_pillow, digit_font, distorted
 from minicnn.data.images import JPEG_QUALITY, import_pillow
-from minicnn.data.voc import load_voc, xml_text
+from minicnn.data.voc import load_voc
+from minicnn.data.voc_xml import xml_text
 from minicnn.errors import InputError
-from minicnn.files import atomic_folder, cache_folder
+from minicnn.files import atomic_folder, cache_folder, make_cache_folder
 from minicnn.progress import Progress
 
 SHAPES = ("circle", "square", "triangle")
@@ -51,6 +52,7 @@ def load_scenes(split, classes=None):
     folder = cache_folder() / f"scenes-{VERSION}"
     if not folder.exists():
         try:
+            make_cache_folder(folder.parent)
             write_scenes(folder)
         except InputError:
             if not folder.exists():             # else another process has generated them meanwhile
@@ -79,6 +81,7 @@ def write_scenes(folder: str | Path, size: tuple[int, int] = SIZE, count: int = 
     if not 9 <= count <= 999_999:
         raise InputError(f"got {count} images, expected 9 to 999999: some for each split. Choose another number.")
     image_module = import_pillow("drawing scenes")
+    check_pillow("generated scenes")
     names = [f"{i:06}" for i in range(1, count + 1)]
     first, second = count - count // 9 - 2 * count // 9, count - 2 * count // 9
     splits = {"train": names[:first], "val": names[first:second], "trainval": names[:second], "test": names[second:]}
@@ -154,14 +157,14 @@ def smooth_noise(width, height, rng):
 
 def draw_object(label, side, rng):
     """Coverage of each pixel by an object: (h, w) uint8, the longer side is ``side``; no edge row or column is empty."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
     canvas = 3 * FACTOR * side // 2
     image = Image.new("L", (canvas, canvas))
     draw, name = ImageDraw.Draw(image), CLASS_NAMES[label]
     if name in SHAPES:
         draw_shape(draw, name, canvas, rng)
     else:
-        font = ImageFont.load_default(size=round(0.75 * canvas))
+        font = digit_font(round(0.75 * canvas))
         draw.text((canvas / 2, canvas / 2), name, fill=255, font=font, anchor="mm", stroke_width=round(canvas * rng.uniform(0, 0.04)))
     image = distorted(image, rng)
     image = image.crop(image.getbbox())

@@ -5,7 +5,7 @@ from small_detector import CLASSES, scene
 
 from minicnn.data.annotated import AnnotatedImage
 from minicnn.data.images import write_image
-from minicnn.data.voc import xml_text
+from minicnn.data.voc_xml import xml_text
 
 NAMES = ["000001", "000002", "000003"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from minicnn.data import coco, load_annotated
-from minicnn.data.annotated import BACKGROUND
+from minicnn.data.annotated import BACKGROUND, CLIPPED, SPELLING
 from minicnn.data.class_names import COCO
 from minicnn.data.coco import load_coco
 from minicnn.errors import InputError
@@ -73,6 +73,14 @@ def test_boxes_labels_crowds_and_areas(tmp_path, write, name):
     assert a.boxes.shape == (0, 4) and a.areas.shape == (0,)
 
 
+def test_a_large_image_is_annotated_in_its_own_pixels(write):
+    content = document()
+    content["images"][0].update(width=10_000, height=6000)
+    content["annotations"][0]["bbox"] = [9000, 0, 1000, 6000]
+    b = load_coco(write(content), None).images[1]
+    assert (b.height, b.width, b.boxes[0].tolist()) == (6000, 10_000, [9000, 0, 10_000, 6000])
+
+
 @pytest.mark.parametrize("place", ["val", "images/val", "images", "."])
 def test_where_images_lie(tmp_path, write, place):
     path = write(document())
@@ -87,6 +95,56 @@ def test_a_file_by_itself_has_its_images_beside_it(tmp_path, monkeypatch):
     assert load_coco(tmp_path / "_annotations.coco.json", None).images[-1].path == tmp_path / "b.jpg"
     monkeypatch.chdir(tmp_path)
     assert load_coco(Path("_annotations.coco.json"), None).images[-1].path == tmp_path / "b.jpg"
+
+
+def test_roboflows_folders(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(document()))
+    assert load_annotated(tmp_path, "valid").images[-1].path == tmp_path / "valid" / "b.jpg"
+    assert load_annotated(tmp_path / "valid", None).images[-1].path == tmp_path / "valid" / "b.jpg"
+    refused(tmp_path, "got the split 'test'", "(train, valid)", split="test")
+    refused(tmp_path, "got the split None", split=None)
+
+
+@pytest.mark.parametrize("file, lies", [
+    ("val\\b.jpg", "val/b.jpg"), ("val/b.jpg", "val/b.jpg"), ("sub\\b.jpg", "val/sub/b.jpg"), ("sub/b.jpg", "val/sub/b.jpg"),
+    ("sub\\b.jpg", "val/sub\\b.jpg")])
+def test_file_names_with_folders_of_either_system(tmp_path, write, file, lies):
+    content = document()
+    content["images"][0]["file_name"] = file
+    write(content)
+    (tmp_path / lies).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / lies).write_bytes(b"")
+    assert load_coco(tmp_path, "val").images[-1].path == tmp_path / lies
+
+
+@pytest.mark.parametrize("change, classes", [
+    ({}, ["person", "bottle"]), ({"name": "person"}, ["person", "bottle"]), ({"supercategory": "thing"}, ["parent", "person", "bottle"]),
+    ({"supercategory": None}, ["parent", "person", "bottle"])])
+def test_roboflows_parent_category_is_no_class(write, change, classes):
+    """It may have the name of a class."""
+    content = document()
+    parent = {"id": 0, "name": "parent", "supercategory": "none", **change}
+    for category in content["categories"]:
+        category["supercategory"] = parent["name"]
+    content["categories"].insert(0, parent)
+    images = load_coco(write(content), None)
+    assert images.class_names == [BACKGROUND, *classes] and bool(images.normalised) == (len(classes) == 2)
+
+
+def test_a_parent_category_with_an_object_is_a_class(write):
+    content = document()
+    content["categories"] = [{"id": 0, "name": "parent", "supercategory": "none"},
+                             *({**category, "supercategory": "parent"} for category in content["categories"])]
+    content["annotations"][0]["category_id"] = 0
+    assert load_coco(write(content), None).class_names == [BACKGROUND, "parent", "person", "bottle"]
+
+
+def test_a_category_of_no_object_that_is_no_parent_is_a_class(write):
+    content = document()
+    content["categories"].append({"id": 50, "name": "chair", "supercategory": "none"})
+    assert load_coco(write(content), None).class_names == [BACKGROUND, "person", "bottle", "chair"]
 
 
 def test_classes_that_are_given(tmp_path, write):
@@ -134,7 +192,7 @@ def test_a_damaged_gzip(write):
 
 
 @pytest.mark.parametrize("category", [
-    None, [], {}, {"id": 5}, {"name": "x"}, {"id": "5", "name": "x"}, {"id": True, "name": "x"}, {"id": 44, "name": "x"},
+    None, [], {}, {"id": 5}, {"name": "x"}, {"id": "five", "name": "x"}, {"id": True, "name": "x"}, {"id": 44, "name": "x"},
     {"id": 5, "name": "person"}, {"id": 5, "name": ""}, {"id": 5, "name": "a\x1b[2J"}, {"id": 5, "name": "x" * 101}, {"id": 5, "name": 6},
     {"id": 5, "name": BACKGROUND}, {"id": 10**30, "name": "x"}])
 def test_a_category_that_is_none(write, category):
@@ -160,8 +218,9 @@ def test_no_images(write):
 @pytest.mark.parametrize("change, expected", [
     ({"file_name": None}, "file_name is None"), ({"file_name": ""}, "file_name is ''"), ({"file_name": 5}, "file_name is 5"),
     ({"file_name": "a\x00"}, "file_name"), ({"height": 0}, "size is 60 x 0"), ({"height": -1}, "size"), ({"width": 60.5}, "size is 60.5"),
-    ({"width": float("nan")}, "size is nan"), ({"width": "60"}, "size is '60'"), ({"width": 10**9}, "size"),
-    ({"width": [[1] * 9] * 9}, "list"), ({"id": None}, "no id"), ({"id": "7"}, "no id"), ({"id": 10**30}, "no id"),
+    ({"width": float("nan")}, "size is nan"), ({"width": "sixty"}, "size is 'sixty'"), ({"width": 10**9}, "size"),
+    ({"width": [[1] * 9] * 9}, "list"),
+    ({"id": None}, "no id"), ({"id": "7a"}, "no id"), ({"id": True}, "no id"), ({"id": 10**30}, "no id"),
     ({"id": 3}, "occurs before")])
 def test_a_image_that_is_skipped_with_its_objects(write, change, expected):
     content = document()
@@ -169,28 +228,30 @@ def test_a_image_that_is_skipped_with_its_objects(write, change, expected):
     content["annotations"] = [] if "id" in change else content["annotations"]
     images = load_coco(write(content), None)
     assert [image.name for image in images.images] == ["3"]
+    assert images.skipped.document() == {"images": 1, "objects": 0, "reasons": {coco.BAD_IMAGE: 1}}
     problem, = images.problems
     assert expected in problem and "skipped" in problem and problem.isprintable() and len(problem) < 300
 
 
 @pytest.mark.parametrize("change, expected", [
-    ({"image_id": 8}, "image_id 8 is unknown"), ({"image_id": "7"}, "image_id '7'"), ({"image_id": None}, "image_id None"),
+    ({"image_id": 8}, "image_id 8 is unknown"), ({"image_id": "b.jpg"}, "image_id 'b.jpg'"), ({"image_id": None}, "image_id None"),
     ({"image_id": [7]}, "image_id [7]"), ({"category_id": 2}, "category_id 2 is unknown"), ({"category_id": True}, "category_id True"),
-    ({"bbox": None}, "bbox is None"), ({"bbox": [1, 2, 3]}, "bbox is [1, 2, 3], expected four"), ({"bbox": [1, 2, 3, "4"]}, "'4'"),
+    ({"bbox": None}, "bbox is None"), ({"bbox": [1, 2, 3]}, "bbox is [1, 2, 3], expected four"), ({"bbox": [1, 2, 3, "4,5"]}, "'4,5'"),
     ({"bbox": [1, 2, 3, [4]]}, "a list"), ({"bbox": [1, 2, float("nan"), 4]}, "nan"), ({"bbox": [1, 2, float("inf"), 4]}, "inf"),
     ({"bbox": [1, 2, 10**300, 4]}, "bbox"), ({"bbox": {"x": 1}}, "an object"), ({"bbox": [True, 2, 3, 4]}, "True"),
     ({"bbox": [1, 2, 0, 4]}, "1, 2, 0, 4 is empty"), ({"bbox": [1, 2, 3, 0]}, "empty"), ({"bbox": [1, 2, 1e-12, 4]}, "empty"),
     ({"bbox": [10, 2, -3, 4]}, "inside out"), ({"bbox": [10, 20, 3, -4]}, "inside out"),
-    ({"bbox": [-1, 2, 3, 4]}, "not inside the image of 60 x 40"), ({"bbox": [1, -0.1, 3, 4]}, "not inside"),
-    ({"bbox": [50, 2, 10.1, 4]}, "not inside"), ({"bbox": [1, 2, 3, 39]}, "not inside"), ({"bbox": [100, 100, 3, 4]}, "not inside"),
-    ({"area": -1}, "area is -1"), ({"area": "9"}, "area is '9'"), ({"area": float("nan")}, "area is nan"),
-    ({"iscrowd": 2}, "iscrowd is 2"), ({"iscrowd": None}, "iscrowd is None")])
+    ({"bbox": [-1.1, 2, 3, 4]}, "not inside the image of 60 x 40"), ({"bbox": [1, -2, 3, 4]}, "not inside"),
+    ({"bbox": [50, 2, 11.1, 4]}, "not inside"), ({"bbox": [1, 2, 3, 39.5]}, "not inside"), ({"bbox": [100, 100, 3, 4]}, "not inside"),
+    ({"bbox": [60.2, 2, 0.5, 4]}, "empty"), ({"area": -1}, "area is -1"), ({"area": "large"}, "area is 'large'"),
+    ({"area": float("nan")}, "area is nan"), ({"iscrowd": 2}, "iscrowd is 2"), ({"iscrowd": "perhaps"}, "iscrowd is 'perhaps'")])
 def test_an_annotation_that_is_skipped(write, change, expected):
     content = document()
     content["annotations"][1].update(change)
     images = load_coco(write(content), None)
     assert_array_equal(images.images[-1].boxes, np.array([[10, 5.5, 30, 35.75], [1, 2, 4, 6]], np.float32))
     problem, = images.problems
+    assert (images.skipped.images, images.skipped.objects, sum(images.skipped.reasons.values())) == (0, 1, 1)
     assert problem.startswith("annotation 101 is skipped: ") and expected in problem and problem.isprintable() and len(problem) < 300
 
 
@@ -237,6 +298,42 @@ def test_what_rounding_lets_stand_out_is_cut_off(write):
     images = load_coco(write(content), None)
     assert images.problems == []
     assert_array_equal(images.images[-1].boxes[1], [0, 0, 60, 40])
+
+
+@pytest.mark.parametrize("bbox, expected", [([-1, -0.5, 20, 20], [0, 0, 19, 19.5]), ([50, 30, 11, 10.5], [50, 30, 60, 40])])
+def test_what_reaches_outside_by_up_to_a_pixel_is_cut_off_and_counted(write, bbox, expected):
+    content = document()
+    content["annotations"][1]["bbox"] = bbox
+    images = load_coco(write(content), None)
+    assert_array_equal(images.images[-1].boxes[1], np.array(expected, np.float32))
+    assert images.problems == [] and images.normalised == {CLIPPED: 1}
+
+
+@pytest.mark.parametrize("place, change", [
+    ("annotations", {"iscrowd": True}), ("annotations", {"iscrowd": "1"}), ("annotations", {"iscrowd": 1.0}),
+    ("annotations", {"id": "101"}), ("annotations", {"image_id": "7"}), ("annotations", {"image_id": 7.0}),
+    ("annotations", {"category_id": "44"}), ("annotations", {"bbox": ["0", 0, "60.0", 40]}), ("annotations", {"area": "9"}),
+    ("images", {"id": "7"}), ("images", {"width": "60"}), ("images", {"height": 40.0}), ("categories", {"id": "44"})])
+def test_numbers_in_every_spelling(write, place, change):
+    content = document()
+    entry = content[place][1 if place == "annotations" else 0]
+    expected = load_coco(write(content), None)
+    entry.update(change)
+    images = load_coco(write(content), None)
+    assert images.problems == [] and images.class_names == expected.class_names
+    assert images.normalised == ({} if isinstance(change.get("iscrowd"), float) else {SPELLING: 1})
+    for image, other in zip(images.images, expected.images):
+        assert (image.name, image.height, image.width) == (other.name, other.height, other.width) and type(image.height) is int
+        for name in ("boxes", "labels", "crowd", "areas"):
+            assert_array_equal(getattr(image, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("value", [None, False, "false", 0, "0"])
+def test_what_is_no_crowd_and_has_no_area(write, value):
+    content = document()
+    content["annotations"][0].update(iscrowd=value, area=None)
+    images = load_coco(write(content), None)
+    assert images.problems == [] and not images.images[-1].crowd[0] and images.images[-1].areas[0] == 20 * 30.25
 
 
 def test_a_part_of_val2014():

@@ -1,16 +1,22 @@
 """Generated digits: reproducible, balanced, and too hard for a linear classifier."""
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
+from minicnn import InputError
+from minicnn.data import digits as digits_module
+from minicnn.data import scenes
 from minicnn.data.digits import COUNTS, SEEDS, draw_digit, load_digits, make_digits
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.hyperparameters import Hyperparameters
 from minicnn.layers import Flatten, Linear
 from minicnn.models.classifier import Classifier
 from minicnn.train_classifier import train_classifier
+
+CHECK = digits_module.check_pillow         # also where conftest.py replaces it
 
 
 def digits(count, seed=0):
@@ -71,3 +77,21 @@ def test_lenet_passes_97_percent(splits):
     model = minicnn.build("lenet5", rng=np.random.default_rng(0))
     train_classifier(model, *splits["train"], Hyperparameters(epochs=6), seed=0)
     assert evaluate_classifier(model, *splits["test"])["accuracy"] > 0.97
+
+
+@pytest.mark.parametrize("version", ["9.4.0", "10.0.1"])
+def test_an_older_pillow_would_draw_other_digits_and_is_refused(monkeypatch, tmp_path, version):
+    monkeypatch.setattr(PIL.Image, "__version__", version)
+    monkeypatch.setattr(digits_module, "check_pillow", CHECK)
+    monkeypatch.setattr(scenes, "check_pillow", CHECK)
+    for draw in (lambda: digits(10), lambda: scenes.write_scenes(tmp_path / "new", count=9)):
+        with pytest.raises(InputError, match=f"got Pillow {version} for generated (digits|scenes), expected at least 10.1") as caught:
+            draw()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["10.1.0", "10.10", "13.0.0.dev0"])
+def test_newer_pillows_draw_them(monkeypatch, version):
+    monkeypatch.setattr(PIL.Image, "__version__", version)
+    CHECK("digits")

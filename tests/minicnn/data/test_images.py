@@ -6,7 +6,6 @@ import struct
 import sys
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from minicnn import InputError
-from minicnn.data.images import MAX_PIXELS, as_image, as_input, as_values, find_images, read_image, write_image
+from minicnn.data.images import as_image, as_input, as_values, read_image, read_reduced, write_image
+from minicnn.data.reduction import LARGEST, LARGEST_WHOLE, MAX_PIXELS, block_means
 
 
 @pytest.fixture
@@ -194,6 +194,10 @@ def test_files_that_are_no_images(path, tmp_path):
     refused("", "does not exist")
     refused("a\0b", "does not exist")
     refused("x" * 5000, "does not exist", function=lambda path: read_image(path[:9]))
+    (tmp_path / "link.jpg").symlink_to("card/1.jpg")
+    refused(tmp_path / "link.jpg", "link.jpg", "a link to card/1.jpg, which does not exist")
+    os.mkfifo(tmp_path / "pipe.png")                                # opening it would wait for a writer
+    refused(tmp_path / "pipe.png", "no regular file")
     for data, expected in ((b"", "empty"), (b"hello", "not recognise"), (b"<html>", "not recognise"), (bytes(1000), "not recognise"),
                            (b"\xff\xd8\xff", "not recognise"), (b"\x89PNG\r\n\x1a\n", "")):
         path.write_bytes(data)
@@ -249,6 +253,23 @@ def test_damaged_files_are_refused_or_read(path, capfd, format, options):
         assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("suffix, kind", [(".heic", "an image in HEIC"), (".JXL", "an image in JXL"), (".raf", "a camera's raw file")])
+def test_files_of_cameras_that_pillow_cannot_read_are_named_as_what_they_are(path, suffix, kind):
+    path = path.with_suffix(suffix)
+    path.write_bytes(b"\0\0\0\x18ftyp" + noise(1000).tobytes())
+    refused(path, str(path), kind, "Convert it to JPEG")
+    Image.fromarray(noise(40, 30, 3)).save(path, "JPEG")            # which a telephone may send under its old name
+    assert read_image(path).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("suffix", [".dng", ".NEF", ".cr2"])
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_image(path, suffix):
+    """A raw file is a TIFF whose first image is often a preview of 160 x 120."""
+    path = path.with_suffix(suffix)
+    Image.fromarray(noise(120, 160, 3)).save(path, "TIFF")
+    refused(path, str(path), "a camera's raw file")
+
+
 def png(width, height, bits, colour, data):
     """A PNG made by hand."""
     def chunk(kind, data):
@@ -278,6 +299,120 @@ def test_the_largest_image_is_read(monkeypatch, path):
     assert read_image(path.with_suffix(".png")).shape == (3, 4, 3)
     write_image(path.with_suffix(".png"), noise(1, 13, 3))
     refused(path.with_suffix(".png"), "13 x 1")
+
+
+# large files: the limits are lowered, so that small ones are large
+
+@pytest.fixture
+def low_limits(monkeypatch):
+    """Images of more than 130 pixels are reduced; of more than 1000 refused, or 4000 where they are decoded in parts."""
+    for name, value in (("MAX_PIXELS", 130), ("LARGEST_WHOLE", 1000), ("LARGEST", 4000)):
+        for module in ("reduction", "array_files", "images"):
+            monkeypatch.setattr(f"minicnn.data.{module}.{name}", value, raising=module == "reduction")
+    monkeypatch.setattr("minicnn.data.reduction.STRIP", 40)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "WEBP", "PPM", "GIF"])
+def test_a_large_file_is_read_as_the_means_of_blocks(low_limits, path, format):
+    image = noise(19, 25, 3) // 64 * 64
+    Image.fromarray(image).save(path, format, **{"WEBP": {"lossless": True}}.get(format, {}))
+    values, height, width, reduced = read_reduced(path)
+    assert (height, width, reduced) == (19, 25, 2)
+    assert_array_equal(values, block_means(image, 2))
+    refused(path, "25 x 19", "at most 130")                         # where the caller would take the pixels for the file's
+    refused(path, "25 x 19", "at most 130", function=as_values)
+
+
+def test_up_to_the_limit_reading_stays_as_it_is(low_limits, path):
+    Image.fromarray(noise(10, 12, 3)).save(path, "PNG")
+    read = read_reduced(path)
+    assert read[1:] == (10, 12, 1)
+    assert_array_equal(read.values, as_values(path))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_decoded_reduced(low_limits, path, monkeypatch, progressive):
+    slope = np.broadcast_to(np.arange(0, 240, 8, dtype=np.uint8)[:, None, None], (30, 31, 3))
+    Image.fromarray(slope).save(path, "JPEG", quality=95, progressive=progressive)
+    monkeypatch.setattr("minicnn.data.images.reduce_strips", lambda *args: pytest.fail("decoded at full size"))
+    values, height, width, reduced = read_reduced(path)
+    assert (height, width, reduced) == (30, 31, 4) and values.shape == (8, 8, 3)
+    assert np.abs(values[:7].astype(float) - block_means(slope, 4)[:7]).max() <= 6
+
+
+def test_a_jpeg_may_be_larger_where_it_is_decoded_in_parts(low_limits, path):
+    image = Image.fromarray(noise(50, 60, 3))
+    image.save(path, "JPEG")
+    assert read_reduced(path)[1:] == (50, 60, 8)
+    image.save(path, "JPEG", progressive=True)
+    refused(path, "60 x 50", "at most 1000", function=read_reduced)
+    Image.fromarray(noise(70, 60, 3)).save(path, "JPEG")
+    refused(path, "60 x 70", "at most 4000", function=read_reduced)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_a_large_file_is_turned_upright_too(low_limits, path, orientation, format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(16, 28, 3)).save(path, format, exif=exif)
+    values, height, width, reduced = read_reduced(path)
+    assert (height, width, reduced) == ((28, 16, 2) if orientation >= 5 else (16, 28, 2))
+    Image.fromarray(block_means(noise(16, 28, 3), 2)).save(path, format, exif=exif)
+    assert_array_equal(values, as_values(path))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_every_kind_of_pixels_is_reduced_after_it_became_rgb(low_limits, monkeypatch, path, mode):
+    grey = np.kron(noise(8, 10), np.ones((2, 2), np.uint8))
+    image = {"I;16": lambda: Image.fromarray(grey.astype(np.int32) * 257, "I").convert("I;16"),
+             "I": lambda: Image.fromarray(grey.astype(np.int32) * 257), "F": lambda: Image.fromarray(grey / np.float32(255)),
+             "LA": lambda: Image.fromarray(np.stack([grey, 255 - grey], axis=2))}.get(mode, lambda: Image.fromarray(grey).convert(mode))()
+    image.save(path, "PNG" if mode in ("LA", "P", "RGBA") else "TIFF")
+    values = read_reduced(path).values
+    monkeypatch.setattr("minicnn.data.images.MAX_PIXELS", 400)
+    monkeypatch.setattr("minicnn.data.reduction.MAX_PIXELS", 400)
+    assert np.abs(values.astype(int) - block_means(as_values(path), 2)).max() <= (1 if mode in ("I", "F") else 0)
+
+
+def test_large_arrays_on_disk_are_reduced_without_pillow(low_limits, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    floats = noise(19, 25, 3).astype(np.float32) / 255
+    for array, expected in ((noise(19, 25, 3), block_means(noise(19, 25, 3), 2)), (floats, block_means(floats, 2)),
+                            (floats.transpose(2, 0, 1), block_means(floats, 2)), (np.asfortranarray(floats), block_means(floats, 2)),
+                            (noise(19, 25), np.repeat(block_means(noise(19, 25)[:, :, None], 2), 3, axis=2)),
+                            ((noise(19, 25) > 99), block_means(255 * np.stack([noise(19, 25) > 99] * 3, axis=2).astype(np.uint8), 2))):
+        np.save(path.with_suffix(".npy"), array)
+        values, *size = read_reduced(path.with_suffix(".npy"))
+        assert size == [19, 25, 2] and values.dtype == expected.dtype
+        assert_array_equal(values, expected)
+    path.write_bytes(b"P6 25 19 1000\n" + np.full((19, 25, 3), 500, ">u2").tobytes())
+    assert_array_equal(read_reduced(path).values, np.full((10, 13, 3), 128))
+    path.write_bytes(b"P6 25 19 255\n" + bytes(19 * 25 * 3 - 1))
+    refused(path, "1424 bytes", "1425", function=read_reduced)
+
+
+def test_a_callers_pillow_image_is_reduced_and_stays_as_it_is(low_limits, path):
+    Image.fromarray(noise(19, 25, 3)).save(path, "JPEG")
+    with Image.open(path) as image:
+        values, *size = read_reduced(image)
+        assert size == [19, 25, 2] and image.size == (25, 19)
+        assert_array_equal(values, block_means(np.asarray(image), 2))
+
+
+@pytest.mark.parametrize("width, height", [(60000, 60000), (16000, 15626), (2**31 - 1, 2**31 - 1)])
+def test_a_png_that_would_fill_the_memory_is_refused_by_its_header(path, width, height):
+    path.write_bytes(png(width, height, 8, 0, b""))
+    refused(path, str(path), str(LARGEST_WHOLE), function=read_reduced)
+
+
+def test_pillows_own_limit_is_lifted_while_a_file_is_opened_and_no_longer(path):
+    path.write_bytes(png(15000, 13000, 1, 0, b""))                  # 195 million, which Pillow refuses; too short to be decoded
+    before = Image.MAX_IMAGE_PIXELS
+    assert "cannot be decoded" in refused(path, function=read_reduced)
+    path.write_bytes(b"no image")
+    refused(path, function=read_reduced)
+    assert before == Image.MAX_IMAGE_PIXELS and LARGEST > LARGEST_WHOLE > MAX_PIXELS
 
 
 def test_postscript_is_not_run(path):
@@ -365,36 +500,6 @@ def test_values_that_are_no_image(value, expected):
     refused(value, expected, function=as_image)
 
 
-# finding
-
-@pytest.fixture
-def shots(tmp_path, monkeypatch):
-    """A folder of images and other files, in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("b.JPG", "a.png", "c.npy", "notes.txt", ".a.png", "._b.JPG", "[1].png", "below/d.png", "empty/x.txt", "folder.png/e.png"):
-        path = tmp_path / "shots" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-@pytest.mark.parametrize("arguments, expected", [
-    (["shots"], ["[1].png", "a.png", "b.JPG", "c.npy"]), (["shots/b.JPG", "shots/"], ["b.JPG", "[1].png", "a.png", "c.npy"]),
-    (["shots/*.png"], ["[1].png", "a.png"]), (["shots/[ab].*"], ["a.png", "b.JPG"]), (["shots/[1].png"], ["[1].png"]),
-    (["shots/**/*.png"], ["[1].png", "a.png", "below/d.png", "folder.png/e.png"]), (["shots/a.png", "./shots/../shots/a.png"], ["a.png"]),
-    (["shots/none.jpg", "shots/notes.txt"], ["none.jpg", "notes.txt"])])
-def test_finding(shots, arguments, expected):
-    assert find_images(arguments) == [Path("shots", name) for name in expected]
-
-
-def test_a_name_given_twice_as_absolute_and_relative_is_one(shots, tmp_path):
-    assert find_images([tmp_path / "shots/a.png", "shots/a.png"]) == [tmp_path / "shots/a.png"]
-
-
-@pytest.mark.parametrize("argument", ["shots/empty", "shots/*.bmp", "none/*", "shots/bel*"])
-def test_where_no_image_is(shots, argument):
-    refused(["shots/a.png", argument], argument, "no image", function=find_images)
-
-
 # writing
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".ppm"])
@@ -439,3 +544,29 @@ def test_pillows_warnings_do_not_leak_and_stay_as_they_were():
     before = list(warnings.filters)
     as_image(Image.new("P", (2, 2)))
     assert warnings.filters == before
+
+
+class GradientTensor:
+    """As torch's that needs a gradient: it says that it is an array, and refuses to become one."""
+
+    shape, ndim = (4, 6, 3), 3
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+
+@pytest.mark.parametrize("convert", [as_values, as_image, as_input, read_reduced])
+def test_what_numpy_cannot_read_is_refused_with_its_reason(convert):
+    with pytest.raises(InputError, match=r"^got a GradientTensor that NumPy cannot read \(Can't call .*\), expected an array\. Convert it"):
+        convert(GradientTensor())
+
+
+@pytest.mark.parity
+def test_tensors_of_torch_are_images_or_refused():
+    torch = pytest.importorskip("torch")
+    plain = torch.rand(3, 4, 6)
+    assert_array_equal(as_input(plain), plain.numpy())
+    for tensor in (plain.clone().requires_grad_(), plain.bfloat16(), plain.to_sparse(), torch.empty(3, 4, 6, device="meta")):
+        with pytest.raises(InputError, match="^got a Tensor that NumPy cannot read"):
+            as_input(tensor)
+    assert_array_equal(as_input(plain.clone().requires_grad_().detach().cpu().float().numpy()), plain.numpy())     # as the message says

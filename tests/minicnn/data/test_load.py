@@ -44,8 +44,9 @@ def test_annotated_data_by_what_is_there(monkeypatch, tmp_path):
     (tmp_path / "train.json.gz").write_text("")
     for source, expected in ((tmp_path, "load_voc"), (tmp_path / "coco", "load_coco"), (coco, "load_coco"),
                              (tmp_path / "train.json.gz", "load_coco")):
-        assert load.load_annotated(str(source), "val", ["x"]) == (expected, source, "val", ["x"])
-        assert load.load_annotated(source, "val") == (expected, source, "val", None)
+        origin = (0,) if expected == "load_voc" else ()
+        assert load.load_annotated(str(source), "val", ["x"], box_origin=0) == (expected, source, "val", ["x"], *origin)
+        assert load.load_annotated(source, "val")[:4] == (expected, source, "val", None)
 
 
 @pytest.mark.parametrize("source", ["none", "none.json", "file.txt", "Scenes", ""])
@@ -54,3 +55,19 @@ def test_annotated_data_that_are_not_there(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="expected "):
         load.load_annotated(source, "val")
+
+
+def test_the_split_that_is_meant(tmp_path):
+    """A file is one split, a folder without lists the split "all"; where there are several, it is the usual one."""
+    assert load.default_split("scenes", "test") == "test"
+    (tmp_path / "one.json").write_text("")
+    assert load.default_split(tmp_path / "one.json", "test") is None
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.xml").write_text("")
+    assert load.default_split(tmp_path / "flat", "test") == "all"
+    (tmp_path / "voc" / "Annotations").mkdir(parents=True)
+    (tmp_path / "voc" / "Annotations" / "a.xml").write_text("")
+    assert load.default_split(tmp_path / "voc", "test") == "all"
+    (tmp_path / "voc" / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "voc" / "ImageSets" / "Main" / "val.txt").write_text("a")
+    assert load.default_split(tmp_path / "voc", "test") == "test"

@@ -39,6 +39,31 @@ def test_elements_texts_and_attributes():
     assert [child.text for child in root.iterfind("c")] == ["é & <", None]
 
 
+@pytest.mark.parametrize("declared, encoding", [
+    ("GB2312", "gb2312"), ("gb2312", "gbk"), ("GBK", "gbk"), ("gb18030", "gb18030"), ("Shift_JIS", "cp932"), ("EUC-KR", "euc_kr"),
+    ("Big5", "big5"), ("windows-1251", "cp1251"), ("UTF-8", "utf-8"), ("UTF-16", "utf-16")])
+def test_the_declared_encoding_is_used(declared, encoding):
+    """Expat knows none of more than one byte a letter but Unicode's; files declared GB2312 hold GBK, too."""
+    text = {"gb2312": "汽车", "gbk": "汽車", "gb18030": "汽車", "cp932": "髙い車", "euc_kr": "자동차", "big5": "汽車"}.get(encoding, "Авто")
+    root = parse(f'<?xml version="1.0" encoding="{declared}"?>\n<a><name>{text}</name></a>'.encode(encoding), "some.xml")
+    assert root.findtext("name") == text
+
+
+@pytest.mark.parametrize("data", [
+    '<?xml version="1.0" encoding="GBK"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("gbk"), LAUGHS.encode("utf-16")])
+def test_another_encoding_hides_no_declaration(data):
+    refused(data, "declaration")
+
+
+@pytest.mark.parametrize("encoding", ["zlib", "rot13", "hex", "none-such", "undefined", "utf-7"])
+def test_what_is_no_encoding_of_text(encoding):
+    refused(f'<?xml version="1.0" encoding="{encoding}"?><a/>'.encode(), "not plain XML")
+
+
+def test_bytes_that_are_not_of_the_declared_encoding():
+    refused(b'<?xml version="1.0" encoding="GBK"?><a>\xff\xff</a>', "not plain XML")
+
+
 def test_a_billion_laughs():
     """Refused before any entity is expanded: all of them would be 3 GB."""
     tracemalloc.start()

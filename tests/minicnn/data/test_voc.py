@@ -8,48 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from opened_files import opened_files
+from voc_folders import Folder, document, thing
 
-from minicnn.data import load_annotated, voc
-from minicnn.data.annotated import BACKGROUND, AnnotatedImage, box_areas
+from minicnn.data import default_split, is_annotated, load_annotated, voc_lists, voc_xml
+from minicnn.data.annotated import BACKGROUND, CLIPPED, FROM_0, SPELLING
 from minicnn.data.class_names import VOC
-from minicnn.data.voc import load_voc, read_xml, xml_text
+from minicnn.data.voc import load_voc
 from minicnn.errors import InputError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
 LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "lol">' + "".join(
     f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10)) + "]>"
-
-
-def thing(name="cat", box=(11, 6, 30, 25), more=""):
-    """An object's XML."""
-    corners = "".join(f"<{corner}>{value}</{corner}>" for corner, value in zip(voc.CORNERS, box))
-    return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
-
-
-def document(*things, size=SIZE, start=""):
-    return f"{start}<annotation>{size}{''.join(things)}</annotation>"
-
-
-class Folder:
-    """A VOC folder in which every image has a cat, unless it is changed."""
-
-    def __init__(self, root, **splits):
-        self.root = root
-        for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
-            (root / folder).mkdir(parents=True)
-        for split, names in (splits or {"train": ["a", "b"], "test": ["c"]}).items():
-            self.list(split, "".join(f"{name}\n" for name in names))
-            for name in names:
-                self.annotate(name, document(thing()))
-
-    def list(self, split, text):
-        (self.root / "ImageSets" / "Main" / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-
-    def annotate(self, name, text):
-        (self.root / "Annotations" / f"{name}.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
 @pytest.fixture
@@ -80,6 +51,24 @@ def test_boxes_count_from_0_and_end_where_the_last_pixel_does(folder):
     assert_array_equal(a.crowd, [False, False])
     assert_array_equal(a.areas, [2400, 153])
     assert [one.dtype for one in (a.boxes, a.labels, a.difficult, a.crowd, a.areas)] == [np.float32, np.int64, bool, bool, np.float64]
+
+
+def test_a_large_image_is_annotated_in_its_own_pixels(folder):
+    folder.annotate("a", document(thing(box=(9001, 1, 10000, 6000)), size="<size><width>10000</width><height>6000</height></size>"))
+    image = load_voc(folder.root, "train").images[0]
+    assert (image.height, image.width) == (6000, 10000)
+    assert_array_equal(image.boxes, [[9000, 0, 10000, 6000]])
+
+
+def test_an_images_file_is_found_whatever_its_suffix(folder):
+    (folder.root / "JPEGImages" / "a.jfif").write_bytes(b"")
+    (folder.root / "JPEGImages" / "b.heic").write_bytes(b"no image")
+    (folder.root / "JPEGImages" / "b.xml").write_bytes(b"")
+    images = load_voc(folder.root, "train").images
+    assert [image.path.name for image in images] == ["a.jfif", "b.heic"]        # reading the second says that Pillow cannot
+    (folder.root / "JPEGImages" / "b.png").write_bytes(b"")
+    (folder.root / "JPEGImages" / "b.jpg").symlink_to("nowhere")
+    assert [image.path.name for image in load_voc(folder.root, "train").images] == ["a.jfif", "b.png"]
 
 
 def test_a_image_without_objects_is_a_image(folder):
@@ -117,6 +106,73 @@ def test_a_folder_of_something_else(tmp_path):
         load_voc(tmp_path, "train")
     with pytest.raises(InputError, match="cannot be read"):
         load_voc(tmp_path / "none", "train")
+
+
+def flat(folder, **images):
+    """XML files in a folder, with an image beside each that has a suffix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, suffix in images.items():
+        (folder / f"{name}.xml").write_text(document(thing()))
+        if suffix:
+            (folder / f"{name}{suffix}").write_bytes(b"")
+
+
+def test_images_beside_their_xml(tmp_path):
+    """As labelImg leaves them."""
+    flat(tmp_path, b=".jpg", a=".png")
+    (tmp_path / "unlabelled.jpg").write_bytes(b"")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    for split in (None, "all"):
+        images = load_annotated(tmp_path, split)
+        assert [image.path for image in images.images] == [tmp_path / "a.png", tmp_path / "b.jpg"] and images.problems == []
+        assert images.normalised == {"images without an XML file, left out": 1}
+    with pytest.raises(InputError, match="got the split 'train', expected all: .* has no lists"):
+        load_annotated(tmp_path, "train")
+
+
+@pytest.mark.parametrize("place", ["JPEGImages", "images", "Images", "."])
+@pytest.mark.parametrize("annotations", ["Annotations", "annotations"])
+def test_annotations_without_lists(tmp_path, annotations, place):
+    """As of Label Studio and LabelMe's converter; an empty ImageSets/Main is none."""
+    flat(tmp_path / annotations, a=None)
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "a.jpg").write_bytes(b"")
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    image, = load_annotated(tmp_path, "all").images
+    assert image.path == tmp_path / place / "a.jpg" and is_annotated(tmp_path)
+    with pytest.raises(InputError, match="Give all, or write lists"):
+        load_annotated(tmp_path, "val")
+
+
+def test_images_in_the_folder_of_their_annotations(tmp_path):
+    flat(tmp_path / "Annotations", a=".jpg")
+    assert load_annotated(tmp_path, "all").images[0].path == tmp_path / "Annotations" / "a.jpg"
+
+
+def test_a_folder_for_each_split(tmp_path):
+    """As Roboflow's; the classes are those of all splits."""
+    flat(tmp_path / "train", a=".jpg", b=".jpg")
+    flat(tmp_path / "valid", c=".jpg")
+    (tmp_path / "valid" / "c.xml").write_text(document(thing("zebra")))
+    assert [image.path for image in load_annotated(tmp_path, "train").images] == [tmp_path / "train" / f"{name}.jpg" for name in "ab"]
+    valid = load_annotated(tmp_path, "valid")
+    assert valid.class_names == load_annotated(tmp_path, "train").class_names == [BACKGROUND, "cat", "zebra"]
+    assert [image.name for image in valid.images] == ["c"] and default_split(tmp_path, "test") == "test"
+    with pytest.raises(InputError, match=r"\(train, valid\) can be given as the split"):
+        load_annotated(tmp_path, "test")
+
+
+@pytest.mark.parametrize("text", ["<filename>IMG 7.jpg</filename>", "<filename>IMG 7</filename>",
+                                  "<filename>x.jpg</filename><path>C:\\Users\\me\\IMG 7.jpg</path>", "<path>/home/me/IMG 7.JPG</path>"])
+def test_the_image_that_an_xml_of_another_name_names(folder, text):
+    """Only where none has the XML file's own name, and not an image that has an XML file itself."""
+    (folder.root / "JPEGImages" / "IMG 7.jpg").write_bytes(b"")
+    (folder.root / "JPEGImages" / "b.jpg").write_bytes(b"")
+    folder.annotate("a", document(thing(), start="").replace("<annotation>", f"<annotation>{text}"))
+    folder.annotate("b", document(thing(), start="").replace("<annotation>", f"<annotation>{text}"))
+    assert [image.path.name for image in load_voc(folder.root, "train").images] == ["IMG 7.jpg", "b.jpg"]
+    folder.annotate("IMG 7", document(thing()))
+    assert [image.path.name for image in load_voc(folder.root, "train").images] == ["a.jpg", "b.jpg"]
 
 
 # classes
@@ -184,7 +240,7 @@ def test_a_list_with_other_line_ends_and_a_name_twice(folder):
     folder.list("train", b"\xef\xbb\xbfb\r\n\r\na \r\nb")
     images = load_voc(folder.root, "train")
     assert [image.name for image in images.images] == ["b", "a"]
-    assert images.problems == ["b: it is in train.txt more than once, and used once."]
+    assert images.problems == [] and images.normalised == {"images that are in their list more than once": 1}
 
 
 def test_a_list_that_is_no_text(folder):
@@ -193,8 +249,50 @@ def test_a_list_that_is_no_text(folder):
 
 
 def test_a_list_without_end(folder, monkeypatch):
-    monkeypatch.setattr(voc, "LONGEST_LIST", 3)
+    monkeypatch.setattr(voc_lists, "LONGEST_LIST", 3)
     refused(folder, "train.txt of more than 3 bytes")
+
+
+# what is normalised
+
+@pytest.mark.parametrize("box, expected, what", [
+    ((0, 0, 29, 24), (0, 0, 29, 24), FROM_0), ((0.5, 6, 30, 25), (0, 5, 30, 25), FROM_0), ((11, 0, 61, 25), (10, 0, 60, 25), FROM_0),
+    ((11, 6, 61, 25), (10, 5, 60, 25), CLIPPED), ((11, 6, 30, 40.5), (10, 5, 30, 40), CLIPPED), ((1, 1, 60, 40), (0, 0, 60, 40), None)])
+def test_what_reaches_outside_by_up_to_a_pixel_is_cut_off_and_counted(folder, box, expected, what):
+    folder.annotate("a", document(thing(box=box), thing()))
+    images = load_voc(folder.root, "train")
+    assert_array_equal(images.images[0].boxes, np.array([expected, (10, 5, 30, 25)], np.float32))
+    assert images.normalised == ({what: 1} if what else {}) and images.problems == [] and not images.skipped
+
+
+def test_corners_that_count_from_0_are_taken_as_they_are(folder):
+    """Continuous coordinates, as VoTT, CVAT, Label Studio and LabelMe's converter write them."""
+    folder.annotate("a", document(thing(box=(0, 0, 29.5, 24)), thing(box=(11, 6, 60, 40)), thing(box=(-0.5, 6, 61, 25))))
+    images = load_annotated(folder.root, "train", box_origin=0)
+    assert_array_equal(images.images[0].boxes, np.array([(0, 0, 29.5, 24), (11, 6, 60, 40), (0, 6, 60, 25)], np.float32))
+    assert images.normalised == {CLIPPED: 1} and images.problems == []
+    with pytest.raises(InputError, match="got box_origin=2, expected 0 or 1"):
+        load_annotated(folder.root, "train", box_origin=2)
+
+
+def test_no_object_of_a_data_set_that_counts_from_0_is_lost(folder):
+    """As VOC's own boxes less 1: with the wrong origin, too."""
+    boxes = [(0, 0, 207, 88), (4, 0, 59, 39), (0, 3, 30, 25)]
+    size = "<size><width>208</width><height>90</height></size>"
+    folder.annotate("a", document(*(thing(box=box) for box in boxes), size=size))
+    for origin, count in ((0, {}), (1, {FROM_0: 3})):
+        images = load_voc(folder.root, "train", box_origin=origin)
+        assert len(images.images[0].boxes) == 3 and not images.skipped and images.normalised == count
+
+
+@pytest.mark.parametrize("text, expected, counted", [
+    ("", False, 1), (" ", False, 1), ("Unspecified", False, 1), ("False", False, 1), ("no", False, 1), ("TRUE", True, 1), ("yes", True, 1),
+    ("0", False, 0), ("1", True, 0), (" 1 ", True, 0), ("0.0", False, 0)])
+def test_every_spelling_of_difficult(folder, text, expected, counted):
+    folder.annotate("a", document(thing(more=f"<difficult>{text}</difficult>")))
+    images = load_voc(folder.root, "train")
+    assert_array_equal(images.images[0].difficult, [expected])
+    assert images.problems == [] and images.normalised == ({SPELLING: counted} if counted else {})
 
 
 # annotations that are reported
@@ -206,6 +304,7 @@ def skipped(folder, text, *expected):
     assert [image.name for image in images.images] == ["b"]
     problem, = images.problems
     assert problem.startswith("a: ") and problem.endswith("The image is skipped.") and problem.isprintable() and len(problem) < 400
+    assert images.skipped.document() == {"images": 1, "objects": 0, "reasons": {"annotation cannot be read": 1}}
     for text in expected:
         assert text in problem
 
@@ -236,7 +335,7 @@ def test_what_is_no_xml(folder, text, parser):
 
 
 def test_an_xml_without_end(folder, monkeypatch):
-    monkeypatch.setattr(voc, "LONGEST_XML", 1000)
+    monkeypatch.setattr(voc_xml, "LONGEST_XML", 1000)
     skipped(folder, document(thing(), start=" " * 1000), "more than 1000 bytes")
 
 
@@ -267,12 +366,13 @@ def left_out(folder, *expected, **options):
     assert_array_equal(images.images[0].boxes, [[10, 5, 30, 25]] * 2)
     problem, = images.problems
     assert problem.startswith("a: object 2") and "skipped" in problem and problem.isprintable() and len(problem) < 300
+    assert (images.skipped.images, images.skipped.objects, sum(images.skipped.reasons.values())) == (0, 1, 1)
     for text in expected:
         assert text in problem
 
 
-@pytest.mark.parametrize("box", [(0, 6, 30, 25), (11, 0.5, 30, 25), (11, 6, 61, 25), (11, 6, 30, 40.5), (-30, -25, -11, -6),
-                                 (70, 50, 80, 60), (1, 1, "1e30", 40)])
+@pytest.mark.parametrize("box", [(-0.5, 6, 30, 25), (11, -1, 30, 25), (11, 6, 61.5, 25), (11, 6, 30, 42), (-30, -25, -11, -6),
+                                 (70, 50, 80, 60), (61, 6, 61.5, 25), (1, 1, "1e30", 40), (-0.5, 6, 0, 25)])
 def test_a_box_outside(folder, box):
     left_out(folder, "cat", "not inside the image of 60 x 40", box=box)
 
@@ -324,48 +424,6 @@ def test_damage_of_any_kind_is_reported_or_refused(tmp_path_factory, data):
     assert all(problem.isprintable() for problem in images.problems) and len(images.images) + len(images.problems) >= 2
 
 
-# writing
-
-@st.composite
-def annotated_images(draw):
-    width, height = draw(st.integers(4, 5000)), draw(st.integers(4, 5000))
-    count = draw(st.integers(0, 5))
-    numbers = st.integers(0, 2**20) if draw(st.booleans()) else st.floats(0, 2**20)
-    shares = np.array(draw(st.lists(numbers, min_size=4 * count, max_size=4 * count))).reshape(-1, 4) / 2**20
-    lows = shares[:, :2] * (width - 2, height - 2)
-    highs = lows + 1.5 + shares[:, 2:] * ((width, height) - lows - 1.5)
-    boxes = np.hstack([lows, highs])
-    boxes = np.rint(boxes + (0, 0, 0.5, 0.5)) if draw(st.booleans()) else boxes
-    boxes = np.minimum(boxes, [width, height] * 2).astype(np.float32)
-    flags = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool)
-    labels = np.array(draw(st.lists(st.integers(1, 3), min_size=count, max_size=count)), np.int64)
-    return AnnotatedImage("p", Path("p.jpg"), height, width, boxes, labels, flags, np.zeros(count, bool), box_areas(boxes))
-
-
-@settings(deadline=None, derandomize=True, max_examples=150)
-@given(annotated_images())
-def test_boxes_to_xml_and_back(tmp_path_factory, image):
-    folder = Folder(tmp_path_factory.mktemp("voc"), train=["p"])
-    names = [BACKGROUND, "a & b", "<tag>", "naïve \"quotes\""]
-    folder.annotate("p", xml_text(image, names))
-    read = load_voc(folder.root, "train", names)
-    one, = read.images
-    assert read.problems == [] and (one.height, one.width) == (image.height, image.width)
-    assert_array_equal(one.labels, image.labels)
-    assert_array_equal(one.difficult, image.difficult)
-    whole = (image.boxes == np.rint(image.boxes)).all(axis=1)
-    assert_array_equal(one.boxes[whole], image.boxes[whole])
-    assert_allclose(one.boxes, image.boxes, rtol=1e-6, atol=1e-7)
-    assert_allclose(one.areas, image.areas, rtol=1e-5)
-
-
-def test_what_the_reader_would_skip_is_not_written():
-    box = np.array([[3, 3, 4, 9]], np.float32)
-    image = AnnotatedImage("p", Path("p.jpg"), 20, 20, box, np.array([1]), np.array([False]), np.array([False]), box_areas(box))
-    with pytest.raises(ValueError, match="p: its box 4, 4, 4, 9 is empty"):
-        xml_text(image, [BACKGROUND, "cat"])
-
-
 # real ones
 
 def real(name):
@@ -407,10 +465,3 @@ def test_blood_cells_and_their_two_empty_boxes():
     assert [problem.partition(":")[0] for problem in sorted(problems)] == ["BloodImage_00338", "BloodImage_00343"]
     assert all("empty" in problem for problem in problems)
     assert len(load_annotated(folder, "trainval").images) == 292
-
-
-def test_read_xml_names_the_file_alone(tmp_path):
-    """Problems do not contain the folder's path."""
-    (tmp_path / "x.xml").write_text("<a/>")
-    with pytest.raises(InputError, match="^got x.xml with the size None x None"):
-        read_xml(tmp_path / "x.xml")
