@@ -12,11 +12,11 @@ from typing import Any
 
 FILES = {
     "faster_rcnn": ("FasterRCNN",), "settings": ("Settings",), "detections": ("Detections",),
-    "detect": ("DetectedImage", "detect_images"), "anchors": ("base_anchors", "grid_anchors"),
+    "detect": ("DetectedImage", "detect_images"), "results": ("Results",), "anchors": ("base_anchors", "grid_anchors"),
     "boxes": ("batched_nms", "box_iou", "clip", "decode", "encode", "nms"), "roi_align": ("MultiScaleRoIAlign",),
     "training.train": ("DetectorHyperparameters", "train_detector"), "training.weight_init": ("new_detector",),
     "training.targets": ("GroundTruth", "match"),
-    "evaluation.evaluate": ("Evaluation", "MeanAveragePrecision", "evaluate_detector"),
+    "evaluation.evaluate": ("Evaluation", "MeanAveragePrecision", "evaluate_detections", "evaluate_detector"),
     "evaluation.compare": ("compare", "read_evaluation"), "evaluation.average_precision": ("average_precision",),
 }
 __all__ = sorted(name for names in FILES.values() for name in names)

@@ -12,7 +12,7 @@ from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_heads import FastRCNNPredictor, RoIHeads, TwoMLPHead, conv_fc_head
 from minicnn.detection.roi_pool import MultiScaleRoIPool
 from minicnn.detection.rpn import RegionProposalNetwork, RPNHead
-from minicnn.detection.settings import ASPECT_RATIOS, COUNT, PYRAMID_SIZES, Settings, check, is_number
+from minicnn.detection.settings import ASPECT_RATIOS, BOOL, COUNT, PYRAMID_SIZES, Settings, check, is_number
 from minicnn.detection.transform import Transform
 from minicnn.layers import BatchNorm2d, FrozenBatchNorm2d
 from minicnn.models.mobilenet import MobileNetV3Large
@@ -22,11 +22,13 @@ from minicnn.models.vgg import vgg16_features
 FPN_CHANNELS = 256
 
 
-def fasterrcnn_vgg16(num_classes=21, *, rng=None, **settings):
-    """Faster R-CNN on VGG16's ``features`` without the last pooling: one feature map of stride 16.
+def fasterrcnn_vgg16(num_classes=21, last_pool=False, *, rng=None, **settings):
+    """Faster R-CNN on VGG16's ``features``: one feature map, of stride 16 without the last pooling, as in the paper.
 
     Args:
         num_classes: number of classes, background included.
+        last_pool: keep the last pooling, as detectors built on the whole ``features`` do: stride 32. The weights are of the same names
+            and shapes.
         rng: numpy.random.Generator that draws the weights; None leaves them zero, to be loaded.
         settings: fields of ``Settings``; by default anchors of 128, 256 and 512 pixels.
 
@@ -39,7 +41,9 @@ def fasterrcnn_vgg16(num_classes=21, *, rng=None, **settings):
     Reference: Ren et al., Faster R-CNN (2015); Simonyan, Zisserman, Very deep convolutional networks (2014), configuration D.
     """
     settings = Settings(**{"anchor_sizes": ((128, 256, 512),), "aspect_ratios": (ASPECT_RATIOS,), **settings})
-    backbone = SingleMapBackbone(vgg16_features(rng=rng)[:-1])
+    check("last_pool", last_pool, *BOOL)
+    features = vgg16_features(rng=rng)
+    backbone = SingleMapBackbone(features if last_pool else features[:-1])
     return assemble(backbone, 512, 1, 1, num_classes, settings, rng=rng)
 
 

@@ -2,7 +2,7 @@
 
 from minicnn.errors import InputError
 from minicnn.layers import Layer, MaxPool2d
-from minicnn.models.channel_groups import units, walk
+from minicnn.models.channel_groups import channel_group, units, walk
 from minicnn.models.feature_extractor import FeatureExtractor
 
 
@@ -16,6 +16,11 @@ class SingleMapBackbone(FeatureExtractor):
     def returned(self):
         """The names of the layers whose outputs are the maps."""
         return (self.children()[-1][0],)
+
+    @property
+    def last_pool(self):
+        """Whether the map comes out of a pooling: weights do not show it, and it doubles the map's stride."""
+        return isinstance(self.children()[-1][1], MaxPool2d)
 
     @property
     def stages(self):
@@ -65,10 +70,15 @@ class BackboneWithFPN(Layer):
         return pyramid, lambda grads: to_body(to_maps(grads))
 
     def walk(self, model, path):
-        """The channel groups, see ``models.channel_groups.walk``: those within the body's blocks, and the pyramid's."""
+        """The channel groups, see ``models.channel_groups.walk``: those within the body and its blocks, those of the maps that only the
+        pyramid reads, and the pyramid's."""
         blocks = [block for block in self.body.named_layers(f"{path}.body") if hasattr(block[1], "inner_groups")]
+        inner = [group for place, block in blocks for group in block.inner_groups(model, place)]
+        readers = self.fpn.readers(model, f"{path}.fpn")
+        maps = [channel_group(model, chain.producers, chain.followers, [readers[number]])
+                for number, chain in self.body.untied_maps(model, f"{path}.body").items()]
         pyramid = self.fpn.walk(model, f"{path}.fpn")
-        return pyramid._replace(groups=[group for place, block in blocks for group in block.inner_groups(model, place)] + pyramid.groups)
+        return pyramid._replace(groups=[*inner, *maps, *pyramid.groups])
 
 
 # how other files name a backbone's arrays: the prefix there, and the prefix here that they lack. For whole detectors; for a backbone, or

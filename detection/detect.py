@@ -4,12 +4,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.images import as_values, find_images, import_pillow
+from minicnn.data.image_files import find_images
+from minicnn.data.images import import_pillow, read_reduced
+from minicnn.data.reduction import ReadImage
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.errors import InputError
@@ -25,19 +27,25 @@ class DetectedImage:
 
     Args:
         path: the file.
-        pixels: (H, W, 3), as ``minicnn.data.images.as_values`` returns them.
-        detections: the objects.
+        read: its pixels, its size, and the factor by which it is reduced.
+        detections: the objects, in pixels of the file.
         milliseconds: {"read", "transform", "backbone", "rpn", "heads", "total": time}; total does not include reading.
     """
 
     path: Path
-    pixels: np.ndarray
+    read: ReadImage
     detections: Detections
     milliseconds: dict
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3), fewer than the file's if it is large, see ``minicnn.data.images.read_reduced``."""
+        return self.read.values
+
     def document(self) -> dict:
-        """As plain values for JSON: {"image", "width", "height", "detections", "milliseconds"}."""
-        return {"image": printable(self.path), "width": self.pixels.shape[1], "height": self.pixels.shape[0],
+        """As plain values for JSON: {"image", "width", "height", "detections", "milliseconds"}, and "reduced" if it is."""
+        return {"image": printable(self.path), "width": self.read.width, "height": self.read.height,
+                **({"reduced": self.read.reduced} if self.read.reduced > 1 else {}),
                 "detections": self.detections.document(), "milliseconds": self.milliseconds}
 
 
@@ -59,6 +67,8 @@ def detect_images(model: FasterRCNN, images: str | Path | Sequence[str | Path],
     Raises:
         InputError: a folder or a pattern has no images, or see on_error.
     """
+    if not hasattr(images, "__iter__") and not isinstance(images, os.PathLike):
+        raise no_path(images)
     paths = find_images([images]) if isinstance(images, (str, os.PathLike)) else images
     for path, reading in prefetch(read, paths):
         try:
@@ -72,23 +82,31 @@ def detect_images(model: FasterRCNN, images: str | Path | Sequence[str | Path],
 
 
 def read(path):
-    """An image's values, and the milliseconds that reading took."""
+    """A ``ReadImage``, and the milliseconds that reading took."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise no_path(path)
     start = time.perf_counter()
-    pixels = as_values(path)
-    return pixels, 1000 * (time.perf_counter() - start)
+    image = read_reduced(path)
+    return image, 1000 * (time.perf_counter() - start)
 
 
-def detect_image(model, path, pixels, read_milliseconds):
+def no_path(value):
+    """The InputError for something that names no image file."""
+    return InputError(f"got a {type(value).__name__} for an image file, expected a path. Call model.detect(), which takes arrays, too.")
+
+
+def detect_image(model, path, image, read_milliseconds):
     """The ``DetectedImage`` of an image that was read before."""
     start = time.perf_counter()
     try:
         with timed(model, STAGES) as spent:
-            detections = model.detect(pixels)
+            detections = model.detect(image.values)
     except MemoryError as error:
-        raise too_large(path, pixels, "it, or --min-size and --max-size,") from error
+        raise too_large(path, image.values, "it, or --min-size and --max-size,") from error
     total = 1000 * (time.perf_counter() - start)
     milliseconds = {"read": read_milliseconds, **{name: spent[stage] for stage, name in STAGES.items()}, "total": total}
-    return DetectedImage(path, pixels, detections, milliseconds)
+    detections = replace(detections, boxes=image.enlarge(detections.boxes))
+    return DetectedImage(path, image, detections, milliseconds)
 
 
 def too_large(path, pixels, what):

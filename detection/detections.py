@@ -1,6 +1,7 @@
 """The detections of one image."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,9 @@ class Detections:
         return Detections(self.boxes[keep], self.labels[keep], self.scores[keep],
                           [name for name, kept in zip(self.names, keep) if kept])
 
-    def draw(self, image: Any) -> np.ndarray:
-        """The image with the boxes drawn on it, (H, W, 3) uint8; image: anything ``minicnn.data.images.as_image`` takes."""
-        return draw(image, self.boxes, self.labels, self.scores, self.names)
+    def draw(self, image: Any, font: str | Path | None = None) -> np.ndarray:
+        """The image with the boxes drawn on it, (H, W, 3) uint8; image and font: as for ``minicnn.detection.draw.draw``."""
+        return draw(image, self.boxes, self.labels, self.scores, self.names, font)
 
     def document(self) -> list:
         """As plain values for JSON: a list of {"label", "name", "score", "box"}."""

@@ -10,7 +10,9 @@ import math
 
 import numpy as np
 
-from minicnn.data.images import as_image, import_pillow
+from minicnn.data.images import as_image, import_pillow, read_reduced
+from minicnn.data.reduction import ReadImage
+from minicnn.detection.label_font import drawable
 from minicnn.errors import InputError
 
 # in an order in which neighbours stay far apart in every shade, for protanopes and deuteranopes too (as its test computes)
@@ -21,44 +23,50 @@ LEAST_LETTER = 10               # pixels; smaller letters run together
 LONGEST_NAME = 100              # characters
 
 
-def draw(image, boxes, labels, scores, names):
+def draw(image, boxes, labels, scores, names, font=None):
     """Draw boxes and their labels, the highest score on top.
 
     Args:
-        image: anything ``minicnn.data.images.as_image`` takes.
+        image: anything ``minicnn.data.images.read_reduced`` takes, or what it returns.
         boxes: (D, 4), x1, y1, x2, y2 in pixels; boxes outside the image, with NaN or inside out are left out.
         labels: (D,) integers, which determine the colours.
         scores: (D,) numbers.
         names: D strings.
+        font: file of a TrueType or OpenType font for the names; None: Pillow's own, and fonts of the system for letters that it lacks.
 
     Returns:
-        drawn: (H, W, 3) uint8, a copy.
+        drawn: (H, W, 3) uint8, a copy; of a large file reduced as it is read.
 
     Raises:
-        InputError: their numbers differ, or Pillow is missing.
+        InputError: their numbers differ, Pillow is missing, or ``font`` cannot be read.
     """
-    drawn = as_image(image)
+    read = image if isinstance(image, ReadImage) else read_reduced(image)
+    drawn = as_image(read.values)
     canvas = import_pillow("drawing").fromarray(drawn)
-    from PIL import ImageDraw, ImageFont
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    from PIL import ImageDraw
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4) / read.reduced
     if not len(boxes) == len(labels) == len(scores) == len(names):
         raise InputError(f"got {len(boxes)} boxes, {len(labels)} labels, {len(scores)} scores and {len(names)} names, expected as many "
                          "of each. Give those of one image.")
     height, width = drawn.shape[:2]
     side = math.sqrt(height * width)                                # of a square as large as the image
-    line, font = math.ceil(0.004 * side), ImageFont.load_default(max(LEAST_LETTER, round(5 + 0.02 * side)))
+    line, size = math.ceil(0.004 * side), max(LEAST_LETTER, round(5 + 0.02 * side))
     pen = ImageDraw.Draw(canvas)
 
     by_score = [i for i in np.argsort(-np.asarray(scores, np.float64), kind="stable") if shows(boxes[i], width, height)]
     boxes = np.clip(boxes, 0, [width, height] * 2)
     for i in reversed(by_score):
         draw_box(pen, boxes[i], line, colour(labels[i]))
-    tags = []
+    tags, fonts = [], {}
     for i in by_score:                                              # a box of higher score chooses the place of its tag first
-        text = fitting_text(names[i], scores[i], font, width - 2 * line)
-        tags.append((free_place(boxes[i], tag_size(text, font, line), [place for place, *_ in tags], width, height), text, labels[i]))
-    for place, text, label in reversed(tags):
-        draw_tag(pen, place, text, font, line, colour(label))
+        name, face = drawable(one_line(names[i]), font)
+        if face not in fonts:
+            fonts[face] = face.at(size)
+        text = fitting_text(name, scores[i], fonts[face], width - 2 * line)
+        place = free_place(boxes[i], tag_size(text, fonts[face], line), [place for place, *_ in tags], width, height)
+        tags.append((place, text, fonts[face], labels[i]))
+    for place, text, letters, label in reversed(tags):
+        draw_tag(pen, place, text, letters, line, colour(label))
     return np.array(canvas)
 
 
@@ -103,9 +111,13 @@ def draw_box(pen, box, line, rgb):
     pen.rectangle((x1, y1, x2, y2), outline=rgb, width=line)
 
 
+def one_line(name):
+    """A name as it can be drawn in one line: what cannot be printed becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(name).split())[:LONGEST_NAME])
+
+
 def fitting_text(name, score, font, width):
     """Name and score; if ``width`` is too small for both, the name or its beginning."""
-    name = " ".join(str(name).split())[:LONGEST_NAME]
     for text in (f"{name} {score:.2f}", name):
         if font.getlength(text) <= width:
             return text

@@ -7,8 +7,11 @@ Reference: Ren, He, Girshick, Sun, Faster R-CNN: towards real-time object detect
 
 from typing import Any
 
-from minicnn.data.images import as_input
+import numpy as np
+
+from minicnn.data.images import as_input, read_reduced
 from minicnn.detection.detections import Detections
+from minicnn.errors import InputError
 from minicnn.functional.dispatch import on_own_backend, run
 from minicnn.layers import Layer
 from minicnn.models.channel_groups import channel_group, units, walk
@@ -51,25 +54,34 @@ class FasterRCNN(Layer):
         return [(self.transform.scale_boxes(boxes, size, original), scores, labels)
                 for (boxes, scores, labels), size, original in zip(found, batch.sizes, batch.original_sizes)]
 
-    def detect(self, images) -> Detections | list[Detections]:
-        """Detect objects in one image, or in each of a list, which is run as one batch.
+    def detect(self, images: Any, batch_size: int = 1) -> Detections | list[Detections]:
+        """Detect objects in one image, or in each of a list.
+
+        Each image is read and run by itself, so that a long list takes no more memory than its largest image, and an image's boxes do
+        not depend on the others, next to which it would be padded.
 
         Args:
             images: a path, a Pillow image, or an array: (H, W, 3) uint8, (3, H, W) or (H, W, 3) float in [0, 1]
                 (``minicnn.data.images.as_input`` lists every form); or a list of them.
+            batch_size: number of images of a list that are read and run at once.
 
         Returns:
-            A ``Detections``, or a list of them.
+            A ``Detections``, or a list of them; boxes are in pixels of the file also where it is large and read reduced.
 
         Raises:
-            InputError: something is not an image.
+            InputError: something is not an image, or the batch size is not at least 1.
         """
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise InputError(f"got batch_size={batch_size!r}, expected an integer of at least 1. Leave it out for one image at a time.")
         if not isinstance(images, (list, tuple)):
-            return self.detect([images])[0]         # type: ignore[index]  # a list for a list
-        if not images:
-            return []
-        return [Detections(boxes, labels, scores, [self.class_name(label) for label in labels])
-                for boxes, scores, labels in self([as_input(image) for image in images])]
+            return self.detect_batch([images])[0]
+        return [found for start in range(0, len(images), batch_size) for found in self.detect_batch(images[start:start + batch_size])]
+
+    def detect_batch(self, images):
+        """The ``Detections`` of each of a list of images, which are run as one batch."""
+        read = [read_reduced(image) for image in images]
+        return [Detections(image.enlarge(boxes), labels, scores, [self.class_name(label) for label in labels])
+                for image, (boxes, scores, labels) in zip(read, self([as_input(image.values) for image in read]))]
 
     def class_name(self, label: int) -> str:
         """The name of a label; "class 7" where the model's file has no name for it."""
@@ -80,6 +92,23 @@ class FasterRCNN(Layer):
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return self.roi_heads.box_predictor.cls_score.out_features
+
+    def unseen_settings(self) -> dict:
+        """{name: value} of the settings that weights do not show: other values fit the same weights, and find other objects."""
+        transform, rpn, heads = self.transform, self.rpn, self.roi_heads
+        pool = heads.box_roi_pool
+        align = {"roi_sampling_ratio": pool.sampling_ratio} if pool.kind == "MultiScaleRoIAlign" else {}
+        return {
+            **({"last_pool": self.backbone.last_pool} if hasattr(self.backbone, "last_pool") else {}),
+            "min_size": transform.min_size, "max_size": transform.max_size,
+            "image_mean": transform.image_mean, "image_std": transform.image_std,
+            "anchor_sizes": rpn.anchor_sizes, "aspect_ratios": rpn.aspect_ratios,
+            "rpn_pre_nms_top_n_test": rpn.pre_nms_top_n, "rpn_post_nms_top_n_test": rpn.post_nms_top_n,
+            "rpn_nms_thresh": rpn.nms_thresh, "rpn_score_thresh": rpn.score_thresh,
+            "roi_pooling": "align" if align else "pool", **align,
+            "bbox_reg_weights": heads.bbox_reg_weights, "box_score_thresh": heads.score_thresh, "box_nms_thresh": heads.nms_thresh,
+            "box_detections_per_img": heads.detections_per_img,
+        }
 
     # training, see ``training/step.py``
 
@@ -176,6 +205,15 @@ class FasterRCNN(Layer):
             within = [output.consumer for output in outside if output.consumer]
             groups += [*inside.groups, channel_group(self, inside.producers, inside.followers, within)]
         return [*maps.groups, channel_group(self, maps.producers, maps.followers, consumers), *groups]
+
+    def batch_shape(self, image_shape):
+        """(3, H, W) of the batch of one image (3, h, w)."""
+        return 3, *self.transform.batch_size(*image_shape[1:])
+
+    def pooled_shape(self, maps):
+        """(C, P, P) of one proposal pooled from the backbone's maps."""
+        side = self.roi_heads.box_roi_pool.output_size
+        return maps[0].shape[1], side, side
 
     @property
     def input_shape(self) -> tuple:

@@ -78,6 +78,10 @@ class FeaturePyramidNetwork(Layer):
             return grad_maps
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]], pullback
 
+    def readers(self, model, path):
+        """The path of the layer that reads each map of the body, finest first."""
+        return [walk(model, units(f"{path}.inner_blocks.{name}", block)).consumer for name, block in self.inner_blocks.children()]
+
     def walk(self, model, path):
         """The channel groups, see ``models.channel_groups.walk``: the merged maps are sums, so their channels are one group, and so are the
         outputs'."""

@@ -95,6 +95,7 @@ def are_numbers(values, low, high, count=None):
 
 
 HUGE = 10**6
+BOOL = ("true or false", lambda value: isinstance(value, bool))
 COUNT = ("an integer of at least 1", lambda value: is_number(value, 1, HUGE, int))
 FRACTION = ("a number from 0 to 1", lambda value: is_number(value, 0, 1))
 LISTS = ("a list of positive numbers for each map",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn import functional as F
+from minicnn.errors import InputError
 from minicnn.layers import Layer
 
 SIZE_DIVISIBLE = 32         # of the batch's sides: the coarsest stride of a backbone
@@ -35,6 +36,28 @@ def batch_size(sizes):
     return tuple(-(-max(sides) // SIZE_DIVISIBLE) * SIZE_DIVISIBLE for sides in zip(*sizes))
 
 
+def as_list(images):
+    """A batch of images as a list; raises InputError unless it is one, and has images that ``check_image`` takes."""
+    if getattr(images, "ndim", 4) != 4 or isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
+        got = f"an array {tuple(images.shape)}" if hasattr(images, "shape") else f"a {type(images).__name__}"
+        raise InputError(f"got {got}, expected a list of images, each an array (3, H, W) of floats in [0, 1]. Call model([image]), or "
+                         "detect(), which takes every form of image.")
+    images = list(images)
+    if not images:
+        raise InputError("got no image, expected at least one. Leave the call out.")
+    for image in images:
+        check_image(image)
+    return images
+
+
+def check_image(image):
+    """Raise InputError unless an image is an array of floats (3, H, W), or (1, H, W), with pixels."""
+    if not isinstance(image, np.ndarray) or image.dtype.kind != "f" or image.ndim != 3 or image.shape[0] not in (1, 3) or not image.size:
+        got = f"an array {image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        raise InputError(f"got {got} for an image, expected an array (3, H, W) of floats in [0, 1]. "
+                         "Call detect(), which takes every form of image, or convert it by minicnn.data.images.as_input.")
+
+
 class Transform(Layer):
     """Normalise, resize and batch images: torchvision's GeneralizedRCNNTransform. It has no parameters.
 
@@ -57,7 +80,11 @@ class Transform(Layer):
 
         Returns:
             A ``Batch``.
+
+        Raises:
+            InputError: there is no image, or one is no array of floats, or not (3, H, W).
         """
+        images = as_list(images)
         resized = [self.resize(self.normalize(image), min_size) for image in images]
         sizes = [image.shape[1:] for image in resized]
         pixels = np.zeros((len(resized), 3, *batch_size(sizes)), np.float32)
@@ -84,6 +111,10 @@ class Transform(Layer):
         """
         scale = min((min_size or self.min_size) / min(h, w), self.max_size / max(h, w))
         return max(1, int(h * scale)), max(1, int(w * scale))
+
+    def batch_size(self, h, w):
+        """(H, W) of the batch of one image of h x w pixels."""
+        return batch_size([self.size(h, w)])
 
     @staticmethod
     def scale_boxes(boxes, size, new_size):

@@ -53,7 +53,7 @@ def read_evaluation(path: str | Path) -> dict:
         InputError: the file cannot be read, or is no evaluation of a detector.
     """
     try:
-        document = json.loads(Path(path).read_text("utf-8"))
+        document = json.loads(Path(path).read_bytes())           # bytes: PowerShell writes UTF-16
         if not isinstance(document, dict) or not isinstance(document.get("matches"), dict):
             raise ValueError("it has no matches")
     except OSError as error:

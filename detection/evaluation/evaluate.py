@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from minicnn.data.annotated import AnnotatedImages
+from minicnn.data.annotated import AnnotatedImages, shown
 from minicnn.detection.evaluation.average_precision import precision_recall
 from minicnn.detection.evaluation.bootstrap import LEVEL, REPLICATES, interval, resampled
 from minicnn.detection.evaluation.coco_metric import coco_matches, coco_numbers, coco_outcomes, mean
@@ -21,6 +22,7 @@ from minicnn.detection.evaluation.error_kinds import error_kinds
 from minicnn.detection.evaluation.matches import RULES, Matches
 from minicnn.detection.evaluation.proposal_recall import proposal_recall
 from minicnn.detection.evaluation.ranking import TRUE_POSITIVE, rank
+from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.detection.evaluation.run_detector import run_detector
 from minicnn.detection.evaluation.voc_metric import voc_outcomes
 from minicnn.detection.faster_rcnn import FasterRCNN
@@ -36,6 +38,7 @@ class Evaluation:
         document: the figures, see ``evaluate``.
         annotated: the images that were evaluated.
         problems: list of str, a line for each image that was left out.
+        notes: list of str, a line for each thing that was taken for granted or is not counted, such as detections of other classes.
     """
 
     rankings: list
@@ -43,6 +46,7 @@ class Evaluation:
     document: dict
     annotated: AnnotatedImages
     problems: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
 
     def curves(self) -> dict:
         """{class: (recall (I,), precision (I,)) at each true positive by VOC's rules}."""
@@ -63,7 +67,7 @@ def evaluate_detector(model: FasterRCNN, data: AnnotatedImages, rng: np.random.G
         print(evaluation.document["mAP"]["voc07"])
 
     Args:
-        model: a ``FasterRCNN``. Its classes are matched with the data's by name.
+        model: a ``FasterRCNN``. Its classes are matched with the data's by name; detections of others are left out.
         data: the images.
         rng: draws the bootstrap's intervals; None: there are none.
         source: what error messages call the detector, such as its file.
@@ -74,11 +78,46 @@ def evaluate_detector(model: FasterRCNN, data: AnnotatedImages, rng: np.random.G
         An ``Evaluation``.
 
     Raises:
-        InputError: model and data have different classes, or no image can be read.
+        InputError: the model lacks a class of which the data has objects, or no image can be read.
     """
-    annotated, found, proposals, problems = run_detector(model, data, source, on_error)
+    annotated, found, proposals, problems, notes = run_detector(model, data, source, on_error)
     evaluation = evaluate(annotated, found, proposals, rng)
-    evaluation.problems = problems
+    evaluation.problems, evaluation.notes = problems, notes
+    return evaluation
+
+
+def evaluate_detections(path: str | Path, data: AnnotatedImages, rng: np.random.Generator | None = None, *,
+                        on_error: Callable[[InputError], None] | None = None) -> Evaluation:
+    """Measure the detections in files.
+
+        evaluation = evaluate_detections("found.csv", load_annotated("VOC2007", "test"))
+
+    Args:
+        path: what ``minicnn detect`` wrote (JSON, CSV, or a folder of comp4 files), or COCO's results.
+        data: the images. Nothing counts as found in those that the files do not name; those that had another size when the detections
+            were made are left out, with a line in ``problems``.
+        rng: draws the bootstrap's intervals; None: there are none.
+        on_error: called with an error for each image of another size.
+
+    Returns:
+        An ``Evaluation``.
+
+    Raises:
+        InputError: see ``read_detections``; or all images had another size.
+    """
+    read = read_detections(path, data)
+    kept = [index for index in range(len(data.images)) if index not in read.resized]
+    if not kept:
+        raise InputError(next(iter(read.resized.values())))
+    if on_error is not None:
+        for line in read.resized.values():
+            on_error(InputError(line))
+    evaluation = evaluate(replace(data, images=[data.images[index] for index in kept]), [read.found[index] for index in kept], None, rng)
+    evaluation.problems, evaluation.notes = list(read.resized.values()), read.notes
+    if read.left_out:
+        evaluation.problems.append(f"{sum(read.left_out.values())} detections in {len(read.left_out)} images, such as "
+                                   f"{shown(next(iter(read.left_out)))}, are left out: they are not among the {len(data.images)} images of "
+                                   "the data.")
     return evaluation
 
 
@@ -100,7 +139,7 @@ class MeanAveragePrecision:
 
     def __call__(self, model: FasterRCNN) -> dict:
         """Mean average precision by rule: {"voc07", "voc10", "coco"}, each a share from 0 to 1."""
-        self.data, found, _, problems = run_detector(model, self.data, self.source, self.on_error)
+        self.data, found, _, problems, _ = run_detector(model, self.data, self.source, self.on_error)
         self.problems += problems
         return evaluate(self.data, found).document["mAP"]
 

@@ -1,14 +1,16 @@
 """Running a detector on every image of an annotated data set."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
-from minicnn.data.annotated import read_annotated
+from minicnn.data.annotated import read_annotated, shown
 from minicnn.data.images import as_input
+from minicnn.data.reduction import enlarge
 from minicnn.detection.detect import too_large
 from minicnn.detection.evaluation.proposal_recall import with_proposals
-from minicnn.detection.evaluation.read_detections import check_classes
+from minicnn.detection.evaluation.read_detections import other_classes
 from minicnn.detection.evaluation.write_detections import NO_CLASS
 from minicnn.errors import InputError
 from minicnn.prefetch import prefetch
@@ -29,12 +31,14 @@ def run_detector(model, annotated, source="the detector", on_error=None):
         found: for each (boxes (D, 4), scores (D,), labels (D,)) in its pixels, with the data's labels.
         proposals: for each (R, 4).
         problems: a line for each image that could not be read.
+        notes: a line about detections of classes that the data does not have, if there are any; they are left out.
 
     Raises:
-        InputError: model and data have different classes, or no image can be read.
+        InputError: the model lacks a class of which the data has objects, or no image can be read.
     """
-    labels = label_map(model.record["class_names"], annotated.class_names, source)
-    kept, found, proposals, problems = [], [], [], []
+    names = model.record["class_names"]
+    labels = label_map(names, annotated, source)
+    kept, found, proposals, problems, others = [], [], [], [], Counter()
     with Progress(len(annotated.images), "evaluate") as bar:
         for image, reading in prefetch(read_annotated, annotated.images):
             try:
@@ -45,25 +49,37 @@ def run_detector(model, annotated, source="the detector", on_error=None):
                 problems.append(str(error))
             else:
                 mine = labels[own]
+                others.update(names[label] for label in own[mine == 0])
                 kept.append(image)
                 found.append((boxes[mine > 0], scores[mine > 0], mine[mine > 0]))
                 proposals.append(offered)
             bar.update(1)
     if not kept:
         raise InputError(f"got {len(problems)} images, none of which can be read, expected some. Put them where their annotations say.")
-    return replace(annotated, images=kept), found, proposals, problems
+    others.pop(NO_CLASS, None)
+    return replace(annotated, images=kept), found, proposals, problems, other_classes(others)
 
 
 def detect(model, image, pixels):
-    """``with_proposals`` of an ``AnnotatedImage`` that was read; raises InputError if the memory does not suffice."""
+    """``with_proposals`` of an ``AnnotatedImage`` that was read, in pixels of its file; raises InputError if memory does not suffice."""
     try:
-        return with_proposals(model, as_input(pixels))
+        (boxes, *rest), proposals = with_proposals(model, as_input(pixels))
     except MemoryError as error:
         raise too_large(image.path, pixels, "the model's min_size and max_size, or the image,") from error
+    return (enlarge(boxes, image.height, image.width), *rest), enlarge(proposals, image.height, image.width)
 
 
-def label_map(names, class_names, source):
-    """(K,) int64: the data's label for each of the network's, by name; 0 for names that stand for no class."""
-    labels = {name: label for label, name in enumerate(class_names)}
-    check_classes(source, {name for name in names[1:] if name != NO_CLASS}, set(class_names[1:]))
+def label_map(names, annotated, source):
+    """(K,) int64: the data's label for each of the network's class names; 0 for names that are no class of the data.
+
+    Raises:
+        InputError: the network does not know a class of which the data has objects.
+    """
+    labels = {name: label for label, name in enumerate(annotated.class_names) if name != NO_CLASS}
+    there = {annotated.class_names[label] for image in annotated.images for label in image.labels}
+    missing = sorted(there - set(names[1:]))
+    if missing:
+        texts = f"{', '.join(map(shown, missing[:5]))}{', ...' * (len(missing) > 5)}"
+        raise InputError(f"got {source}, which does not know {len(missing)} of the classes of the data's objects ({texts}), expected a "
+                         "detector of all. Choose the data that it was trained for.")
     return np.array([0, *(labels.get(name, 0) for name in names[1:])])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.data.images import as_image
+from minicnn.data.images import as_image, read_reduced
 from minicnn.detection.evaluation.ranking import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE
 from minicnn.errors import InputError
 
@@ -33,20 +33,20 @@ def worst_images(evaluation, most=8):
         if errors[index] == 0 or len(worst) == most:
             break
         try:
-            pixels = as_image(evaluation.annotated.images[index].path)
+            read = read_reduced(evaluation.annotated.images[index].path)
         except InputError:
             continue
         counts = {name: int(numbers[index]) for name, numbers in missed.items() if numbers[index]}
-        worst.append({**drawn_boxes(evaluation, index), "pixels": pixels, "missed": counts})
+        worst.append({**drawn_boxes(evaluation, index, read.reduced), "pixels": as_image(read.values), "missed": counts})
     return worst
 
 
-def drawn_boxes(evaluation, index):
-    """{"name", "truths", "found"} of the image of that index."""
+def drawn_boxes(evaluation, index, reduced):
+    """{"name", "truths", "found"} of the image of that index, boxes in its pixels as it is read: reduced by that factor."""
     image, names = evaluation.annotated.images[index], evaluation.annotated.class_names
     truths = [(box, names[label], not (difficult or crowd)) for box, label, difficult, crowd in
-              zip(image.boxes.tolist(), image.labels, image.difficult, image.crowd)]
-    found = [(ranking.boxes[i].tolist(), ranking.name, float(ranking.scores[i]), VERDICTS[matches.voc[i]])
+              zip((image.boxes / reduced).tolist(), image.labels, image.difficult, image.crowd)]
+    found = [((ranking.boxes[i] / reduced).tolist(), ranking.name, float(ranking.scores[i]), VERDICTS[matches.voc[i]])
              for ranking, matches in zip(evaluation.rankings, evaluation.matches)
              for i in np.flatnonzero((ranking.images == index) & (ranking.scores > SHOWN_ABOVE))]
     return {"name": image.name, "truths": truths, "found": found}

@@ -41,6 +41,18 @@ def write_detections(target, rows, form, class_names):
     return text
 
 
+def result_files(target, form, class_names):
+    """The files that ``write_detections`` writes; "-" and None are none.
+
+    Raises:
+        InputError: class names cannot be file names of comp4.
+    """
+    if form != "comp4":
+        return [] if target in (None, "-") else [str(target)]
+    check_class_names(names := comp4_classes(class_names))
+    return [str(Path(target, comp4_file(name))) for name in names]
+
+
 def write_text(path, text):
     with atomic_write(path) as file:
         file.write(text.encode())
@@ -54,10 +66,13 @@ def json_text(rows):
 def csv_text(rows):
     """A header, then a line for each detection."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table, quoting = (csv.writer(text, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     table.writerow(CSV_HEADER)
     for row in rows:
-        table.writerows((row["image"], found["label"], found["name"], found["score"], *found["box"]) for found in row["detections"])
+        for found in row["detections"]:
+            # before Python 3.13 a carriage return alone is not quoted
+            writer = quoting if "\r" in row["image"] + found["name"] else table
+            writer.writerow((row["image"], found["label"], found["name"], found["score"], *found["box"]))
     return text.getvalue()
 
 
@@ -96,13 +111,14 @@ def comp4_classes(class_names):
 
 def check_comp4(paths):
     """Raise InputError for images whose ids would be equal, or would break the lines of comp4 files."""
-    ids = [Path(path).stem for path in paths]
+    ids = [Path(str(path).encode(errors="replace").decode()).stem for path in paths]        # as they are written
     (name, count), = Counter(ids).most_common(1)
     if count > 1:
         raise InputError(f"got {count} images named {name}, expected different names: comp4 knows an image by its name without "
                          "folder and suffix. Rename one, or take --format json.")
-    if any(name.split() != [name] for name in ids):
-        name = next(name for name in ids if name.split() != [name])
+    spaced = [name for name in ids if name.split() != [name] or name.startswith("\ufeff")]
+    if spaced:
+        name = spaced[0]
         raise InputError(f"got an image named {name!r}, expected no spaces: in comp4's lines they separate the columns. Rename it, or "
                          "take --format json.")
 

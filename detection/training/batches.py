@@ -7,6 +7,7 @@ import numpy as np
 
 from minicnn.data.annotated import read_annotated
 from minicnn.data.images import as_input
+from minicnn.data.reduction import reduced_size, reduction
 from minicnn.detection.training.targets import GroundTruth
 
 
@@ -51,7 +52,7 @@ def draw_batch(images, hyperparameters, rng, cache=None):
 
     Returns:
         pixels: for each image (3, H, W) float32 in [0, 1]; with a cache (image, whether it is mirrored) instead.
-        ground_truth: for each image a ``GroundTruth`` in pixels of the original image.
+        ground_truth: for each image a ``GroundTruth`` in pixels of the image as it is read, see ``minicnn.data.reduction``.
         min_size: short side in pixels, or None for the detector's own.
     """
     flips = rng.random(len(images)) < 0.5 if hyperparameters.flip else np.zeros(len(images), bool)
@@ -70,7 +71,8 @@ def read_pixels(image, flipped):
 def ground_truth_of(image, flipped):
     """The ``GroundTruth`` of an ``AnnotatedImage``, mirrored or not, without difficult objects and crowds."""
     kept = ~image.difficult & ~image.crowd
-    boxes = image.boxes[kept]
+    boxes = image.boxes[kept] / np.float32(reduction(image.height, image.width))
     if flipped:
-        boxes = np.stack([image.width - boxes[:, 2], boxes[:, 1], image.width - boxes[:, 0], boxes[:, 3]], axis=1)
+        width = reduced_size(image.height, image.width)[1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
     return GroundTruth(boxes.astype(np.float32), image.labels[kept])

@@ -52,6 +52,7 @@ def comparable_settings(model):
     transform, rpn = model.transform, model.rpn
     return {"class_names": list(model.record["class_names"]), "num_classes": model.num_classes,
             "sizes": (transform.min_size, transform.max_size),
+            "last_pool": getattr(model.backbone, "last_pool", False),
             "normalisation": [float(value) for value in (*transform.image_mean, *transform.image_std)],
             "anchors": [[float(value) for value in level] for level in (*rpn.anchor_sizes, *rpn.aspect_ratios)],
             "weights": [float(value) for value in model.roi_heads.bbox_reg_weights]}

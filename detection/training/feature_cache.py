@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from minicnn.data.reduction import reduced_size
 from minicnn.detection.training.batches import read_pixels
-from minicnn.detection.training.fingerprint import file_crc, weights_digest
+from minicnn.detection.training.fingerprint import file_crc
 from minicnn.detection.transform import Batch, batch_size
 from minicnn.errors import InputError
 from minicnn.files import atomic_write, make_folder
+from minicnn.identity import weights_digest
 
 LARGEST = np.finfo(np.float16).max
 MANIFEST = "cache.json"         # {"network": see ``network``, "pictures": {name: CRC of the image file}}
@@ -75,7 +77,7 @@ class FeatureCache:
                 row[:, :x.shape[1], :x.shape[2]] = x
             state.append(padded)
         pixels = np.broadcast_to(np.float32(0), (len(rows), 3, height, width))
-        return Batch(pixels, sizes, [(image.height, image.width) for image, _ in images]), state
+        return Batch(pixels, sizes, [reduced_size(image.height, image.width) for image, _ in images]), state
 
     def features(self, model, image, flipped):
         """The features of one image, read from its file, which is written first if it is missing.

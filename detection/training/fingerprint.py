@@ -1,22 +1,10 @@
-"""Digests that show whether a checkpoint or a feature cache was made from the same network and the same data."""
+"""Checksums that show whether a checkpoint or a feature cache was made from the same data."""
 
-import hashlib
 import json
 import zlib
 from pathlib import Path
 
-import numpy as np
-
 from minicnn.errors import InputError
-
-
-def weights_digest(layer):
-    """SHA-256 of the layers below a layer and their weights, as hexadecimal text."""
-    digest = hashlib.sha256(repr([(path, child) for path, child in layer.named_layers() if path]).encode())
-    for name, array in layer.named_arrays():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
 
 
 def data_crc(data):
@@ -24,6 +12,15 @@ def data_crc(data):
     text = json.dumps([data.class_names, *([p.name, p.boxes.tolist(), p.labels.tolist(), p.difficult.tolist(), p.crowd.tolist()]
                                            for p in data.images)])
     return zlib.crc32(text.encode())
+
+
+def pictures_crc(data):
+    """CRC-32 of the image files of ``AnnotatedImages``.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    return zlib.crc32(json.dumps([file_crc(image.path) for image in data.images]).encode())
 
 
 def file_crc(path):

@@ -38,6 +38,9 @@ def match(iou: np.ndarray, high: float, low: float, low_quality: bool = False) -
     Returns:
         index: (R,) int: the object's row, ``BELOW`` (background) or ``BETWEEN`` (neither).
 
+    Raises:
+        ValueError: iou is not (G, R), or low exceeds high.
+
     Reference: Ren et al., section 3.1.2, conditions (i), low_quality, and (ii), high; torchvision's Matcher.
 
     >>> iou = np.array([[0.8, 0.5, 0.1]], np.float32)           # one object, three anchors
@@ -48,6 +51,8 @@ def match(iou: np.ndarray, high: float, low: float, low_quality: bool = False) -
     >>> match(iou / 2, high=0.7, low=0.3, low_quality=True).tolist()
     [0, -1, -1]
     """
+    if iou.ndim != 2 or not low <= high:
+        raise ValueError(f"match: got iou {iou.shape}, high={high}, low={low}, expected (G, R), and low at most high.")
     if not len(iou):
         return np.full(iou.shape[1], BELOW)
     best, index = iou.max(axis=0), iou.argmax(axis=0)

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.archive import describe
-from minicnn.checkpoint import read_training_checkpoint, write_training_checkpoint
-from minicnn.data.annotated import AnnotatedImages, read_annotated
+from minicnn.checkpoint import read_training_checkpoint, to_resume, write_training_checkpoint
+from minicnn.data import AnnotatedImages, check_image_files
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.detection.training.batches import count_images, draw_batch, plan_epoch
 from minicnn.detection.training.distillation import Teacher
 from minicnn.detection.training.feature_cache import FeatureCache
-from minicnn.detection.training.fingerprint import data_crc, weights_digest
+from minicnn.detection.training.fingerprint import data_crc, pictures_crc
 from minicnn.detection.training.step import train_step
 from minicnn.errors import InputError
 from minicnn.files import interrupts_held
-from minicnn.hyperparameters import Hyperparameters, converged, plateau_factor
+from minicnn.hyperparameters import Hyperparameters, converged, plateau_factor, warn_of_divergence
+from minicnn.identity import network_identity, network_settings, weights_digest
 from minicnn.optim import SGD, cosine_schedule, step_schedule, warmup
 from minicnn.prefetch import prefetch
-from minicnn.progress import Progress
+from minicnn.progress import Progress, duration
 
 CHECKPOINT_SECONDS = 300        # between two checkpoints within an epoch: writing one takes seconds
 
@@ -57,7 +57,7 @@ class DetectorHyperparameters(Hyperparameters):
 
 
 def train_detector(model: FasterRCNN, data: AnnotatedImages, hyperparameters: DetectorHyperparameters, seed: int,
-                   checkpoint: str | Path | None = None, resume: bool = False, cache_features: str | Path | None = None,
+                   checkpoint: str | Path | None = None, resume: bool | None = None, cache_features: str | Path | None = None,
                    teacher: FasterRCNN | None = None) -> list:
     """Train a detector in place, or train it further.
 
@@ -67,7 +67,7 @@ def train_detector(model: FasterRCNN, data: AnnotatedImages, hyperparameters: De
         hyperparameters: how to train.
         seed: determines every random choice, together with the numbers of epoch and step.
         checkpoint: file that is written before the first step, after every epoch, when interrupted, and every few minutes; or None.
-        resume: continue from the checkpoint, if it exists.
+        resume: True: go on from the checkpoint, if it exists; False: begin anew; None: refuse an existing one.
         cache_features: folder to keep the outputs of the frozen stages in, which makes later epochs faster; or None.
         teacher: a detector with the same classes and anchors, such as the one before compression, to distil from; or None.
 
@@ -76,19 +76,22 @@ def train_detector(model: FasterRCNN, data: AnnotatedImages, hyperparameters: De
 
     Raises:
         InputError: an image cannot be read, the data or the teacher does not fit the model, the checkpoint or the cache is of another
-            training, or the loss is no longer finite.
+            training, the checkpoint exists and resume is None, or the loss is no longer finite.
     """
     model.freeze(hyperparameters.trainable_backbone_layers)
+    check(model, data, hyperparameters, cache_features, teacher)
+    data = readable(data)
     teaching = Teacher(teacher, model) if teacher else None
     cache = FeatureCache(cache_features, model, data.images) if cache_features else None
-    check(model, data, hyperparameters, cache, teaching)
     training = Training(model, data, hyperparameters, seed, checkpoint, cache, teaching)
     training.begin(resume)
     model.train()
     try:
         while not training.is_finished():
             training.run_epoch()
+            training.warn()
             training.save()
+        training.warn(last=True)
     finally:
         model.eval()
     return training.progress["losses"]
@@ -110,10 +113,18 @@ def check(model, data, hyperparameters, cache, teacher):
     if cache and teacher:
         raise InputError("got a cache of features and a teacher, expected one of them, since a teacher needs the images. Leave out the "
                          "one or the other.")
-    with Progress(len(data.images), "checking images") as bar:
-        for image in data.images:
-            read_annotated(image)
-            bar.update(1)
+
+
+def readable(data):
+    """The data, its images checked if they were not before; raises InputError that names all that cannot be read."""
+    if data.checked:
+        return data
+    checked = check_image_files(data)
+    faults = checked.problems[len(data.problems):]
+    if faults:
+        raise InputError(f"got {len(faults)} of {len(data.images)} images that cannot be learnt from: {' '.join(faults)} Leave them out: "
+                         "minicnn.data.check_image_files does.")
+    return checked
 
 
 class Training:
@@ -129,14 +140,20 @@ class Training:
         self.model, self.data, self.hyperparameters, self.seed = model, data, h, seed
         self.checkpoint, self.cache, self.teacher = checkpoint, cache, teacher
         self.optimizer = SGD(model, h.lr, h.momentum, h.weight_decay, h.nesterov)
-        self.settings = {"recipe": asdict(h), "seed": seed, "data": data_crc(data), "layers": describe(model)["layers"],
-                         "cache": cache is not None, "teacher": teacher and weights_digest(teacher.model)}
+        self.identity = checkpoint and self.own_identity()
         self.progress = {"losses": [], "steps": 0, "sums": {}}
+
+    def own_identity(self):
+        """What decides the result, see ``minicnn.identity``."""
+        teacher = self.teacher.model if self.teacher else None
+        return {"recipe": asdict(self.hyperparameters), "seed": self.seed, "data": data_crc(self.data),
+                "pictures": pictures_crc(self.data), **network_identity(self.model), "cache": self.cache is not None,
+                "teacher": teacher and weights_digest(teacher), "teacher_settings": teacher and network_settings(teacher)}
 
     def begin(self, resume):
         """Take up the checkpoint's progress, if asked to and it exists; else write the first checkpoint."""
-        if self.checkpoint and resume and Path(self.checkpoint).exists():
-            self.progress = read_training_checkpoint(self.checkpoint, self.model, self.optimizer, self.settings)
+        if self.checkpoint and to_resume(self.checkpoint, resume):
+            self.progress = read_training_checkpoint(self.checkpoint, self.model, self.optimizer, self.identity)
             print(f"resuming after epoch {len(self.progress['losses'])}, step {self.progress['steps']} from {self.checkpoint}",
                   file=sys.stderr)
         if not self.progress["losses"] and not self.progress["steps"]:
@@ -145,11 +162,16 @@ class Training:
     def save(self):
         """Write the checkpoint, if there is a file for it."""
         if self.checkpoint:
-            write_training_checkpoint(self.checkpoint, self.model, self.optimizer, self.settings, self.progress)
+            write_training_checkpoint(self.checkpoint, self.model, self.optimizer, self.identity, self.progress)
 
     def totals(self):
         """The sum of the losses of each epoch so far."""
         return [losses["loss"] for losses in self.progress["losses"]]
+
+    def warn(self, last=False):
+        """Print a line if the training diverges. A guess has the loss log 2 for an anchor and log K for a proposal."""
+        guess = math.log(2) + math.log(self.model.num_classes)
+        warn_of_divergence(self.totals(), "epoch", guess, self.hyperparameters.lr, last)
 
     def is_finished(self):
         """Whether all epochs are done, or with patience the loss has converged."""
@@ -162,8 +184,8 @@ class Training:
         steps = plan_epoch(images, h, np.random.default_rng([self.seed, epoch]))
         name = f"epoch {epoch + 1}/{h.epochs}"
         done, start = count_images(steps[:self.progress["steps"]]), time.perf_counter()
-        with Progress(len(images), name) as bar, np.errstate(over="ignore", invalid="ignore"):    # a loss that is not finite is an error
-            bar.update(done)
+        bar = Progress(len(images), name, done=done, later=(h.epochs - epoch - 1) * len(images))
+        with bar, np.errstate(over="ignore", invalid="ignore"):         # a loss that is not finite is an error
             try:
                 self.run_steps(steps, epoch, bar)
             except KeyboardInterrupt:
@@ -228,8 +250,3 @@ def losses_line(losses):
     text = "  ".join(f"{name} {losses[key]:.3f}" for key, name in short.items())
     distilled = sum(value for key, value in losses.items() if key.startswith("loss_teacher_"))
     return f"{text}  teacher {distilled:.3f}" if distilled else text
-
-
-def duration(seconds):
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

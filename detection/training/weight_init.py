@@ -20,6 +20,7 @@ from minicnn.detection.backbone import load_backbone
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.errors import InputError
 from minicnn.layers import Conv2d
+from minicnn.network_files import is_weight_file
 from minicnn.weight_files.convert import build_with, read_config
 from minicnn.weight_files.read import read_state_dict
 
@@ -60,10 +61,9 @@ def new_detector(architecture: str, num_classes: int, rng: np.random.Generator, 
 
 def read_init(path, architecture):
     """The arrays in a file and, if it is of a detector of the same architecture, its settings without the number of classes."""
-    try:
-        arrays, description = read_archive(path)
-    except InputError:
+    if is_weight_file(path):
         return read_state_dict(path), {}
+    arrays, description = read_archive(path)
     same = description.get("architecture") == architecture
     return arrays, {name: value for name, value in description.get("arguments", {}).items() if same and name != "num_classes"}
 

@@ -36,6 +36,18 @@ def test_a_chain_gives_one_map_under_the_names_of_its_layers():
     assert [path for path, _ in backbone.named_arrays()] == ["0.weight", "0.bias"]
 
 
+def test_the_last_pooling_of_vgg16_halves_its_map():
+    rng, x = np.random.default_rng(0), np.random.default_rng(1).standard_normal((1, 3, 70, 96)).astype(np.float32)
+    models = [minicnn.build("fasterrcnn_vgg16", last_pool=last_pool, box_head_width=2) for last_pool in (False, True)]
+    assert models[0].channel_groups() == models[1].channel_groups()                     # pruning sees the same network
+    fine, coarse = (model.backbone for model in models)
+    for _, array in fine.named_arrays():
+        array[...] = rng.normal(0, 0.05, array.shape)
+    coarse.load_arrays(dict(fine.named_arrays()))
+    assert_array_equal(coarse(x)[0], MaxPool2d(2)(fine(x)[0]))
+    assert not fine.last_pool and coarse.last_pool and len(coarse.stages) == len(fine.stages) == 5
+
+
 def test_a_pyramid_reads_all_maps_of_the_body():
     x = np.random.default_rng(0).standard_normal((1, 2, 4, 6)).astype(np.float32)
     maps = BackboneWithFPN(Halves(), Doubled())(x)

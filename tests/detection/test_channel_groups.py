@@ -58,7 +58,10 @@ def test_the_groups_of_vgg16():
 
 def test_the_groups_of_a_pyramid():
     groups = {group.producers[0]: group for group in minicnn.build("fasterrcnn_resnet50_fpn_v2", **SMALL).channel_groups()}
-    assert len(groups) == 2 * 16 + 2 + 2 + 5
+    assert len(groups) == 1 + 2 * 16 + 2 + 2 + 5
+    first = groups["backbone.body.conv1"]               # read twice by the first block, and added to nothing
+    assert first.producers == ("backbone.body.conv1",) and first.followers == ("backbone.body.bn1",)
+    assert first.consumers == (("backbone.body.layer1.0.conv1", 1), ("backbone.body.layer1.0.downsample.0", 1))
     block = groups["backbone.body.layer2.1.conv2"]
     assert block.followers == ("backbone.body.layer2.1.bn2",) and block.consumers == (("backbone.body.layer2.1.conv3", 1),)
     merged, maps = groups["backbone.fpn.inner_blocks.0.0"], groups["backbone.fpn.layer_blocks.0.0"]
@@ -76,6 +79,10 @@ def test_depthwise_and_squeezed_follow():
     assert groups[f"{block}.0.0"].followers == (f"{block}.0.1", f"{block}.1.0", f"{block}.1.1", f"{block}.2")
     assert groups[f"{block}.0.0"].consumers == ((f"{block}.3.0", 1),)
     assert groups[f"{block}.2.fc1"].consumers == ((f"{block}.2.fc2", 1),)
+    last = groups["backbone.body.16.0"]                         # a map that the pyramid alone reads
+    assert last.producers == ("backbone.body.16.0",) and last.followers == ("backbone.body.16.1",)
+    assert last.consumers == (("backbone.fpn.inner_blocks.1.0", 1),)
+    assert not {"backbone.body.0.0", "backbone.body.15.block.3.0"} & groups.keys()              # their channels are added to others'
     assert "backbone.body.1.block.0.0" not in groups            # its channels come from outside and are added to what goes out
 
 
@@ -94,6 +101,21 @@ def test_channels_that_nobody_reads_can_go(name):
     for got, wanted in zip(answers(model, x), expected):
         assert got.shape == wanted.shape
         assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_what_was_split_in_a_pyramids_body_has_groups_too():
+    model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", rng=generator(), **SMALL)
+    for path in ("backbone.body.16.0", "backbone.fpn.inner_blocks.1.0"):
+        model.replace_layer(path, LowRank(model.get_layer(path)).layers((40, 40)))
+    groups = {group.producers[0]: group for group in model.channel_groups()}
+    assert groups["backbone.body.16.0.1"].consumers == (("backbone.fpn.inner_blocks.1.0.0", 1),)
+    model = minicnn.build("fasterrcnn_resnet50_fpn", rng=generator(), **SMALL)
+    for path in ("backbone.body.conv1", "backbone.body.layer1.0.downsample.0"):
+        model.replace_layer(path, LowRank(model.get_layer(path)).layers((3, 20)))
+    groups = {group.producers[0]: group for group in model.channel_groups()}
+    assert groups["backbone.body.conv1.0"].consumers == (("backbone.body.conv1.1", 1),)
+    assert groups["backbone.body.conv1.2"].followers == ("backbone.body.bn1",)
+    assert groups["backbone.body.conv1.2"].consumers == (("backbone.body.layer1.0.conv1", 1), ("backbone.body.layer1.0.downsample.0.0", 1))
 
 
 def test_what_was_split_has_groups_too():

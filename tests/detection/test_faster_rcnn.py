@@ -18,6 +18,7 @@ from sane import sane_detector
 import minicnn
 from minicnn import InputError
 from minicnn.data.images import as_input
+from minicnn.detection import faster_rcnn
 from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.detection.roi_align import MultiScaleRoIAlign
 from minicnn.detection.roi_pool import MultiScaleRoIPool
@@ -357,18 +358,52 @@ def test_a_gray_image_is_one_of_three_equal_colours(model):
         assert_same(model.detect(given), expected)
 
 
-def test_a_list_goes_through_as_one_batch(model, found):
-    assert model.detect([]) == []
-    one, = model.detect([draw(120, 150)])
-    assert_same(one, found)
-    images = [draw(120, 150), draw(50, 75, seed=1), draw(80, 100, seed=2)]        # of different size, but all padded to 64 x 96
-    together = model.detect(tuple(images))
-    assert len(together) == 3 and all(len(one) > 5 for one in together)
-    inputs = [as_input(image) for image in images]
+IMAGES = [draw(120, 150), draw(50, 75, seed=1), draw(80, 100, seed=2)]              # of different size, but all padded to 64 x 96
+
+
+def test_a_call_takes_a_list_as_one_batch(model):
+    inputs = [as_input(image) for image in IMAGES]
+    together = model(inputs)
+    assert len(together) == 3 and all(len(scores) > 5 for _, scores, _ in together)
     maps = run(model.backbone, model.transform(inputs).pixels)  # not the boxes: of two close scores, the last digit says which is first
     for n, one in enumerate(inputs):
         for x, alone in zip(maps, run(model.backbone, model.transform([one]).pixels)):
             assert relative(x[n:n + 1], alone) <= RELATIVE
+
+
+@pytest.fixture
+def steps(model, monkeypatch):
+    """What ``detect`` does, in order: "read", or the number of images of a batch that is run."""
+    steps, read, call = [], faster_rcnn.read_reduced, type(model).__call__
+    monkeypatch.setattr(faster_rcnn, "read_reduced", lambda image: steps.append("read") or read(image))
+    monkeypatch.setattr(type(model), "__call__", lambda self, images: steps.append(len(images)) or call(self, images))
+    return steps
+
+
+def test_detect_reads_and_runs_each_image_of_a_list_by_itself(model, found, steps):
+    assert model.detect([]) == [] and steps == []
+    together = model.detect(tuple(IMAGES))
+    assert steps == ["read", 1] * 3
+    assert_same(together[0], found)
+    for one, image in zip(together, IMAGES, strict=True):
+        assert_same(one, model.detect(image))
+
+
+def test_a_batch_size_makes_batches_of_a_list(model, steps):
+    together = model.detect([*IMAGES, IMAGES[0]], batch_size=3)
+    assert steps == ["read"] * 3 + [3, "read", 1]
+    for one, (boxes, scores, labels) in zip(together, model([as_input(image) for image in IMAGES])):
+        assert_array_equal(one.boxes, boxes)
+        assert_array_equal(one.scores, scores)
+        assert_array_equal(one.labels, labels)
+    assert_same(together[3], model.detect(IMAGES[0]))
+    assert_same(model.detect(IMAGES[0], batch_size=np.int64(2)), together[3])
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "2", None])
+def test_a_batch_size_is_a_positive_integer(model, size):
+    with pytest.raises(InputError, match="got batch_size=.*, expected an integer of at least 1"):
+        model.detect(IMAGES, batch_size=size)
 
 
 def test_each_image_of_a_list_has_boxes_in_its_own_pixels(model):

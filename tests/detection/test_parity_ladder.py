@@ -37,6 +37,7 @@ def test_a_batch_is_padded_as_torchvision_pads_it():
 
 @pytest.mark.parametrize("architecture, arguments", [
     ("fasterrcnn_vgg16", {"box_head_width": 4096, "min_size": 300, "num_classes": 4}),
+    ("fasterrcnn_vgg16", {"last_pool": True, "min_size": 256, "max_size": 400, "num_classes": 5}),
     ("fasterrcnn_resnet50_fpn", {"norm": "batch", "min_size": 256, "max_size": 300}),
     ("fasterrcnn_resnet50_fpn", {"norm_eps": 0.0, "min_size": 256, "num_classes": 2}),
     ("fasterrcnn_mobilenet_v3_large_320_fpn", {"box_score_thresh": 0.2, "box_nms_thresh": 0.3, "box_detections_per_img": 7,

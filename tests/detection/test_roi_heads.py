@@ -209,3 +209,19 @@ def test_gradients_equal_differences(head):
     assert gradients.keys() == {path for path, _ in roi.named_parameters()}
     outputs, pullback = roi.vjp(maps, proposals, [SIZE, SIZE], input_gradient=False)
     assert pullback(*outputs) is None
+
+
+def test_a_step_of_the_head_with_norms_on_no_proposals_leaves_it_as_it_was(backend):
+    """As torch's norms do; else the running statistics would be NaN, and the detector would find nothing from then on."""
+    rng = np.random.default_rng(0)
+    box_heads = heads(head=conv_fc_head(2, 2, 5, BatchNorm2d, rng=rng), predictor=FastRCNNPredictor(5, 3, rng=rng))
+    box_heads.train()
+    before = {path: values.copy() for path, values in box_heads.named_arrays()}
+    (logits, deltas), pullback = box_heads.vjp([draw(1, 2, 8, 10)], [draw_boxes(0)], [SIZE])
+    assert logits.shape == (0, 3) and deltas.shape == (0, 12)
+    (grad_map,) = pullback(logits, deltas)
+    assert not grad_map.any()
+    for path, values in box_heads.named_arrays():
+        assert_array_equal(values, before[path], path)
+    for path, gradient in box_heads.named_gradients():
+        assert_array_equal(gradient, np.zeros_like(gradient), path)

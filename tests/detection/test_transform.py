@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from minicnn.detection.transform import Transform
+from minicnn.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -142,3 +143,30 @@ def test_boxes_are_not_clipped_on_the_way_back():
 def test_no_boxes_go_back_as_none():
     got = Transform.scale_boxes(np.zeros((0, 4), np.float32), (800, 1066), (480, 640))
     assert got.shape == (0, 4) and got.dtype == np.float32
+
+
+@pytest.mark.parametrize("image, got", [
+    (np.zeros((3, 40, 50), np.uint8), r"an array \(3, 40, 50\) of uint8"), (np.zeros((3, 40, 50), int), r"an array \(3, 40, 50\) of int"),
+    (np.zeros((40, 50, 3), np.float32), r"an array \(40, 50, 3\) of float32"), (np.zeros((40, 50), np.float32), r"an array \(40, 50\)"),
+    (np.zeros((1, 3, 40, 50), np.float32), r"an array \(1, 3, 40, 50\)"), (np.zeros((3, 0, 50), np.float32), r"an array \(3, 0, 50\)"),
+    ([[0.5]], "a list")])
+def test_what_is_no_image_of_floats_is_refused(image, got):
+    with pytest.raises(InputError, match=rf"^got {got}.* for an image, expected an array \(3, H, W\) of floats in \[0, 1\]. Call detect"):
+        transform()([draw(40, 50), image])
+
+
+@pytest.mark.parametrize("images, got", [
+    (draw(8, 9), r"an array \(3, 8, 9\)"), (draw(8, 9)[0], r"an array \(8, 9\)"), (np.float32(1), r"an array \(\)"), (None, "a NoneType"),
+    (5, "a int"), ("photo.jpg", "a str")], ids=["image", "plane", "number", "None", "int", "path"])
+def test_what_is_no_list_of_images_is_refused(images, got):
+    with pytest.raises(InputError, match=rf"^got {got}, expected a list of images, each an array .* Call model\(\[image\]\), or"):
+        transform()(images)
+
+
+def test_a_batch_is_any_series_of_images():
+    image = draw(40, 50)
+    expected = transform(32, 64)([image, image]).pixels
+    for images in ((image, image), np.stack([image, image]), (one for one in (image, image))):
+        assert_array_equal(transform(32, 64)(images).pixels, expected)
+    with pytest.raises(InputError, match="^got no image, expected at least one"):
+        transform()([])

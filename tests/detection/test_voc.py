@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numeric_checks import BACKENDS
 from thresholds import explain, judge
 from voc import PHOTOGRAPHS, WEIGHTS, compare, recorded
 
@@ -16,6 +17,8 @@ def model():
     return convert(WEIGHTS, config=WEIGHTS.with_suffix(".json"))[0]
 
 
+@pytest.mark.parametrize("backend", [*(pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS[:-1]), BACKENDS[-1]],
+                         indirect=True)
 def test_nearly_all_detections_of_torchvision_are_found_and_of_the_rest_a_threshold_was_close(model, backend):
     theirs = recorded()
     names = list(theirs)[::25]

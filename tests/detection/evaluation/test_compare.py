@@ -7,7 +7,7 @@ import pytest
 from annotated_sets import annotated, detections, image, random_set
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
-from minicnn.detection.evaluation.compare import compare
+from minicnn.detection.evaluation.compare import compare, read_evaluation
 from minicnn.detection.evaluation.evaluate import class_means, evaluate
 from minicnn.detection.evaluation.matches import RULES
 from minicnn.errors import InputError
@@ -98,3 +98,10 @@ def test_another_order_of_images_is_refused(pair):
     first = pair[0].match_document()
     with pytest.raises(InputError, match="their order differs"):
         compare(first, {**first, "pictures": first["pictures"][::-1]}, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_evaluation_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    """As PowerShell writes what a command prints."""
+    (tmp_path / "a.json").write_bytes('{"matches": {"犬": 1}}\r\n'.encode(encoding))
+    assert read_evaluation(tmp_path / "a.json") == {"matches": {"犬": 1}}

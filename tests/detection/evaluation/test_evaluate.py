@@ -10,6 +10,7 @@ from voc import SHARED, WEIGHTS, recorded
 
 from minicnn.detection.evaluation.bootstrap import interval, resampled
 from minicnn.detection.evaluation.evaluate import class_means, digest, evaluate
+from minicnn.errors import InputError
 
 CAT, DOG = (10, 10, 50, 50), (0, 0, 20, 30)
 
@@ -99,3 +100,23 @@ def test_no_object_in_any_image():
     assert set(document["mAP"].values()) == set(document["coco"].values()) == {None}
     assert [document["intervals"][rule] for rule in ("voc07", "voc10", "coco")] == [None] * 3
     assert document["objects"] == 0 and document["difficult"] == 1
+
+
+def test_detections_in_files_by_one_call(tmp_path):
+    """What the command line says: images of another size are left out and told, those outside the data too, other classes noted."""
+    from minicnn.detection import evaluate_detections
+    set_ = annotated([image("a", [(1, CAT)]), image("b", [(1, CAT)])], ("cat",))
+    cat, dog = ({"name": name, "score": 0.5, "box": list(CAT)} for name in ("cat", "dog"))
+    rows = [{"image": "a.jpg", "width": 100, "height": 100, "detections": [cat, dog]}, {"image": "c.jpg", "detections": [cat]},
+            {"image": "b.jpg", "width": 90, "height": 100, "detections": [cat]}]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    errors = []
+    evaluation = evaluate_detections(tmp_path / "d.json", set_, np.random.default_rng(0), on_error=errors.append)
+    assert evaluation.document["pictures"] == 1 and evaluation.document["mAP"]["voc07"] == 1 and "intervals" in evaluation.document
+    resized, outside = evaluation.problems
+    assert [str(error) for error in errors] == [resized] and "'b.jpg'" in resized and "90 x 100 pixels, expected 100 x 100" in resized
+    assert "1 detections in 1 images, such as 'c.jpg', are left out" in outside
+    assert evaluation.notes == ["1 detections of 1 classes that the data does not have are left out: 'dog' (1)."]
+    (tmp_path / "d.json").write_text(json.dumps(rows[2:]))
+    with pytest.raises(InputError, match="'b.jpg'"):
+        evaluate_detections(tmp_path / "d.json", annotated(set_.images[1:], ("cat",)))

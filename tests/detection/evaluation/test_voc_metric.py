@@ -75,9 +75,9 @@ def tiny_yolo():
     from minicnn.detection.evaluation.read_detections import read_detections
     folder = case("voc2007_test_tiny_yolo")
     images = load_annotated(case("voc2007_test"), "test")
-    found, left_out = read_detections(folder, images)
-    assert left_out == {} and len(images.images) == 4952
-    return images, found, json.loads((folder / "expected.json").read_text())
+    read = read_detections(folder, images)
+    assert read.left_out == {} and len(images.images) == 4952
+    return images, read.found, json.loads((folder / "expected.json").read_text())
 
 
 def averages(images, found, levels=VOC07_LEVELS):

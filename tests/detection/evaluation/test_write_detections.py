@@ -35,6 +35,12 @@ def test_csv_has_a_header_and_a_row_a_detection():
     assert got == [[one["score"], *one["box"]] for row in ROWS for one in row["detections"]]
 
 
+def test_a_name_with_the_end_of_a_line_stays_one_field():
+    rows = [{**ROWS[2], "image": name} for name in ("a\rb.jpg", "a\nb.jpg", "c.jpg")]
+    assert [row["image"] for row in csv.DictReader(io.StringIO(csv_text(rows), newline=""))] == ["a\rb.jpg", "a\nb.jpg", "c.jpg"]
+    assert csv_text(rows).endswith("c.jpg,2,dog,0.5,1e-05,2.0,3.0,4.0\n")
+
+
 def test_comp4_has_a_file_a_class_in_vocs_coordinates():
     assert comp4_texts(ROWS, ["Käse, gelb", "dog", "cat"]) == {
         "comp4_det_test_Käse_ gelb.txt": "000001 0.125 2.0 3.0 3.0 4.0\n",
@@ -51,7 +57,8 @@ def test_comp4_files_stay_in_their_folder():
 
 def test_comp4_needs_names_of_their_own_without_spaces():
     check_comp4([Path("a/1.jpg"), Path("a/2.jpg")])
-    for paths, expected in ((["a/1.jpg", "b/2.jpg", "b/1.png"], "2 images named 1"), (["a/1.jpg", "my cat.jpg"], "'my cat'")):
+    for paths, expected in ((["a/1.jpg", "b/2.jpg", "b/1.png"], "2 images named 1"), (["a/1.jpg", "my cat.jpg"], "'my cat'"),
+                            (["a/\udcff.jpg", "b/\udcfe.jpg"], r"2 images named \?"), (["\ufeff1.jpg"], r"'\\ufeff1'")):
         with pytest.raises(InputError, match=expected):
             check_comp4([Path(path) for path in paths])
 

@@ -22,6 +22,22 @@ def test_mirrored_boxes_lie_on_the_mirrored_objects(data):
                                                                         (3, y2 - y1, x2 - x1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("flipped", [False, True])
+def test_boxes_of_a_large_image_lie_on_the_objects_of_the_reduced_one(tmp_path, monkeypatch, flipped):
+    monkeypatch.setattr("minicnn.data.reduction.MAX_PIXELS", 1000)
+    monkeypatch.setattr("minicnn.data.array_files.MAX_PIXELS", 1000)
+    pixels = np.zeros((40, 61, 3), np.uint8)
+    pixels[10:20, 4:34] = 255
+    np.save(tmp_path / "x.npy", pixels)
+    image = annotated(tmp_path / "x.npy", 40, 61, [[4, 10, 34, 20]], [1])
+    read, target = read_pixels(image, flipped), ground_truth_of(image, flipped)
+    assert read.shape == (3, 20, 31) and target.boxes.dtype == np.float32
+    (x1, y1, x2, y2), = target.boxes.astype(int)
+    expected = np.zeros((3, 20, 31), np.float32)
+    expected[:, y1:y2, x1:x2] = 1
+    assert_array_equal(read, expected)
+
+
 def test_nothing_is_learnt_from_what_is_difficult_or_a_crowd(tmp_path):
     image = annotated(tmp_path / "x.npy", 40, 40, [[0, 0, 9, 9], [10, 10, 20, 20], [5, 5, 30, 30]], [1, 2, 3], [False, True, False])
     image.crowd[2] = True

@@ -7,11 +7,13 @@ import pytest
 from numpy.testing import assert_allclose
 from toy_detector import toy_detector
 
+from minicnn.detection.backbone import SingleMapBackbone
 from minicnn.detection.training.distillation import Teacher, TeacherOutputs
 from minicnn.detection.training.losses import fastrcnn_losses, rpn_losses
 from minicnn.detection.training.step import detector_losses
 from minicnn.detection.training.targets import GroundTruth
 from minicnn.errors import InputError
+from minicnn.layers import MaxPool2d
 from minicnn.optim import SGD
 
 
@@ -107,3 +109,10 @@ def test_a_student_with_a_teacher_ends_nearer_to_it_than_one_without():
 def test_a_teacher_that_answers_other_questions(change, expected):
     with pytest.raises(InputError, match=f"got a teacher with other {expected} "):
         Teacher(network(1, **change), network(0))
+
+
+def test_a_teacher_of_another_stride_is_refused():
+    student, teacher = network(0), network(1)
+    teacher.backbone = SingleMapBackbone([*(layer for _, layer in teacher.backbone.children()), MaxPool2d(2)])
+    with pytest.raises(InputError, match="last_pool"):
+        Teacher(teacher, student)

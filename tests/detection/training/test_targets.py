@@ -72,3 +72,9 @@ def test_a_box_on_an_object_is_matched_to_it(seed, objects, count):
     labels, true_boxes = assign(truths[chosen], target, 0.5, 0.5)
     assert_array_equal(true_boxes, truths[chosen])
     assert_array_equal(labels, chosen + 1)
+
+
+def test_thresholds_in_the_wrong_order_and_what_is_no_table_of_overlaps_are_refused():
+    for iou, high, low, message in ((np.zeros((1, 2)), 0.3, 0.7, "high=0.3, low=0.7"), (np.zeros(2), 0.7, 0.3, r"got iou \(2,\)")):
+        with pytest.raises(ValueError, match=message):
+            match(iou, high, low)

@@ -9,12 +9,14 @@ import pytest
 from numpy.testing import assert_allclose
 from rectangles import HYPERPARAMETERS, arrays, network, same
 
-from minicnn.archive import read_archive
+from minicnn.archive import read_archive, write_archive
 from minicnn.data.annotated import BACKGROUND, AnnotatedImages
 from minicnn.detection.training import train
 from minicnn.detection.training.batches import read_pixels
 from minicnn.detection.training.train import DetectorHyperparameters, learning_rate, train_detector
 from minicnn.errors import InputError
+from minicnn.functional.dispatch import use
+from minicnn.layers import Hardswish
 
 
 def test_it_learns(data):
@@ -61,7 +63,7 @@ def test_interrupted_at_twenty_moments_and_resumed_it_ends_with_the_same_bytes(d
         try:
             losses = train_detector(stopped, data, hyperparameters, 5, tmp_path / "stopped.npz", resume=True)
         except KeyboardInterrupt:
-            stopped = network(9)                            # nothing of the model before is needed
+            stopped = network()                             # nothing of the model before is needed
     assert stops[0] == 20 and losses == expected and same(arrays(stopped), arrays(whole))
     assert (tmp_path / "stopped.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
@@ -75,31 +77,73 @@ def test_a_checkpoint_is_written_before_the_first_step_and_now_and_then(data, tm
     assert written == [(0, 0), *((0, step) for step in range(1, 7)), (1, 0), *((1, step) for step in range(1, 7)), (2, 0)]
 
 
-def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
-    one_epoch = replace(HYPERPARAMETERS, epochs=1)
-    train_detector(network(), data, one_epoch, 0, tmp_path / "x.npz")
-    for hyperparameters, seed, images, named in ((HYPERPARAMETERS, 0, data, "hyperparameters"), (one_epoch, 1, data, "seed"), (
-            one_epoch, 0, AnnotatedImages(data.class_names, data.images[1:]), "data")):
-        with pytest.raises(InputError, match=f"other {named}"):
-            train_detector(network(), images, hyperparameters, seed, tmp_path / "x.npz", resume=True)
+def one_training(data, path, kind="", seed=0, resume=None, **recipe):
+    """One epoch of the toy detector, with one thing changed that decides the result."""
+    model, teacher = network(1 if kind == "weights" else 0), None
+    if kind == "settings":
+        model.transform.min_size = 40
+    if kind == "layers":
+        model.replace_layer("backbone.2", Hardswish())
+    if kind.startswith("teacher"):
+        teacher = network(1 if kind == "teacher" else 0)
+        teacher.record = model.record = {"class_names": data.class_names}
+        teacher.roi_heads.box_roi_pool.sampling_ratio += kind == "teacher's settings"
+    with use("numpy" if kind == "backend" else "reference"):
+        train_detector(model, data, replace(HYPERPARAMETERS, epochs=1, trainable_backbone_layers=1, **recipe), seed, path, resume,
+                       path.parent / "cache" if kind == "cache" else None, teacher)
 
 
-@pytest.mark.parametrize("made, resumed, named", [("pictures", "features", "cache"), ("teacher 1", "teacher 2", "teacher"),
-                                                  ("teacher 1", "pictures", "teacher")])
-def test_a_checkpoint_of_other_features_or_another_teacher_is_refused(data, tmp_path, made, resumed, named):
-    hyperparameters = replace(HYPERPARAMETERS, epochs=1, trainable_backbone_layers=1)
+def other_images(data, tmp_path):
+    """The same names and objects, one image with other pixels."""
+    np.save(tmp_path / "other.npy", np.zeros((data.images[0].height, data.images[0].width, 3), np.uint8))
+    return AnnotatedImages(data.class_names, [replace(data.images[0], path=tmp_path / "other.npy"), *data.images[1:]])
 
-    def run(kind, **options):
-        model, teacher = network(), None
-        cache = tmp_path / "cache" if kind == "features" else None
-        if kind.startswith("teacher"):
-            teacher = network(int(kind[-1]))
-            teacher.record = model.record = {"class_names": data.class_names}
-        train_detector(model, data, hyperparameters, 0, tmp_path / "x.npz", cache_features=cache, teacher=teacher, **options)
-    run(made)
-    run(made, resume=True)
-    with pytest.raises(InputError, match=rf"another training \(other {named}\)"):
-        run(resumed, resume=True)
+
+def test_a_checkpoint_of_another_training_is_refused_whatever_decides_the_result(data, tmp_path):
+    """Each entry of the checkpoint's identity, and no other, has its case here."""
+    path = tmp_path / "x.npz"
+    one_training(data, path, "teacher 0")
+    before = path.read_bytes()
+    cases = {
+        "recipe": ("hyperparameters lr", {"lr": 0.5}), "seed": ("seed", {"seed": 1}), "weights": ("weights", {"kind": "weights"}),
+        "settings": ("settings transform.min_size", {"kind": "settings"}), "layers": ("layers; weights", {"kind": "layers"}),
+        "backend": ("backend", {"kind": "backend"}), "cache": ("cache; teacher", {"kind": "cache"}),
+        "teacher": ("teacher", {"kind": "teacher"}),
+        "teacher_settings": ("teacher's settings roi_heads.box_roi_pool.sampling_ratio", {"kind": "teacher's settings"}),
+        "data": ("data; images", {"data": AnnotatedImages(data.class_names, data.images[1:])}),
+        "pictures": ("images", {"data": other_images(data, tmp_path)})}
+    assert cases.keys() == read_archive(path)[1]["training"].keys()
+    for named, change in cases.values():
+        with pytest.raises(InputError, match=rf"another training \(other {named}.*Give the same options, files and data, or begin anew"):
+            one_training(**{"data": data, "path": path, "kind": "teacher 0", "resume": True, **change})
+    assert path.read_bytes() == before
+    one_training(data, path, "teacher 0", resume=True)
+
+
+def test_an_existing_checkpoint_is_neither_resumed_nor_replaced_unless_that_is_said(data, tmp_path, capsys):
+    path = tmp_path / "x.npz"
+    one_training(data, path, resume=True)
+    assert capsys.readouterr().err.startswith(f"no checkpoint {path}: beginning anew\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="got no --resume, but .*x.npz is there"):
+        one_training(data, path, seed=1)
+    assert path.read_bytes() == before
+    one_training(data, path, seed=1, resume=False)
+    assert read_archive(path)[1]["training"]["seed"] == 1
+
+
+def test_a_checkpoint_of_an_older_version_is_resumed(data, tmp_path, capsys):
+    path = tmp_path / "x.npz"
+    one_training(data, path)
+    arrays, description = read_archive(path)
+    for name in ("weights", "settings", "backend", "pictures", "teacher_settings"):
+        del description["training"][name]
+    write_archive(path, arrays, description)
+    one_training(data, path, resume=True)
+    assert "does not hold the weights, settings, backend, images, teacher's settings, which are taken" in " ".join(
+        sorted(capsys.readouterr().err.split("\n"), key=len, reverse=True)[0].split())
+    with pytest.raises(InputError, match="other seed"):
+        one_training(data, path, seed=1, resume=True)
 
 
 def test_frozen_stages_stay_as_they_are_and_cost_no_gradient(data):
@@ -122,6 +166,15 @@ def test_learning_rates(options, epoch, step, expected):
 def test_with_patience_it_ends_when_the_loss_has_converged(data):
     hyperparameters = replace(HYPERPARAMETERS, epochs=50, patience=1, lr=1e-9, flip=False)
     assert 2 < len(train_detector(network(), data, hyperparameters, 0)) < 20
+
+
+def test_a_training_that_diverges_is_told_during_it_and_at_its_end(data, capsys, monkeypatch):
+    losses = iter([1.0] * 9 + [5.0] * 99)
+    monkeypatch.setattr(train, "train_step", lambda *args: dict.fromkeys(
+        ("loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"), next(losses)))
+    train_detector(network(), data, replace(HYPERPARAMETERS, epochs=4), 0)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2 and "the training may diverge" in warnings[0] and "the loss of epoch 4, 5, is above" in warnings[1]
 
 
 def test_progress_fits_a_terminal(data, capsys):
@@ -150,6 +203,10 @@ def test_data_that_cannot_be_learnt_from(data, tmp_path):
     other = replace(data.images[0], height=61)
     with pytest.raises(InputError, match="44 x 60 pixels, expected 44 x 61"):
         train_detector(network(), AnnotatedImages(data.class_names, [other]), HYPERPARAMETERS, 0, tmp_path / "x.npz")
+    missing = replace(data.images[1], path=tmp_path / "none.png")
+    with pytest.raises(InputError, match="got 2 of 3 images that cannot be learnt from: .*expected 44 x 61.*none.png"):      # both at once
+        faulty = AnnotatedImages(data.class_names, [other, missing, data.images[2]])
+        train_detector(network(), faulty, HYPERPARAMETERS, 0, tmp_path / "x.npz")
     assert not (tmp_path / "x.npz").exists()
 
 
