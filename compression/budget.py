@@ -145,6 +145,9 @@ def meet_budget(candidates, cost, share, full, fixed, name, price=None):
             break
         total -= getattr(chosen[path], cost) - getattr(candidate, cost)
         chosen[path] = candidate
+    if total > share * full:                            # the cheapest by the price need not be the cheapest by the cost
+        chosen = {path: min(layer, key=operator.attrgetter(cost)) for path, layer in candidates.items()}
+        total = fixed + sum(getattr(candidate, cost) for candidate in chosen.values())
     if total > share * full:
         raise InputError(f"got a target of {share:g} of the {name}, expected at least {math.ceil(1000 * total / full) / 1000:g}: what is "
                          "left with every layer that may be decomposed at its narrowest. Choose a larger target, or let more layers be "

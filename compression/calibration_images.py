@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.compression.repair import LEAST
-from minicnn.data.images import as_image, as_input
+from minicnn.data.images import as_image, as_input, read_reduced
 from minicnn.errors import InputError
 from minicnn.progress import Progress
 
@@ -40,7 +40,7 @@ def draw_images(paths: Sequence[str | Path], transform: Any, rng: np.random.Gene
     with Progress(count, "reading") as bar:
         for place in rng.permutation(len(paths)):
             try:
-                images.append(shrunk(as_image(paths[place]), transform))
+                images.append(shrunk(as_image(read_reduced(paths[place]).values), transform))
                 bar.update(1)
             except InputError as error:
                 if on_error is None:

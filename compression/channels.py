@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 
+from minicnn.compression.cost_table import has_weight_matrix
 from minicnn.compression.criteria import METHODS
 from minicnn.hooks import watch
 from minicnn.layers import Layer
@@ -91,9 +93,34 @@ def compensate(model, group, remove, images):
         consumer.bias = consumer.bias + (weight[:, lost] @ means[path][lost]).astype(weight.dtype)
 
 
-def consumers_of(model, removed):
-    """Paths of the layers that read the channels of ``removed``, {producer: indices}."""
-    return {path for group in model.channel_groups() if not removed.keys().isdisjoint(group.producers) for path, _ in group.consumers}
+def left_channels(model, group, keep):
+    """Which channels each layer has left once ``prune_group`` has kept some of a group.
+
+    What a follower does, its own ``keep_channels`` tells: it is asked with numbered inputs and outputs. Of squeeze-and-excitation, fc1
+    then reads fewer channels, and fc2 makes fewer.
+
+    Args:
+        model, group: as for ``prune_group``, before it. keep: indices of the channels that stay.
+
+    Returns:
+        outputs: {path: indices of its filters} of the convolutions and linear layers that lose some;
+        inputs: {path: indices of its input channels, or columns} of those that read fewer.
+    """
+    outputs = dict.fromkeys(group.producers, keep)
+    inputs = {path: channel_columns(keep, columns) for path, columns in group.consumers}
+    for path in group.followers:
+        follower = copy.deepcopy(model.get_layer(path))
+        parts = [(name, part, part.weight.shape) for name, part in follower.named_layers(path) if has_weight_matrix(part)]
+        for _, part, (filters, width, *kernel) in parts:
+            part.bias = np.arange(filters)
+            part.weight = np.broadcast_to(np.arange(width).reshape(width, *[1] * len(kernel)), part.weight.shape)
+        follower.keep_channels(keep)
+        for name, part, (filters, width, *_) in parts:
+            if len(part.weight) < filters:
+                outputs[name] = part.bias
+            if part.weight.shape[1] < width:
+                inputs[name] = part.weight.reshape(*part.weight.shape[:2], -1)[0, :, 0]
+    return outputs, inputs
 
 
 def map_pixels(model):
@@ -125,12 +152,15 @@ def regress_removed(channels, remove, inputs):
 def lost_share(consumer, remove, inputs):
     """The share of a consumer's output that is lost with some of its input channels, after ``fold_into_kept``: of its variance with
     ``inputs``, otherwise of its squared weights. Exact if the taps of a kernel read independent pixels."""
-    weight = consumer.weight.reshape(*consumer.weight.shape[:2], -1).astype(np.float64)
+    weight = consumer.weight.reshape(*consumer.weight.shape[:2], -1)
+    if inputs is None or not inputs.by_channel:             # no (I, I) products: fc6 of VGG16 has 25,088 inputs
+        squares = np.einsum("oit,oit->i", weight, weight, dtype=np.float64)
+        return squares[remove].sum() / (squares.sum() or 1)
+    weight = weight.astype(np.float64)
     rest = regress_removed(weight.shape[1], remove, inputs)[2]
     gone = weight[:, remove]
     gone, whole = np.einsum("oit,ojt->ij", gone, gone), np.einsum("oit,ojt->ij", weight, weight)
-    covariance = np.eye(len(whole)) if inputs is None or not inputs.by_channel else inputs.covariance()
-    return (gone * rest).sum() / ((whole * covariance).sum() or 1)
+    return (gone * rest).sum() / ((whole * inputs.covariance()).sum() or 1)
 
 
 def fold_into_kept(consumer, remove, inputs):

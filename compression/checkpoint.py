@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from minicnn.checkpoint import jsonable, read_compression_checkpoint, write_compression_checkpoint
+from minicnn.checkpoint import read_compression_checkpoint, to_resume, write_compression_checkpoint
+from minicnn.identity import jsonable
 
 
 class Checkpoint:
@@ -11,12 +12,12 @@ class Checkpoint:
 
     Args:
         path: of the file.
-        resume: go on from the file if it is there.
+        resume: True: go on from the file, if it is there; False: begin anew; None: refuse an existing one.
         origin: JSON-able facts on which an interrupted and a resumed compression must agree besides their options, such as the source
             file's SHA-256.
     """
 
-    def __init__(self, path: str | Path, resume: bool = False, origin: dict | None = None):
+    def __init__(self, path: str | Path, resume: bool | None = None, origin: dict | None = None):
         self.path, self.resume, self.origin = path, resume, origin or {}
         self.settings: dict = {}
 
@@ -24,10 +25,10 @@ class Checkpoint:
         """(model, progress) of an interrupted compression with these settings; None if there is none, or it is not to be resumed.
 
         Raises:
-            InputError: the file is damaged, or of another compression.
+            InputError: the file is damaged, or of another compression; or it is there and ``resume`` is None.
         """
         self.settings = jsonable({**self.origin, **settings})
-        return read_compression_checkpoint(self.path, self.settings) if self.resume and Path(self.path).exists() else None
+        return read_compression_checkpoint(self.path, self.settings) if to_resume(self.path, self.resume) else None
 
     def save(self, model: Any, progress: Any) -> None:
         """Write the network and how far the work has come."""

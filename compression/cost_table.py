@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minicnn.functional import dispatch
 from minicnn.hooks import watch
 from minicnn.layers import Layer
 from minicnn.models.protocol import Compressible
+from minicnn.trace import Untraceable, symbol
 
 
 def cost_table(model: Layer | Compressible, input_shape: Sequence[int]) -> dict:
@@ -43,7 +45,7 @@ def cost_table(model: Layer | Compressible, input_shape: Sequence[int]) -> dict:
 
 
 def layer_costs(model, input_shape):
-    """The "layers" of ``cost_table``, found by running the model once."""
+    """The "layers" of ``cost_table``: the model runs once on symbols, or on an image of zeros if it computes what symbols cannot."""
     rows = {}
 
     def observe(path):
@@ -59,10 +61,25 @@ def layer_costs(model, input_shape):
             row["macs"] += macs
         return count
 
-    # Only shapes count. For rows of 5 numbers OpenBLAS's sgemv for AVX-512 reads uninitialised memory, of which NumPy may then warn.
-    with watch(model, {path: observe(path) for path in weighted_layers(model)}), np.errstate(invalid="ignore"):
-        model(np.zeros((1, *input_shape), np.float32))
+    with watch(model, {path: observe(path) for path in weighted_layers(model)}):
+        try:
+            run_on_symbols(model, input_shape)
+        except (Untraceable, ValueError, TypeError, AttributeError):
+            rows.clear()
+            # Only shapes count. For rows of 5 numbers OpenBLAS's sgemv for AVX-512 reads uninitialised memory, of which NumPy may warn.
+            with np.errstate(invalid="ignore"):
+                model(np.zeros((1, *input_shape), np.float32))
     return list(rows.values())
+
+
+def run_on_symbols(model, input_shape):
+    """Run a model for its layers' shapes; of a detector, whose proposals are made of values, one part after the other."""
+    with dispatch.override("trace"):
+        if hasattr(model, "pooled_shape"):
+            maps, _ = model.backbone_and_rpn(symbol((1, *model.batch_shape(input_shape))))
+            model.box_head(symbol((1, *model.pooled_shape(maps))))
+        else:
+            model.forward(symbol((1, *input_shape)))
 
 
 def total_size(model, kind):

@@ -1,10 +1,6 @@
 """Step 2: make a detector smaller by pruning and decomposition, in place."""
 
-import copy
-
-import numpy as np
-
-from minicnn.compression.hybrid import Cut, prune_and_decompose
+from minicnn.compression.hybrid import Cut, check_within_reach, prune_and_decompose
 from minicnn.compression.rounds import check_reachable, prune_to
 
 
@@ -33,17 +29,12 @@ def cut(model, options, *, rng, observation=None, cost_model=None, on_round=None
 
 
 def check_cut(model, options, cost_model=None) -> None:
-    """Raise InputError, within seconds and before any image is observed, if ``cut`` cannot meet the options.
+    """Raise InputError, before any image is observed, if ``cut`` cannot meet the options: they are compared with shapes alone.
 
-    Ranks are chosen by the weights alone, after as much pruning as there can be.
+    Args:
+        model: left as it is. options: ``DetectorOptions`` that are ``suited_to`` the images. cost_model: as for ``cut``.
     """
     if options.decomposes:
-        trial = options.hybrid._replace(loss=1.0)
-        prune_and_decompose(shallow_copy(model), options.rule, trial, rng=np.random.default_rng(options.seed), cost_model=cost_model)
+        check_within_reach(model, options.rule, options.hybrid, cost_model=cost_model, observed=options.errors == "output")
     else:
         check_reachable(model, *options.pruning(model))
-
-
-def shallow_copy(model):
-    """A copy of a model that has the same arrays: cutting and repair give layers new arrays, and write into none."""
-    return copy.deepcopy(model, {id(array): array for _, array in model.named_arrays()})

@@ -6,7 +6,9 @@ take part, and the repair before fine-tuning (``repair``).
 """
 
 import fnmatch
+import math
 import operator
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,12 +19,14 @@ from minicnn.compression.budget import Candidate, candidates_at, meet_budget
 from minicnn.compression.channels import map_pixels
 from minicnn.compression.cost_model import machine_cost_model, network_milliseconds
 from minicnn.compression.cost_table import cost_table, runs_per_image, weighted_layers
-from minicnn.compression.low_dimensional import prune_low_dimensional, was_decomposed
-from minicnn.compression.low_rank import LowRank
+from minicnn.compression.low_dimensional import most_removed, prune_low_dimensional, shallow_copy, was_decomposed
+from minicnn.compression.low_rank import LowRank, Outline
 from minicnn.compression.output_errors import weigh_errors
 from minicnn.compression.rules import COSTS, find_ranks, fits
 from minicnn.errors import InputError
+from minicnn.progress import Progress
 
+MORE = 4                # times the loss that pruning may cost, where a target needs more pruning
 TIME = 0.2              # in the price of a step: the weight of a share of the milliseconds, a share of the parameters having 1
 
 
@@ -101,7 +105,7 @@ def prune_and_decompose(model, rule, options, *, rng, observation=None, cost_mod
     """
     cost_model = cost_model or machine_cost_model()
     before = whole_cost(model, rule, cost_table(model, model.input_shape), cost_model)
-    removed, kept, columns = prune_low_dimensional(model, options, rng, observation)
+    removed, kept, columns = prune_within_reach(model, rule, options, before, rng, observation, cost_model)
     paths = decomposable(model, options)
     check_possible(model, rule, options, paths, removed)
     table = cost_table(model, model.input_shape)
@@ -116,16 +120,71 @@ def prune_and_decompose(model, rule, options, *, rng, observation=None, cost_mod
     return Cut(removed, kept, decisions)
 
 
+def prune_within_reach(model, rule, options, before, rng, observation, cost_model):
+    """``prune_low_dimensional``, but as far as a target needs it: what it may take from an output is raised until the target can be met.
+
+    So a target that ``check_within_reach`` lets pass is met, though the images show only later how much an output would lose.
+    """
+    spare, loss, weak = shallow_copy(model), options.loss, None
+    pruned = prune_low_dimensional(model, options, rng, observation)
+    while rule.is_target and loss < 1 and not within_reach(model, rule, options, before, observation is not None, cost_model):
+        loss, weak = loss * MORE, weak or most_removed(spare, options)
+        vars(model).update(vars(shallow_copy(spare)))
+        pruned = prune_low_dimensional(model, options._replace(loss=loss if loss < 1 else math.inf), rng, observation, weak)
+    if loss > options.loss and pruned[0]:
+        print(f"note: the target needs pruning that may take {min(loss, 1):.0%} from an output, in place of {options.loss:.1%}",
+              file=sys.stderr)
+    return pruned
+
+
+def within_reach(model, rule, options, before, observed, cost_model):
+    """Whether a pruned model can still meet a target."""
+    try:
+        meet_outlines(model, rule, decomposable(model, options), before, observed, cost_model)
+    except InputError:
+        return False
+    return True
+
+
+def check_within_reach(model, rule, options, *, cost_model=None, observed=False):
+    """Raise the InputError of ``prune_and_decompose`` if it cannot meet the options: by shapes, after as much pruning as there can be.
+
+    Args:
+        model: left as it is. rule, options, cost_model: as for ``prune_and_decompose``.
+        observed: whether there will be an observation.
+    """
+    cost_model, model = cost_model or machine_cost_model(), shallow_copy(model)
+    before = whole_cost(model, rule, cost_table(model, model.input_shape), cost_model)
+    weak = most_removed(model, options)
+    prune_low_dimensional(model, options._replace(loss=math.inf), np.random.default_rng(0), weak=weak)
+    paths = decomposable(model, options)
+    check_possible(model, rule, options, paths, weak)
+    if rule.is_target:
+        meet_outlines(model, rule, paths, before, observed, cost_model)
+
+
+def meet_outlines(model, rule, paths, before, observed, cost_model):
+    """``meet_target`` by ``low_rank.Outline``s; raises InputError if it is out of reach."""
+    table, pixels = cost_table(model, model.input_shape), map_pixels(model)
+    rows = {row["path"]: row for row in table["layers"]}
+    decisions = [undecided(path, Outline(model.get_layer(path), observed, pixels.get(path, 1)), rows[path], runs_per_image(model, path),
+                           cost_model) for path in paths]
+    meet_target(rule, decisions, before, whole_cost(model, rule, table, cost_model))
+
+
 def whole_cost(model, rule, table, cost_model):
     """The costs that a target compares: the network's cost table, or its milliseconds for a target of time."""
     return network_milliseconds(model, table, cost_model) if rule.kind == "time" else table
 
 
 def check_possible(model, rule, options, paths, removed):
-    """Raise InputError if no layer can be pruned or decomposed, or none is as wide as the given ranks."""
+    """Raise InputError if no layer can be decomposed, nor for a target pruned, or none is as wide as the given ranks."""
     if not paths and not removed:
         raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or decomposed, expected patterns of "
                          f"convolutions or linear layers, such as {', '.join(weighted_layers(model)[:3])}. 'minicnn info' lists them.")
+    if not paths and not rule.is_target:
+        raise InputError(f"got ranks for the layers {' '.join(options.layers)}, of which none has more than {options.low} filters or is "
+                         "linear, expected some to decompose. Choose a smaller --low, or a target.")
     if rule.kind == "given" and paths and not any(fits(rule.value, model.get_layer(path)) for path in paths):
         widest = max(paths, key=lambda path: min(model.get_layer(path).weight.shape[:2]))
         outputs, inputs = model.get_layer(widest).weight.shape[:2]
@@ -156,14 +215,16 @@ def decide_layers(model, rule, paths, table, columns, observation, cost_model):
     """
     rows = {row["path"]: row for row in table["layers"]}
     decisions, pixels = [], map_pixels(model) if rule.is_target else {}
-    for path in paths:
-        inputs = outputs = None
-        if observation is not None:
-            inputs, outputs = observation.inputs[path], observation.all_outputs(path)
-            inputs = inputs.of(columns[path]) if path in columns else inputs
-        low_rank = LowRank(model.get_layer(path), inputs, outputs, pixels.get(path, 1))
-        costs = rows[path], runs_per_image(model, path), cost_model
-        decisions.append(undecided(path, low_rank, *costs) if rule.is_target else decide_by_rule(path, rule, low_rank, *costs))
+    with Progress(len(paths), "decomposing", "layers") as bar:
+        for path in paths:
+            inputs = outputs = None
+            if observation is not None:
+                inputs, outputs = observation.inputs[path], observation.all_outputs(path)
+                inputs = inputs.of(columns[path]) if path in columns else inputs
+            low_rank = LowRank(model.get_layer(path), inputs, outputs, pixels.get(path, 1))
+            costs = rows[path], runs_per_image(model, path), cost_model
+            decisions.append(undecided(path, low_rank, *costs) if rule.is_target else decide_by_rule(path, rule, low_rank, *costs))
+            bar.update(1, path)
     return decisions
 
 

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from minicnn.archive import describe, load
+from minicnn.archive import describe
 from minicnn.compression.cost_table import cost_table
 from minicnn.files import source_file
 from minicnn.models.protocol import Compressible
+from minicnn.network_files import outline
 
 
 def info(model: str | Path | Compressible) -> dict[str, Any]:
-    """Describe a network.
+    """Describe a network, without running it. Of a file the headers of the arrays are read, and all of it once for the SHA-256.
 
     Args:
         model: a network, or the path of an ``.npz`` written by minicnn.
@@ -31,7 +32,7 @@ def info(model: str | Path | Compressible) -> dict[str, Any]:
     source: dict[str, str] = {}
     network: Any = model
     if isinstance(model, (str, Path)):
-        source, network = source_file(model), load(model)
+        source, network = source_file(model), outline(model)
     description = describe(network)
     return {**source, **description, **cost_table(network, network.input_shape), "description": description["layers"],
             "input_shape": list(network.input_shape), "repeats": network.repeats}

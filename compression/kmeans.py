@@ -39,7 +39,7 @@ def kmeans(points: np.ndarray, n_clusters: int, *, rng: np.random.Generator, res
         KMeans. With fewer different points than clusters, the surplus clusters are empty.
 
     Raises:
-        ValueError: points are not (N, D) and finite, or n_clusters is out of range.
+        ValueError: points are not (N, D) and finite, or a number is out of range.
 
     Time: O(restarts * iterations * N K D).
 
@@ -48,13 +48,21 @@ def kmeans(points: np.ndarray, n_clusters: int, *, rng: np.random.Generator, res
     >>> sorted(result.centers.tolist()), result.inertia
     ([[0.0, 1.0], [9.0, 1.0]], 4.0)
     """
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2 or not points.shape[1] or not np.isfinite(points).all():
-        raise ValueError(f"kmeans: got points of shape {points.shape}, expected (N, D >= 1) finite numbers. Remove NaN and infinity.")
+    points = finite_points("kmeans", points)
+    if min(restarts, max_iterations) < 1:
+        raise ValueError(f"kmeans: got restarts={restarts}, max_iterations={max_iterations}, expected at least 1 for each.")
     if not 1 <= n_clusters <= len(points):
         raise ValueError(f"kmeans: got n_clusters={n_clusters} for {len(points)} points, expected 1 to {len(points)}.")
     runs = (lloyd(points, seed_plus_plus(points, n_clusters, rng), max_iterations) for _ in range(restarts))
     return min(runs, key=lambda run: run.inertia)
+
+
+def finite_points(function, points):
+    """Points as (N, D) float64; raises ValueError unless they are that, and finite."""
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or not points.shape[1] or not np.isfinite(points).all():
+        raise ValueError(f"{function}: got points of shape {points.shape}, expected (N, D >= 1) finite numbers. Remove NaN and infinity.")
+    return points
 
 
 def lloyd(points, centers, max_iterations=300):
@@ -140,11 +148,18 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         score: between -1 and 1. Memory: one row of N distances per point, in blocks of 1000 rows.
 
+    Raises:
+        ValueError: points are not (N, D) and finite, labels not (N,), or there is one cluster, whose points have no other.
+
     >>> float(round(silhouette(np.array([[0.0], [1.0], [9.0], [10.0]]), np.array([0, 0, 1, 1])), 3))
     0.889
     """
-    points = np.asarray(points, np.float64)
+    points = finite_points("silhouette", points)
+    if np.shape(labels) != (len(points),):
+        raise ValueError(f"silhouette: got labels {np.shape(labels)} for {len(points)} points, expected ({len(points)},).")
     names, labels = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"silhouette: got {len(names)} clusters, expected at least 2. Of one cluster nothing can be said.")
     member = np.eye(len(names))[labels]                            # (N, K) one-hot
     sizes = member.sum(axis=0)
     total = 0.0

@@ -37,7 +37,6 @@ class LowRank:
 
     def __init__(self, layer: Conv2d | Linear, inputs: Any = None, outputs: Any = None, pixels: int = 1):
         self.layer, self.inputs, self.pixels = layer, inputs, pixels
-        self.tucker = layer.weight.ndim == 4 and layer.weight[0, 0].size > 1
         self.out: Any = None                # Directions of a side; None: it is not narrowed
         self.into: Any = None
         weight = layer.weight.astype(np.float64)
@@ -49,6 +48,10 @@ class LowRank:
         self.out = output_directions(weight, None if few else np.cov(outputs.astype(np.float64), rowvar=False, bias=True))
         if self.tucker:
             self.into = input_directions(weight, in_metric)
+
+    @property
+    def tucker(self) -> bool:
+        return self.layer.weight.ndim == 4 and self.layer.weight[0, 0].size > 1
 
     @property
     def into_values(self) -> np.ndarray | None:
@@ -133,6 +136,24 @@ class LowRank:
             mean = self.inputs.mean[None]
             last.bias = (layer(mean) - parts(mean) + (0 if last.bias is None else last.bias))[0].astype(layer.weight.dtype)
         return parts
+
+
+class Outline(LowRank):
+    """A ``LowRank`` that decomposes nothing: its error counts every direction alike. It tells in no time which sizes can be had.
+
+    Args:
+        layer, pixels: as for ``LowRank``. inputs: whether there will be calibration images, which may add a bias.
+    """
+
+    def __init__(self, layer: Conv2d | Linear, inputs: bool, pixels: int = 1):
+        self.layer, self.inputs, self.pixels = layer, inputs or None, pixels
+
+    def error(self, ranks: tuple[int, int]) -> float:
+        """The share of directions that is lost at (r_in, r_out), see ``LowRank.error``."""
+        c, o = self.channels
+        if not self.tucker:
+            return 1 - min(ranks) / (self.pixels if self.pixels > 1 else min(c, o))
+        return 2 - ranks[0] / c - ranks[1] / o
 
 
 def tail(values, rank):

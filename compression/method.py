@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,19 +19,21 @@ from dataclasses import asdict
 
 import numpy as np
 
-from minicnn.checkpoint import jsonable
 from minicnn.compression.checkpoint import Checkpoint
 from minicnn.compression.cost_model import CostModel, machine_cost_model
 from minicnn.compression.cost_table import cost_table
-from minicnn.compression.cut import check_cut, cut, shallow_copy
+from minicnn.compression.cut import check_cut, cut
+from minicnn.compression.low_dimensional import shallow_copy
 from minicnn.compression.measure import measure
 from minicnn.compression.observe import observe
 from minicnn.compression.options import DetectorOptions
 from minicnn.compression.repair import repair
 from minicnn.compression.reports import ClassifierReport, DetectorReport, cut_record, decision_facts, detector_report, timed_cost_table
 from minicnn.compression.rounds import PruningOptions, PruningTarget, check_reachable, prune_in_rounds
+from minicnn.data.images import as_values
 from minicnn.errors import InputError
 from minicnn.hyperparameters import Hyperparameters
+from minicnn.identity import arrays_crc, jsonable, network_identity
 from minicnn.models.protocol import Compressible, CompressibleDetector
 from minicnn.train_classifier import train_classifier
 
@@ -55,16 +56,17 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
     4. Measure both networks (measure.py).
 
     Args:
-        model: left as it is. options: ``DetectorOptions``. images: (H, W, 3) uint8, see ``draw_images``. rng: default: from options.seed.
+        model: left as it is. options: ``DetectorOptions``. images: as ``as_values`` takes, see ``draw_images``. rng: default: options.seed.
         evaluate: ``evaluate(model)`` -> {rule: mean AP}. cost_model: default: of this machine. checkpoint: to save to and resume from.
         progress: see the module's text.
 
     Raises:
-        InputError: the target is out of reach, there are too few images, or the checkpoint is of another compression.
+        InputError: the target is out of reach, an image is none, or too few, or the checkpoint is of another compression.
     """
     rng, cost_model = rng or np.random.default_rng(options.seed), cost_model or machine_cost_model()
+    images = [as_values(image) for image in images]
     options, clock, progress = options.suited_to(model, images), Clock(), progress or ignore
-    smaller, state = begin(model, options, images, cost_model, checkpoint, progress)
+    smaller, state = begin(model, options, images, rng, cost_model, checkpoint, progress)
     before, observation = timed_cost_table(model, cost_model), None
     if options.observes:
         with clock("looking at pictures"):
@@ -84,11 +86,11 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
     return smaller, report
 
 
-def begin(model, options, images, cost_model, checkpoint, progress):
+def begin(model, options, images, rng, cost_model, checkpoint, progress):
     """(network, state) of an interrupted compression, or (copy, None) once the target is known to be within reach."""
     if checkpoint:
-        pixels = functools.reduce(lambda crc, image: zlib.crc32(image.tobytes(), crc), images, 0)
-        resumed = checkpoint.open({**options.settings(), "pictures": pixels, "backend": cost_model.backend})
+        resumed = checkpoint.open({**options.settings(), **network_identity(model), "pictures": arrays_crc(*images),
+                                   "backend": cost_model.backend, "rng": zlib.crc32(repr(rng.bit_generator.state).encode())})
         if resumed:
             progress("resumed", done=len(resumed[1]["repair"]))
             return resumed
@@ -153,8 +155,9 @@ def compress_classifier(model: Compressible, images: np.ndarray, labels: np.ndar
     check_reachable(model, target, options, counts)
     progress, settings = progress or ignore, {
         "target": target._asdict(), "options": options._asdict(), "recipe": asdict(hyperparameters), "seed": seed, "counts": counts}
-    smaller, rounds = checkpoint and checkpoint.open(settings) or (copy.deepcopy(model), [])
-    settings = checkpoint.settings if checkpoint else jsonable(settings)
+    smaller, rounds = checkpoint and checkpoint.open(
+        {**settings, **network_identity(model), "images": arrays_crc(images, labels)}) or (copy.deepcopy(model), [])
+    settings = jsonable({**(checkpoint.origin if checkpoint else {}), **settings})
     if rounds:
         progress("resumed", done=len(rounds))
     before = {**classifier_sizes(model, test), "accuracy": evaluate(model)}

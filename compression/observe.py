@@ -16,6 +16,7 @@ import numpy as np
 from minicnn.compression.channels import map_pixels
 from minicnn.compression.cost_table import weighted_layers
 from minicnn.compression.recording import Recorder, relu_followed
+from minicnn.errors import InputError
 from minicnn.functional.dispatch import run
 from minicnn.progress import Progress
 
@@ -110,6 +111,9 @@ def observe(model, images: Sequence[np.ndarray], rng: np.random.Generator, paths
 
     Returns:
         An ``Observation``.
+
+    Raises:
+        InputError: layers that run on proposals shall be observed, and the network proposes nothing in any image.
     """
     paths = weighted_layers(model) if paths is None else paths
     outputs = sum(len(model.get_layer(path).weight) for path in paths)
@@ -130,6 +134,9 @@ def observe(model, images: Sequence[np.ndarray], rng: np.random.Generator, paths
                 observation.proposals.append(proposals[:PROPOSALS])
                 keep(heads, run(heads, pooled[:PROPOSALS])[1])
             bar.update(1)
+    if observation.heads and not any(map(len, observation.proposals)):
+        raise InputError(f"got {len(images)} images in none of which the network proposes a box, expected some, to observe the layers that "
+                         "run on them. Give images of what it detects.")
     observation.relu_followed = relu_followed(model, model.backbone_and_rpn, batch.pixels) | (
         relu_followed(model, model.box_head, pooled) if observation.heads else set())
     return observation
@@ -157,7 +164,7 @@ class Keeper:
         for path, x, y in zip(recorder.called, arrays[::2], arrays[1::2]):
             if path not in observation.order:
                 observation.order.append(path)
-            share = max(1, self.count * y[:, 0].size // outputs[path])
+            share = max(1, self.count * y[:, 0].size // max(1, outputs[path]))        # no output: an image without proposals
             points = draw(y, share, self.rng)
             observation.points[path][-1].append(points)
             observation.outputs[path][-1].append(half(at(y, points)))

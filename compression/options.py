@@ -77,4 +77,4 @@ class DetectorOptions:
     def settings(self) -> dict:
         """What a checkpoint must agree on."""
         return {"method": self.method, "rule": self.rule._asdict(), "options": self.hybrid._asdict(), "errors": self.errors,
-                "minimum": self.minimum, "clusters": self.n_clusters, "seed": self.seed}
+                "minimum": self.minimum, "clusters": self.n_clusters, "repaired": self.repair, "seed": self.seed}

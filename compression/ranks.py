@@ -17,9 +17,14 @@ def energy_rank(values: np.ndarray, share: float) -> int:
     Returns:
         rank: at least 1.
 
+    Raises:
+        ValueError: there are no values, or the share is out of range.
+
     >>> energy_rank(np.array([3.0, 2.0, 1.0]), 0.9)
     2
     """
+    if not len(values) or not 0 < share <= 1:
+        raise ValueError(f"energy_rank: got {len(values)} values and the share {share}, expected some, and a share above 0, at most 1.")
     energy = np.cumsum(np.asarray(values, np.float64) ** 2)
     return min(int(np.searchsorted(energy, share * energy[-1])) + 1, len(energy))
 
@@ -37,6 +42,9 @@ def evbmf_rank(values: np.ndarray, columns: int) -> int:
     Returns:
         rank: 0 to L - 1; 0 for a matrix of zeros.
 
+    Raises:
+        ValueError: there are no values, or fewer columns than values.
+
     >>> noise = np.random.default_rng(0).standard_normal((20, 50))
     >>> signal = 30 * np.outer(np.ones(20), np.ones(50))
     >>> evbmf_rank(np.linalg.svd(signal + noise, compute_uv=False), 50)
@@ -47,6 +55,8 @@ def evbmf_rank(values: np.ndarray, columns: int) -> int:
     (2015), for this form of the threshold and of the variance; for ranks of Tucker decompositions Kim et al. (2016), section 3.2.
     """
     squares, rows = np.asarray(values, np.float64) ** 2, len(values)
+    if not 1 <= rows <= columns:
+        raise ValueError(f"evbmf_rank: got {rows} values and {columns} columns, expected some values, and as many columns or more.")
     if squares[0] == 0:
         return 0
     squares = squares.clip(min=squares[0] * np.finfo(np.float64).eps ** 2)  # below this float64 does not differ from zero

@@ -21,7 +21,7 @@ import functools
 
 import numpy as np
 
-from minicnn.compression.channels import consumers_of
+from minicnn.compression.channels import left_channels
 from minicnn.compression.observe import at, half
 from minicnn.compression.recording import LayerInputs
 from minicnn.compression.regression import Samples, fit_best, reduce_rank
@@ -36,7 +36,7 @@ LEAST = 10                  # images
 
 
 def repair(model, original, observation, surgery, rows=(), on_layer=None) -> list[dict]:
-    """Fit the layers that were decomposed or read pruned channels, in place.
+    """Fit the layers that were decomposed or read pruned channels, squeeze-and-excitation's own too, in place.
 
     Other layers keep their weights (ours): fitted to proposals that are mostly background, the layers that score them would favour it.
 
@@ -52,14 +52,11 @@ def repair(model, original, observation, surgery, rows=(), on_layer=None) -> lis
         error of the layer's outputs, behind the ReLU if one follows, over their variance}, on images that were held back.
 
     Raises:
-        InputError: fewer than ``LEAST`` images.
+        InputError: fewer than ``LEAST`` images, or fewer than ``HELD_BACK`` in which the original proposes boxes.
     """
-    if len(observation.images) < LEAST:
-        raise InputError(f"got {len(observation.images)} images to repair from, expected at least {LEAST}. Give more.")
-    removed = surgery["removed"]
-    kept = {path: np.delete(np.arange(len(original.get_layer(path).weight)), gone) for path, gone in removed.items()}
-    changed = {*surgery["split"], *consumers_of(original, removed)}
-    order = [path for path in observation.order if path in changed]
+    check_images(observation)
+    kept, readers = after_pruning(original, surgery["removed"])
+    order = [path for path in observation.order if path in readers or path in surgery["split"]]
     heads = [path for path in order if path in observation.heads]
     rows = list(rows)
     with Progress(len(order), "repair", "layers") as bar:
@@ -74,6 +71,28 @@ def repair(model, original, observation, surgery, rows=(), on_layer=None) -> lis
                         on_layer(rows)
                 bar.update(1, path)
     return rows
+
+
+def check_images(observation):
+    """Raise InputError unless there are enough images to fit layers on some, and to compare strengths on others."""
+    count, proposing = len(observation.images), sum(len(boxes) > 0 for boxes in observation.proposals)
+    if count < LEAST:
+        raise InputError(f"got {count} images to repair from, expected at least {LEAST}. Give more.")
+    if observation.heads and proposing < HELD_BACK:
+        raise InputError(f"got boxes proposed in {proposing} of {count} images to repair from, expected them in at least {HELD_BACK}. "
+                         "Give images of what the network detects.")
+
+
+def after_pruning(original, removed):
+    """Of all layers together, what ``left_channels`` tells of a group; removed: {producer: indices of removed filters}."""
+    outputs, inputs = {}, {}
+    for group in original.channel_groups():
+        gone = removed.get(group.producers[0])
+        if gone is not None:
+            channels = len(original.get_layer(group.producers[0]).weight)
+            for found, left in zip((outputs, inputs), left_channels(original, group, np.delete(np.arange(channels), gone))):
+                found.update(left)
+    return outputs, inputs
 
 
 def backbone_inputs(model, observation):
@@ -159,8 +178,9 @@ def sampled(path, first, observation, channels, inputs, width, features):
         inputs: an ``InputReader``. features: (input of the layer at ``first``, points) -> x (P, width).
     """
     read, samples = inputs.of(first, observation.calls(path)), []
-    images = range(len(observation.images))
-    for numbers in ([number for number in images if (number % HELD_BACK == HELD_BACK - 1) == back] for back in (False, True)):
+    images = [number for number, calls in enumerate(observation.outputs[path]) if any(map(len, calls))]        # not those without proposals
+    held_back = images[HELD_BACK - 1::HELD_BACK]
+    for numbers in (np.setdiff1d(images, held_back).tolist(), held_back):
         outputs = [rows for number in numbers for rows in observation.outputs[path][number]]
         x = np.empty((sum(map(len, outputs)), width), np.float32)
         y = np.concatenate([rows[:, channels] for rows in outputs], dtype=np.float32)

@@ -5,7 +5,7 @@ Reference: Girshick, Fast R-CNN (2015), section 3.1. It is the best approximatio
 
 import numpy as np
 
-from minicnn.compression.tucker import Directions, output_directions
+from minicnn.compression.tucker import Directions, check_ranks, output_directions
 from minicnn.layers import Conv2d, Linear, Sequential
 
 
@@ -21,10 +21,14 @@ def truncated_svd(matrix: np.ndarray, rank: int, directions: Directions | None =
     Returns:
         out, into: (O, rank) and (rank, I), float64; out @ into is the approximation.
 
+    Raises:
+        ValueError: the matrix is not (O, I), or the rank out of range.
+
     >>> out, into = truncated_svd(np.array([[2.0, 0.0], [0.0, 1.0]]), 1)
     >>> (out @ into).round(3).tolist()
     [[2.0, 0.0], [0.0, 0.0]]
     """
+    check_ranks("truncated_svd", matrix, 2, (rank, min(matrix.shape, default=0)))
     matrix = matrix.astype(np.float64)
     out = (directions or output_directions(matrix)).factor[:, :rank]
     return out, out.T @ matrix

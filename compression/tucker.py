@@ -130,8 +130,13 @@ def hosvd(weight: np.ndarray, out_metric: np.ndarray | None = None, in_metric: n
 
     Args:
         weight: (O, I, KH, KW). out_metric: (O, O), see ``output_directions``. in_metric: (I, I), see ``input_directions``.
+
+    Raises:
+        ValueError: the weight has NaN or infinity, of which there is no decomposition.
     """
     weight = weight.astype(np.float64)
+    if not np.isfinite(weight).all():
+        raise ValueError("hosvd: got a weight with NaN or infinity, expected finite numbers. Use the weights before the training diverged.")
     return Hosvd(output_directions(weight, out_metric), input_directions(weight, in_metric))
 
 
@@ -150,17 +155,28 @@ def tucker2(weight: np.ndarray, ranks: tuple[int, int], directions: Hosvd | None
         core: (r_out, r_in, KH, KW); out, into: (O, r_out) and (I, r_in); all float64. Without metrics the columns of out and into are
         orthonormal.
 
+    Raises:
+        ValueError: the weight is not (O, I, KH, KW), or a rank out of range.
+
     >>> weight = np.einsum("o,i,kl->oikl", [1.0, 2, 3], [1.0, 1, 1, 1], np.ones((3, 3)))
     >>> core, out, into = tucker2(weight, (1, 1))
     >>> core.shape, np.allclose(reconstruct(core, out, into), weight)
     ((1, 1, 3, 3), True)
     """
+    r_in, r_out = ranks
+    check_ranks("tucker2", weight, 4, (r_out, len(weight)), (r_in, weight.shape[1]))
     weight = weight.astype(np.float64)
     out, into = directions or hosvd(weight)
-    r_in, r_out = ranks
     factor = out.factor[:, :r_out]
     core = mode_product(mode_product(weight, out.dual[:, :r_out].T, 0), into.dual[:, :r_in].T, 1)
     return core, factor, into.factor[:, :r_in]
+
+
+def check_ranks(function, weight, axes, *ranks):
+    """Raise ValueError unless a weight has this number of axes and each of the (rank, limit) pairs is from 1 to its limit."""
+    if weight.ndim != axes or not all(1 <= rank <= limit for rank, limit in ranks):
+        raise ValueError(f"{function}: got a weight {weight.shape} and the ranks {[rank for rank, _ in ranks]}, expected {axes} axes and "
+                         f"ranks from 1 to {[limit for _, limit in ranks]}.")
 
 
 def reconstruct(core: np.ndarray, out: np.ndarray, into: np.ndarray) -> np.ndarray:

@@ -9,11 +9,21 @@ from hypothesis import strategies as st
 from numeric_checks import EXACT, assert_close
 from numpy.testing import assert_allclose, assert_array_equal
 
-from minicnn.compression.channels import compensate, fold_into_kept, group_weight, is_linear, lost_share, prune_group, select_filters
+from minicnn.compression.channels import (
+    compensate,
+    fold_into_kept,
+    group_weight,
+    is_linear,
+    left_channels,
+    lost_share,
+    prune_group,
+    select_filters,
+)
 from minicnn.compression.observe import InputMoments
-from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU
+from minicnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Layer, Linear, MaxPool2d, ReLU, Sequential
 from minicnn.models.channel_groups import ChannelGroup
 from minicnn.models.classifier import Classifier
+from minicnn.models.mobilenet import InvertedResidual
 
 
 def generator(seed=0):
@@ -103,6 +113,32 @@ def test_pruned_equals_zeroed(name):
     assert shapes[f"{group.producers[0]}.weight"][0] == shapes[f"{group.producers[0]}.bias"][0] == left
     for path in group.followers:
         assert all(shape[0] == left for name, shape in shapes.items() if name.startswith(path))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_left_channels_are_those_that_pruning_leaves(name):
+    model, _, removed = network(name)
+    group = model.channel_groups()[0]
+    before = {path: layer.weight for path, layer in model.named_layers() if isinstance(layer, (Conv2d, Linear))}
+    keep = np.delete(np.arange(len(before[group.producers[0]])), removed)
+    outputs, inputs = left_channels(model, group, keep)
+    prune_group(model, group, removed)
+    for path, weight in before.items():
+        rows, columns = outputs.get(path, np.arange(len(weight))), inputs.get(path, np.arange(weight.shape[1]))
+        assert_array_equal(model.get_layer(path).weight, weight[rows][:, columns])
+
+
+def test_squeeze_and_excitation_follows_with_its_own_channels():
+    model = Sequential([InvertedResidual(4, 3, 12, 6, 5, ReLU, 1, BatchNorm2d, rng=generator())])
+    (expanded,), (squeezed,) = (model.get_layer(path).inner_groups(model, path) for path in ("0", "0.block.2"))
+    keep, kept = np.array([0, 3, 4, 11]), np.array([1, 2])
+    outputs, inputs = left_channels(model, expanded, keep)
+    makers = ("0.block.0.0", "0.block.1.0", "0.block.2.fc2")
+    assert {path: list(index) for path, index in outputs.items()} == dict.fromkeys(makers, list(keep))
+    assert {path: list(index) for path, index in inputs.items()} == dict.fromkeys(("0.block.3.0", "0.block.2.fc1"), list(keep))
+    outputs, inputs = left_channels(model, squeezed, kept)
+    assert {path: list(index) for path, index in outputs.items()} == {"0.block.2.fc1": [1, 2]}
+    assert {path: list(index) for path, index in inputs.items()} == {"0.block.2.fc2": [1, 2]}
 
 
 def test_layers_tell_their_new_sizes():

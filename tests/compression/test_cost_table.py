@@ -5,9 +5,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import minicnn
+from minicnn.compression import cost_table as module
+from minicnn.compression.channels import map_pixels
 from minicnn.compression.cost_table import cost_table
+from minicnn.compression.low_rank import LowRank
+from minicnn.detection.faster_rcnn import FasterRCNN
 from minicnn.layers import BatchNorm2d, Conv2d, Flatten, FrozenBatchNorm2d, Linear, MaxPool2d, ReLU
 from minicnn.models.classifier import Classifier
+from minicnn.trace import Untraceable
 
 
 def rows(sizes, key):
@@ -104,3 +109,31 @@ def test_a_detector_counts_its_box_head_for_each_proposal_it_may_have():
     assert {path: count for path, count in counts[0].items() if path.startswith("roi_heads.")} == {
         "roi_heads.box_head.fc6": 7 * 4 * 256 * 49, "roi_heads.box_head.fc7": 7 * 16,
         "roi_heads.box_predictor.cls_score": 7 * 12, "roi_heads.box_predictor.bbox_pred": 7 * 48}
+
+
+@pytest.mark.parametrize("name, size", [
+    pytest.param("fasterrcnn_vgg16", 65, marks=pytest.mark.slow), ("fasterrcnn_resnet50_fpn", 64), ("fasterrcnn_resnet50_fpn_v2", 64),
+    ("fasterrcnn_mobilenet_v3_large_320_fpn", 65)])
+def test_a_detectors_costs_are_those_of_running_it_and_it_is_not_run(name, size, monkeypatch):
+    model = minicnn.build(name, rng=np.random.default_rng(0), num_classes=3, min_size=size, box_head_width=16)
+    if name == "fasterrcnn_vgg16":                      # decomposed, by Tucker, along pixels and by SVD
+        pixels = map_pixels(model)
+        assert "roi_heads.box_head.fc6" in pixels
+        for path in ("backbone.14", "roi_heads.box_head.fc6", "roi_heads.box_head.fc7"):
+            model.replace_layer(path, LowRank(model.get_layer(path), pixels=pixels.get(path, 1)).layers((8, 8)))
+
+    def untraceable(*args):
+        raise Untraceable
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run_on_symbols", untraceable)
+        ran = cost_table(model, model.input_shape)
+    monkeypatch.setattr(FasterRCNN, "__call__", lambda *args: pytest.fail("ran"))
+    assert cost_table(model, model.input_shape) == ran
+
+
+def test_a_network_that_computes_by_itself_is_run():
+    class Doubled(Conv2d):
+        def __call__(self, x):
+            return super().__call__(np.repeat(x, 2, axis=1))
+    sizes = cost_table(Classifier((2, 5, 5), {"conv": Doubled(4, 3, 3), "flatten": Flatten(), "fc": Linear(27, 2)}), (2, 5, 5))
+    assert rows(sizes, "macs") == {"conv": 3 * 3 * 3 * 3 * 3 * 4, "fc": 54}

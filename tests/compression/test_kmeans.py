@@ -266,3 +266,18 @@ def test_silhouette_in_blocks_of_rows():
 
 def test_silhouette_of_coinciding_clusters_is_zero():
     assert silhouette(np.zeros((4, 2)), [0, 0, 1, 1]) == 0
+
+
+def test_numbers_out_of_range_are_refused():
+    for number in ({"restarts": 0}, {"max_iterations": 0}):
+        with pytest.raises(ValueError, match="expected at least 1 for each"):
+            kmeans(BLOBS, 2, rng=generator(), **number)
+
+
+@pytest.mark.parametrize("points, labels, message", [
+    (BLOBS, np.zeros(6, int), "got 1 clusters, expected at least 2"), (BLOBS[:0], np.zeros(0, int), "got 0 clusters"),
+    (BLOBS, np.arange(5), r"got labels \(5,\) for 6 points"), (BLOBS, np.zeros((6, 1), int), r"got labels \(6, 1\)"),
+    (BLOBS[:, 0], np.arange(6), r"points of shape \(6,\)"), (np.full((2, 2), np.nan), np.arange(2), "finite")])
+def test_the_silhouette_of_what_is_no_clustering_is_refused(points, labels, message):
+    with pytest.raises(ValueError, match=message):
+        silhouette(points, labels)

@@ -12,6 +12,7 @@ from minicnn.compression.cost_table import weighted_layers
 from minicnn.compression.observe import at, draw, half, observe
 from minicnn.compression.recording import Recorder
 from minicnn.detection.transform import Batch
+from minicnn.errors import InputError
 from minicnn.fast import run as fast_run
 from minicnn.fast.plan import compile
 from minicnn.functional.dispatch import use
@@ -108,6 +109,28 @@ def test_calls_share_the_points_of_an_image():
 def test_fewer_points_are_kept_of_many_outputs(model, monkeypatch):
     monkeypatch.setattr(observation, "KEPT", 8 * 4 * 10)
     assert observe(model, images(), generator(), ["backbone.0"]).all_outputs("backbone.0").shape == (40, 8)
+
+
+def test_an_image_without_proposals_adds_nothing(model, monkeypatch):
+    found, pool_rois = [], model.pool_rois
+
+    def every_other(maps, batch, proposals=None):
+        boxes, pooled = pool_rois(maps, batch, proposals)
+        found.append(0 if len(found) % 2 else len(boxes))
+        return boxes[:found[-1]], pooled[:found[-1]]
+    monkeypatch.setattr(model, "pool_rois", every_other)
+    seen = observe(model, images(), generator(), HEADS)
+    kept = [min(count, observation.PROPOSALS) for count in found]
+    assert [len(boxes) for boxes in seen.proposals] == kept and kept[1] == kept[3] == 0 < kept[0]
+    assert seen.all_outputs(HEADS[0]).shape == (sum(kept), 16) and seen.inputs[HEADS[0]].count == sum(kept)
+    assert seen.relu_followed >= set(HEADS[:2])
+
+
+def test_without_any_proposal_the_box_head_cannot_be_observed(model, monkeypatch):
+    monkeypatch.setattr(model.rpn, "score_thresh", 1.0)
+    assert observe(model, images(2), generator(), MAPS).proposals == []
+    with pytest.raises(InputError, match="got 2 images in none of which the network proposes a box, expected some, to observe the layers"):
+        observe(model, images(2), generator(), HEADS)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 6, 7), (9, 5), (3, 5, 2, 4)])

@@ -74,3 +74,12 @@ def test_matrices_without_noise():
 def test_the_least_of_a_function():
     assert abs(minimum(lambda x: (x - 0.3) ** 2, 1e-3, 10) - 0.3) < 1e-6
     assert abs(minimum(lambda x: x, 1e-3, 10) - 1e-3) < 1e-6
+
+
+def test_numbers_out_of_range_are_refused():
+    for values, share in (([], 0.5), ([1.0], 0), ([1.0], 1.1), ([1.0], float("nan"))):
+        with pytest.raises(ValueError, match="energy_rank: got"):
+            energy_rank(np.array(values), share)
+    for values, columns in (([], 3), ([2.0, 1.0], 1)):
+        with pytest.raises(ValueError, match="evbmf_rank: got"):
+            evbmf_rank(np.array(values), columns)

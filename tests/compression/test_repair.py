@@ -4,8 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-from calibration_cases import HEADS, MAPS, generator, images
+from calibration_cases import HEADS, MAPS, SMALL, generator, images
 from numpy.testing import assert_allclose, assert_array_equal
+from sane import sane_detector
 from toy_detector import toy_detector
 
 from minicnn.compression import regression
@@ -104,6 +105,43 @@ def test_a_duplicate_filter_can_be_removed_without_loss(original, monkeypatch):
     rows = repair(small, duplicated, seen, {"removed": {"backbone.3": [5]}, "split": {}})
     assert rows[0]["path"] == "backbone.6" and rows[0]["after"] < 0.01 * rows[0]["before"]
     assert distance(small, duplicated, "backbone.6") < 0.01 * before
+
+
+BLOCK = "backbone.body.4.block"        # of MobileNet: 24 channels -> 72, squeezed to 24, -> 40
+
+
+def test_squeeze_and_excitation_is_fitted_at_the_channels_that_are_left():
+    original = sane_detector("fasterrcnn_mobilenet_v3_large_320_fpn", generator(2).random((3, 64, 80), np.float32), **SMALL)
+    gone = {f"{BLOCK}.0.0": [0, 7, 30, 71], f"{BLOCK}.2.fc1": [3, 20]}
+    paths = [f"{BLOCK}.2.fc1", f"{BLOCK}.2.fc2", f"{BLOCK}.3.0"]
+    expanded, squeezed = gone.values()
+    for path, unused in zip(paths, (expanded, squeezed, expanded)):
+        original.get_layer(path).weight[:, unused] = 0
+    seen = observe(original, images(10), generator(), paths)
+    small = copy.deepcopy(original)
+    for group in original.channel_groups():
+        if group.producers[0] in gone:
+            prune_group(small, group, gone[group.producers[0]])
+    rows = repair(small, original, seen, {"removed": gone, "split": {}})
+    assert [row["path"] for row in rows] == paths
+    assert all(row["after"] <= row["before"] < 1e-4 for row in rows)     # nobody has read what was removed
+
+
+def test_images_without_proposals_are_left_out(original, seen):
+    few = copy.deepcopy(seen)
+    for number in range(COUNT - 6):
+        few.proposals[number] = few.proposals[number][:0]
+        for path in HEADS:
+            few.outputs[path][number] = [rows[:0] for rows in few.outputs[path][number]]
+            few.points[path][number] = [tuple(place[:0] for place in points) for points in few.points[path][number]]
+    small = decomposed(original, RANKS)
+    before = distance(small, original, "roi_heads.box_head.fc6")
+    rows = repair(small, original, few, surgery(RANKS))
+    assert [row["path"] for row in rows] == list(RANKS) and np.isfinite([row["after"] for row in rows]).all()
+    assert distance(small, original, "roi_heads.box_head.fc6") < before
+    few.proposals[-2:] = [boxes[:0] for boxes in few.proposals[-2:]]
+    with pytest.raises(InputError, match="got boxes proposed in 4 of 20 images to repair from, expected them in at least 5. Give images"):
+        repair(small, original, few, surgery(RANKS))
 
 
 def test_only_the_bias_of_a_wide_layer_is_fitted(original, seen, monkeypatch):

@@ -52,3 +52,9 @@ def test_zeros_stay_zeros():
 def test_refused_layers_and_ranks(layer, rank, expected):
     with pytest.raises(InputError, match=expected):
         decomposed(layer, rank)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 3])
+def test_ranks_out_of_range_are_refused(rank):
+    with pytest.raises(ValueError, match=rf"got a weight \(2, 5\) and the ranks \[{rank}\], expected 2 axes and ranks from 1 to \[2\]"):
+        truncated_svd(np.ones((2, 5)), rank)

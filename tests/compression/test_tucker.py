@@ -175,3 +175,15 @@ def test_the_approximation_is_tensorlys(ranks):
     theirs = reconstruct(core, *factors)
     ours = reconstruct(*tucker2(weight, ranks))
     assert np.abs(ours - theirs).max() <= 1e-6 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("ranks", [(0, 1), (1, 0), (5, 1), (1, 6), (-1, 2)])
+def test_ranks_out_of_range_are_refused(ranks):
+    with pytest.raises(ValueError, match=rf"tucker2: got a weight \(5, 4, 3, 3\).*\[{ranks[1]}, {ranks[0]}\].*ranks from 1 to \[5, 4\]"):
+        tucker2(np.ones((5, 4, 3, 3)), ranks)
+
+
+def test_weights_that_are_not_finite_have_no_decomposition():
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="hosvd: got a weight with NaN or infinity"):
+            hosvd(np.full((2, 2, 1, 1), value))
