@@ -10,14 +10,16 @@ from pathlib import Path
 import minicnn
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json, at_least
-from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.paths import Input, ReportFolder
+from minicnn.cli.provenance import emit
 from minicnn.cli.tables import fitted, shape
-from minicnn.data.images import as_input
+from minicnn.data.images import as_input, read_reduced
 from minicnn.fast.timing.profile import profile
 from minicnn.fast.timing.workload import check_image
 from minicnn.files import make_folder, source_file
 from minicnn.functional import dispatch
 from minicnn.layers import KINDS
+from minicnn.plural import counted
 from minicnn.report.roofline_page import write_report
 
 EXAMPLE = "minicnn bench W.npz --size 600x800 --report bench/"
@@ -27,16 +29,16 @@ SHOWN = 20              # steps in the table for a terminal
 
 def add_arguments(verb):
     add_network(verb)
-    verb.add_argument("--picture", metavar="FILE", help="an image to run on (default: random pixels)")
+    verb.add_argument("--picture", type=Input, metavar="FILE", help="an image to run on (default: random pixels)")
     verb.add_argument("--runs", type=at_least(1, int), default=7, metavar="N", help="timed runs (default: %(default)s)")
     verb.add_argument("--all", action="store_true", help=f"show every step, not only the {SHOWN} longest")
     add_json(verb)
-    verb.add_argument("--report", metavar="FOLDER", help="write report.html there, with the roofline")
+    verb.add_argument("--report", type=ReportFolder, metavar="FOLDER", help="write report.html there, with the roofline")
 
 
 def add_network(verb, **options):
     """Arguments that ``bench`` and ``tune`` share."""
-    verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn", **options)
+    verb.add_argument("file", type=Input, metavar="FILE", help="an .npz written by minicnn, or torch's weights", **options)
     verb.add_argument("--size", type=size, metavar="HxW", help="pixels that the network sees, 600x800 (default: the model's own)")
     verb.add_argument("--backend", choices=dispatch.BACKENDS, help="numba, numpy or reference (default: numba where it is installed)")
 
@@ -50,12 +52,10 @@ def size(text):
 
 
 def run(args):
-    check_outputs(args)
     with dispatch.use(args.backend):
         model, image = minicnn.load(args.file), None
         if args.picture is not None:
-            with trying(args.file):
-                image = as_input(args.picture)
+            image = as_input(read_reduced(args.picture).values)
             check_image(model, image)
         if args.report is not None:
             make_folder(args.report)
@@ -90,7 +90,7 @@ def heading(document, file):
     """The lines above the table."""
     total, roofs, about = document["total"], document["roofs"], document["machine"]
     planned = document["backend"] != "reference"
-    threads = f"{about['threads']} thread{'s' * (about['threads'] != 1)}"
+    threads = counted(about["threads"], "thread")
     lines = [f"{file}: {document['architecture']}, {document['picture']}, {shape(document['size'])}",
              f"{about['board'] or about['processor']}, {about['cores']} cores; {document['backend']}, {threads}",
              f"speeds here: product {roofs['gflops']:.1f} GFLOP/s, memory {roofs['gbytes']:.1f} GB/s",

@@ -3,7 +3,8 @@
 import numpy as np
 
 from minicnn.cli.options import add_json
-from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.paths import Input
+from minicnn.cli.provenance import emit
 from minicnn.cli.tables import fitted, points, span
 from minicnn.detection.evaluation.compare import compare, read_evaluation
 from minicnn.report.detection_page import TITLES
@@ -12,13 +13,12 @@ EXAMPLE = "minicnn compare before.json after.json"
 
 
 def add_arguments(verb):
-    verb.add_argument("first", metavar="A.json", help="what 'minicnn evaluate --json' wrote for a detector")
-    verb.add_argument("second", metavar="B.json", help="the same for another detector, on the same images")
+    verb.add_argument("first", type=Input, metavar="A.json", help="what 'minicnn evaluate --json' wrote for a detector")
+    verb.add_argument("second", type=Input, metavar="B.json", help="the same for another detector, on the same images")
     add_json(verb)
 
 
 def run(args):
-    check_outputs(args)
     names = (args.first, args.second)
     first, second = (read_evaluation(path)["matches"] for path in names)
     result = compare(first, second, np.random.default_rng(0), names)

@@ -12,12 +12,13 @@ written.
 
 import argparse
 
+from minicnn.checkpoint import check_checkpoint
 from minicnn.cli import compress_classifier, compress_detector
 from minicnn.cli.compress_classifier import CLASSIFIERS_DATA
 from minicnn.cli.compress_options import check_options
 from minicnn.cli.loading import load_network
-from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_hyperparameters, add_json, at_least
-from minicnn.cli.provenance import check_outputs
+from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_annotated, add_hyperparameters, add_json, add_resume, at_least
+from minicnn.cli.paths import CheckpointedOutput, Input, ReportFolder, checkpoint_path
 from minicnn.compression.calibration_images import REPAIRED
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.method import FINETUNING
@@ -29,10 +30,11 @@ EXAMPLE = "minicnn compress lenet.npz --data digits --target-parameters 0.1 --ou
 
 
 def add_arguments(verb):
-    verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
-    verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
-    verb.add_argument("--data", help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of images, "
-                                     f"labelled or not, {ANNOTATED_HELP}")
+    verb.add_argument("file", type=Input, metavar="FILE", help="an .npz written by minicnn, or torch's weights")
+    verb.add_argument("--out", required=True, type=CheckpointedOutput, metavar="FILE", help="the .npz to write")
+    verb.add_argument("--data", type=Input,
+                      help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder of images, labelled or "
+                           f"not, {ANNOTATED_HELP}")
     target = verb.add_mutually_exclusive_group(required=True)
     target.add_argument("--target-storage", type=at_least(0, float), metavar="X",
                         help="share of the file to keep, as float32; with hybrid and tucker also of the convolutions")
@@ -58,18 +60,19 @@ def add_arguments(verb):
     verb.add_argument("--minimum", type=at_least(1, int), metavar="N",
                       help=f"filters that a layer keeps at least (default: {PruningOptions().minimum})")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
-    verb.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
-    verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made")
+    add_resume(verb)
+    verb.add_argument("--report", type=ReportFolder, metavar="FOLDER", help="write report.html into this folder, which is made")
     add_json(verb)
 
     classifiers = verb.add_argument_group("of classifiers")
-    classifiers.add_argument("--like", metavar="FILE",
+    classifiers.add_argument("--like", type=Input, metavar="FILE",
                              help="remove as many filters of each layer and round as were removed from this network")
     classifiers.add_argument("--compensate", action=argparse.BooleanOptionalAction,
                              help="fold the mean of what is removed into the next bias, or not (default: --compensate)")
     add_hyperparameters(classifiers, Hyperparameters, prefix="finetune-", epochs=FINETUNING.epochs)
 
     detectors = verb.add_argument_group("of detectors")
+    add_annotated(detectors)
     detectors.add_argument("--split", metavar="NAME", help="the split of the data that calibration images come from (default: trainval)")
     detectors.add_argument("--repair", type=at_least(0, int), metavar="N",
                            help="fit the smaller network to the original's outputs on this number of images, drawn at random; 0: do not "
@@ -85,8 +88,8 @@ def add_arguments(verb):
 
 
 def run(args):
+    check_checkpoint(checkpoint_path(args.out), args.resume)
     model = load_network(args.file)
     check_options(args, model)
-    check_outputs(args, args.out)
     run_task = compress_detector.run if model.task == "detection" else compress_classifier.run
     return run_task(args, model)

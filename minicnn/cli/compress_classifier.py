@@ -4,8 +4,9 @@ import sys
 
 import minicnn
 from minicnn.cli.compress_tables import classifier_table, print_state
-from minicnn.cli.loading import check_images, checkpoint_path, load_classifier
+from minicnn.cli.loading import check_images, classifier_outline
 from minicnn.cli.options import read_hyperparameters
+from minicnn.cli.paths import checkpoint_path
 from minicnn.cli.provenance import emit, provenance
 from minicnn.compression.checkpoint import Checkpoint
 from minicnn.compression.cost_table import cost_table
@@ -18,6 +19,7 @@ from minicnn.errors import InputError
 from minicnn.evaluate_classifier import evaluate_classifier
 from minicnn.files import make_folder, source_file
 from minicnn.hyperparameters import Hyperparameters
+from minicnn.identity import arrays_crc
 from minicnn.report.pruning_page import write_report
 
 CLASSIFIERS_DATA = "digits"
@@ -31,7 +33,8 @@ def run(args, model):
     images, labels = load_data(data, "train")
     check_images(images, model, data)
     validation, test = load_data(data, "validation"), load_data(data, "test")
-    checkpoint = Checkpoint(path, args.resume, {"source": source_file(args.file), "data": data})
+    checkpoint = Checkpoint(path, args.resume, {"source": source_file(args.file), "data": data,
+                                                    "validation": arrays_crc(*validation)})
 
     def progress(event, **facts):
         if event == "resumed":
@@ -82,7 +85,7 @@ def removed_from(file, model):
     """The numbers of filters removed from another network of the model's form, by round and layer; None without a file."""
     if file is None:
         return None
-    surgery = load_classifier(file).record["surgery"]
+    surgery = classifier_outline(file).record["surgery"]
     if not surgery:
         raise InputError(f"got {file}, from which nothing was removed, expected a compressed network. Give another to --like.")
     counts = [{path: len(numbers) for path, numbers in step["removed"].items()} for step in surgery]

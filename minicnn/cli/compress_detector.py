@@ -6,16 +6,19 @@ import sys
 import numpy as np
 
 import minicnn
-from minicnn.cli.compress_data import Validation, calibration_images
+from minicnn.cli.compress_data import Validation, calibration_images, check_data
 from minicnn.cli.compress_tables import detector_tables
-from minicnn.cli.loading import checkpoint_path
+from minicnn.cli.loading import finish, losses_of
+from minicnn.cli.paths import checkpoint_path
 from minicnn.cli.provenance import emit, provenance
 from minicnn.compression.checkpoint import Checkpoint
+from minicnn.compression.cost_model import machine_cost_model
 from minicnn.compression.cost_table import cost_table
+from minicnn.compression.cut import check_cut
 from minicnn.compression.method import compress_detector
 from minicnn.compression.options import DECOMPOSING, DetectorOptions
 from minicnn.compression.rules import COSTS, RankRule
-from minicnn.data.images import as_image, import_pillow
+from minicnn.data.images import as_image, import_pillow, read_reduced
 from minicnn.errors import InputError
 from minicnn.files import make_folder, source_file
 from minicnn.report.compression_page import write_report
@@ -27,8 +30,10 @@ SHOWN_ABOVE = 0.5       # score of what is drawn there
 def run(args, model):
     """Compress a detector, save it, print its tables."""
     rng, path = np.random.default_rng(args.seed), checkpoint_path(args.out)
-    options = detector_options(args, model)
-    images, problems = calibration_images(args, model, rng)
+    options, costs = detector_options(args, model), machine_cost_model()
+    check_data(args)
+    check_cut(model, options.suited_to(model, args.data or ()), costs)          # before images are read
+    images, data = calibration_images(args, model, rng)
     validation = Validation(args, model) if args.validation else None
     source = source_file(args.file)
     checkpoint = Checkpoint(path, args.resume, {"source": source, "linear": args.linear, "repair": args.repair})
@@ -42,20 +47,21 @@ def run(args, model):
             before_the_work(args, options)
 
     small, report = compress_detector(model, options, images, rng=rng, checkpoint=checkpoint, progress=progress,
-                                      evaluate=validation.mean_ap if validation else None)
-    document = report.document(args.out, source, validation.document() if validation else None)
+                                      cost_model=costs, evaluate=validation.mean_ap if validation else None)
+    parts = [data, validation.data] if validation else [data]
+    document = {**report.document(args.out, source, validation.document() if validation else None), **losses_of(*parts)}
     small.record["provenance"] = provenance(
         args, source=source, seed=args.seed, data=None if args.data is None else str(args.data),
         mAP={"before": report.before.get("mAP"), "after": report.after.get("mAP")}, before=model.record["provenance"])
     small.record["measured"] = {}
     text = detector_tables(document)
     if args.report:
-        shown = [as_image(image.path) for image in validation.images[:SHOWN]] if validation else images[:SHOWN]
+        shown = [as_image(read_reduced(image.path).values) for image in validation.images[:SHOWN]] if validation else images[:SHOWN]
         text += f"\n  -> {write_report(args.report, document, [found_by_both(model, small, image) for image in shown])}"
     minicnn.save(args.out, small)
     checkpoint.remove()
     emit(args, document, text)
-    return 1 if problems or validation and validation.problems else 0
+    return finish(args, *parts)
 
 
 def before_the_work(args, options):

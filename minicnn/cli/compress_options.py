@@ -8,7 +8,7 @@ from minicnn.hyperparameters import Hyperparameters
 
 CLASSIFIERS = {"like": None, "compensate": True}           # options of one kind of network alone, and their defaults
 DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": None, "validation": None,
-             "ranks": None, "target_time": None}
+             "ranks": None, "target_time": None, "allow_skipped": False, "box_origin": 1}
 PRUNING_ALONE = ("minimum", "clusters")                    # options that have no effect on a method that decomposes
 
 

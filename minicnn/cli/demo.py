@@ -12,20 +12,20 @@ from pathlib import Path
 from minicnn.cli import compress, train
 from minicnn.cli.options import add_json, add_seed
 from minicnn.cli.parser import build_parser
-from minicnn.cli.provenance import check_outputs
+from minicnn.cli.paths import DemoFolder, check_outputs
 from minicnn.files import make_folder
 
 EXAMPLE = "minicnn demo --out demo/"
 
 
 def add_arguments(verb):
-    verb.add_argument("--out", default="demo", metavar="FOLDER", help="the folder to write into, made if needed (default: demo)")
+    verb.add_argument("--out", default="demo", type=DemoFolder, metavar="FOLDER",
+                      help="the folder to write into, made if needed (default: demo)")
     add_seed(verb)
     add_json(verb)
 
 
 def run(args):
-    check_outputs(args)
     make_folder(args.out)
     lenet, small = str(Path(args.out, "lenet.npz")), str(Path(args.out, "small.npz"))
     seed = str(args.seed)
@@ -38,6 +38,7 @@ def run(args):
         argv = [verb.__name__.rpartition(".")[2], *options]
         print(f"$ minicnn {shlex.join(argv)}", file=sys.stderr)
         step = build_parser().parse_args(argv)
-        step.argv = argv
+        step.argv, step.resume = argv, False        # an interrupted demo begins anew
+        check_outputs(step)
         with contextlib.redirect_stdout(sys.stderr) if verb is train else contextlib.nullcontext():
             verb.run(step)

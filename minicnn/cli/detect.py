@@ -3,20 +3,23 @@
 An image that cannot be read is reported and skipped; the exit status is then 1.
 """
 
-import argparse
 import contextlib
-import os
 import shutil
 import sys
 
+from minicnn.cli.fonts import check_font
 from minicnn.cli.loading import load_detector
-from minicnn.cli.options import at_least
-from minicnn.cli.provenance import report_problem
-from minicnn.data.images import find_images, write_image
+from minicnn.cli.options import add_font, at_least, fraction
+from minicnn.cli.paths import Input, OutputFolder, Pictures, ResultsFile, check_distinct
+from minicnn.cli.provenance import report_note, report_problem
+from minicnn.data.image_files import find_images
+from minicnn.data.images import write_image
 from minicnn.detection.detect import detect_images, drawn_paths, printable
-from minicnn.detection.evaluation.write_detections import check_class_names, check_comp4, comp4_classes, write_detections
+from minicnn.detection.evaluation.write_detections import check_comp4, result_files
+from minicnn.detection.results import Results
 from minicnn.errors import InputError
 from minicnn.files import check_writable, make_folder
+from minicnn.plural import counted
 from minicnn.progress import Progress
 
 EXAMPLE = "minicnn detect photo.jpg folder/ --weights W.npz --out drawn/"
@@ -24,63 +27,71 @@ DRAWN_ABOVE = 0.5       # score
 
 
 def add_arguments(verb):
-    verb.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder of images, or a pattern in quotes: 'shots/*.png'")
-    verb.add_argument("--weights", required=True, metavar="FILE", help="the detector, an .npz written by minicnn")
+    verb.add_argument("pictures", type=Pictures, nargs="+", metavar="PICTURE",
+                      help="a file, a folder of images, or a pattern in quotes: 'shots/*.png'")
+    verb.add_argument("--weights", type=Input, required=True, metavar="FILE",
+                      help="the detector, an .npz written by minicnn, or torch's weights, which are converted")
     verb.add_argument("--score-threshold", type=fraction, metavar="X",
                       help=f"show detections of a higher score (default: the model's own threshold in results, {DRAWN_ABOVE} in drawn "
                            "images and in the printed lines)")
-    verb.add_argument("--out", metavar="FOLDER", help="folder for the images with boxes drawn on them; made if it is missing")
-    verb.add_argument("--json", metavar="FILE", help="write the results in the form of --format; '-' is standard output, and nothing else "
-                                                     "goes there")
+    verb.add_argument("--out", type=OutputFolder, metavar="FOLDER",
+                      help="folder for the images with boxes drawn on them; made if it is missing")
+    verb.add_argument("--json", type=ResultsFile, metavar="FILE",
+                      help="write the results in the form of --format; '-' is standard output, and nothing else goes there")
     verb.add_argument("--format", choices=("json", "csv", "comp4"),
                       help="form of the results: json (the default), csv (a row for each detection), or comp4 (PASCAL VOC's files, one for "
                            "each class; --json then names their folder); without --json it goes to standard output")
+    verb.add_argument("--resume", action="store_true",
+                      help="go on with the results that an interrupted run left in the file of --json, json or csv: images that have a row "
+                           "there (and, with --out, are drawn) are not done again. Rows do not say what made them: give the same options")
+    add_font(verb)
     verb.add_argument("--min-size", type=at_least(1, int), metavar="N", help="pixels a short side is resized to (default: the model's)")
     verb.add_argument("--max-size", type=at_least(1, int), metavar="N", help="limit of the long side in pixels (default: the model's)")
 
 
-def fraction(text):
-    """An argparse type: a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1")
-    return value
-
-
 def run(args):
     target = "-" if args.json is None and args.format else args.json
-    paths = find_images(args.pictures)
-    check_target(args.format, target, paths, args.weights)
+    paths = find_images(args.pictures, lambda line: report_note("detect", line))
+    check_target(args.format, target, paths)
     drawn = {} if args.out is None else drawn_paths(paths, args.out)
     model = configured_detector(args)
-    if args.format == "comp4":
-        check_class_names(comp4_classes(model.record["class_names"]))
+    if drawn:
+        check_font(args, model.record["class_names"])
+    written = [*map(str, drawn.values()), *result_files(target, args.format, model.record["class_names"])]
+    check_distinct([args.weights, *map(str, paths)], written)
+    results = Results(target, paths, model, args.format or "json", args.resume)
     for folder in (args.out, target if args.format == "comp4" else None):
         if folder is not None:
             make_folder(folder)
+    results.rows = {path: row for path, row in results.rows.items() if not drawn or drawn[path].exists()}
+    if args.resume:
+        print(f"minicnn detect: {len(results.rows)} of {len(paths)} images are in {target} already", file=sys.stderr)
+    return detect_missing(args, model, results, drawn)
 
+
+def detect_missing(args, model, results, drawn):
+    """Detect in the images that have no results yet; returns the exit status."""
     threshold = DRAWN_ABOVE if args.score_threshold is None else args.score_threshold
-    rows, failures, printing = [], [], target != "-"
-    with progress(len(paths), printing) as count:
+    paths, failures, printing = results.missing(), [], results.target != "-"
+    with results, progress(len(paths), printing) as count:
         def failed(error):
             report_problem("detect", error)
             failures.append(error)
             count(1)
         for image in detect_images(model, paths, failed):
-            rows.append(image.document())
             shown = image.detections.above(threshold)
-            text = line(rows[-1], shown)
+            text = line(image.document(), shown)
             if drawn:
-                write_image(drawn[image.path], shown.draw(image.pixels))
+                write_image(drawn[image.path], shown.draw(image.read, args.font))
                 text += f"\n  -> {printable(drawn[image.path])}"
+            results.add(image)
             if printing:
                 print(text, flush=True)
             count(1)
-    write_results(args.format, target, rows, model)
     return 1 if failures else 0
 
 
-def check_target(form, target, paths, weights):
+def check_target(form, target, paths):
     """Raise InputError, before the work begins, if the results cannot be written."""
     if form == "comp4":
         if target == "-":
@@ -88,8 +99,6 @@ def check_target(form, target, paths, weights):
         check_comp4(paths)
     elif target not in (None, "-"):
         check_writable(target)
-        if os.path.realpath(target) in map(os.path.realpath, (weights, *paths)):
-            raise InputError(f"got {target} for the results, which is read too, expected another file. Choose one.")
 
 
 def configured_detector(args):
@@ -114,7 +123,8 @@ def progress(total, printing):
 
 def line(row, detections):
     """One line about an image: photo.jpg  640x480  3 objects: dog 0.98, cat 0.91, ... +1  0.52 s"""
-    head = f"{row['image']}  {row['width']}x{row['height']}  "
+    reduced = f" reduced by {row['reduced']}" if "reduced" in row else ""
+    head = f"{row['image']}  {row['width']}x{row['height']}{reduced}  "
     tail = f"  {row['milliseconds']['total'] / 1000:.2f} s"
     return head + listing(detections, shutil.get_terminal_size().columns - len(head) - len(tail)) + tail
 
@@ -128,15 +138,7 @@ def listing(detections, room):
     texts = [f"{name} {score:.2f}" for name, score in zip(names, detections.scores)]
     for shown in range(len(texts), 0, -1):
         more = f", ... +{len(texts) - shown}" if shown < len(texts) else ""
-        text = f"{len(texts)} object{'s' * (len(texts) > 1)}: {', '.join(texts[:shown])}{more}"
+        text = f"{counted(len(texts), 'object')}: {', '.join(texts[:shown])}{more}"
         if len(text) <= room:
             break
     return text
-
-
-def write_results(form, target, rows, model):
-    """Write the results to ``target``: a file or folder, "-" for standard output, None for nowhere."""
-    if target is not None:
-        text = write_detections(None if target == "-" else target, rows, form or "json", model.record["class_names"])
-        if target == "-":
-            sys.stdout.write(text)

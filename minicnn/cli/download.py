@@ -5,7 +5,8 @@ and the next conversion needs no network.
 """
 
 from minicnn.cli.convert import add_output, convert_and_save
-from minicnn.cli.provenance import check_outputs
+from minicnn.cli.paths import Output, check_outputs
+from minicnn.files import cache_folder
 from minicnn.weight_files.published import BASE, FILES
 
 EXAMPLE = "minicnn download fasterrcnn_resnet50_fpn -o detector.npz"
@@ -21,6 +22,6 @@ def add_arguments(verb):
 
 def run(args):
     from minicnn.weight_files.download import download  # here: urllib takes as long to import as all verbs
-    out = f"{args.architecture}.npz" if args.out is None else args.out
-    check_outputs(args, out)
-    convert_and_save(args, download(args.architecture, base=args.url), out, args.architecture)
+    args.out = args.out or Output(f"{args.architecture}.npz")
+    check_outputs(args, reads=[cache_folder() / FILES[args.architecture]])
+    convert_and_save(args, download(args.architecture, base=args.url), args.out, args.architecture)

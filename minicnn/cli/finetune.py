@@ -3,8 +3,10 @@
 Checkpoints are written as by ``minicnn train``.
 """
 
+from minicnn.checkpoint import check_checkpoint
 from minicnn.cli.loading import load_detector, read_training_data
 from minicnn.cli.options import ANNOTATED_HELP, add_detector_training, add_hyperparameters, add_json, read_hyperparameters
+from minicnn.cli.paths import CheckpointedOutput, Input, checkpoint_path
 from minicnn.cli.train import train_and_save
 from minicnn.detection.training.train import DetectorHyperparameters
 from minicnn.files import source_file
@@ -14,16 +16,18 @@ DEFAULTS = {"epochs": 3, "lr": 0.0005}
 
 
 def add_arguments(verb):
-    verb.add_argument("file", metavar="FILE", help="the detector, an .npz written by minicnn")
-    verb.add_argument("--data", default="scenes", help=f"{ANNOTATED_HELP} (default: scenes)")
-    verb.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
-    verb.add_argument("--teacher", metavar="FILE", help="also distil from this detector, such as the uncompressed one")
+    verb.add_argument("file", type=Input, metavar="FILE", help="the detector, an .npz written by minicnn, or torch's "
+                                                                  "weights")
+    verb.add_argument("--data", type=Input, default="scenes", help=f"{ANNOTATED_HELP} (default: scenes)")
+    verb.add_argument("--out", required=True, type=CheckpointedOutput, metavar="FILE", help="the .npz to write")
+    verb.add_argument("--teacher", type=Input, metavar="FILE", help="also distil from this detector, such as the uncompressed one")
     add_detector_training(verb)
     add_hyperparameters(verb, DetectorHyperparameters, **DEFAULTS)
     add_json(verb)
 
 
 def run(args):
+    check_checkpoint(checkpoint_path(args.out), args.resume)
     hyperparameters = read_hyperparameters(args, DetectorHyperparameters, **DEFAULTS)
     model = load_detector(args.file)
     data = read_training_data(args, model.record["class_names"])

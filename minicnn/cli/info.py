@@ -2,27 +2,27 @@
 
 import textwrap
 
-import minicnn
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json
-from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.paths import Input
+from minicnn.cli.provenance import emit
 from minicnn.cli.tables import WIDTH, percent, shape, table
 from minicnn.compression.info import info
 from minicnn.files import source_file
+from minicnn.network_files import outline
 
 EXAMPLE = "minicnn info small.npz --json -"
 
 
 def add_arguments(verb):
-    verb.add_argument("file", metavar="FILE", help="an .npz written by minicnn")
+    verb.add_argument("file", type=Input, metavar="FILE", help="an .npz written by minicnn, or torch's weights")
     add_json(verb)
 
 
 def run(args):
-    check_outputs(args)
-    model = minicnn.load(args.file)
+    model, source = outline(args.file), source_file(args.file)
     with trying(args.file):
-        document = {**source_file(args.file), **info(model)}
+        document = {**source, **info(model)}
     emit(args, document, terminal(args.file, document))
 
 

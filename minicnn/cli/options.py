@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import fields
 
+from minicnn.cli.paths import FeatureFolder, Input, Output, ReportFolder
 from minicnn.errors import InputError
 
 DATA_HELP = "a folder of MNIST's four IDX files (gzipped or not), or 'digits', generated ones that need no download"
@@ -31,7 +32,24 @@ LEAST = {"batch_size": 1, "accumulate": 1, "milestones": 1, "min_sizes": 1}     
 
 def add_json(verb):
     """Add --json."""
-    verb.add_argument("--json", metavar="FILE", help="write one JSON document; '-' prints it to standard output, and nothing else")
+    verb.add_argument("--json", type=Output, metavar="FILE",
+                      help="write one JSON document; '-' prints it to standard output, and nothing else")
+
+
+def add_annotated(verb):
+    """Add the options of verbs that read a data set with boxes."""
+    verb.add_argument("--allow-skipped", action="store_true", default=None,
+                      help="go on although more than 5 %% of the images or of the objects cannot be used; for a detector")
+    verb.add_argument("--box-origin", type=int, choices=(0, 1), metavar="N",
+                      help="number of the first pixel in PASCAL VOC's XML: 1 as VOC's own, or 0 for corners in continuous coordinates, as "
+                           "most tools write them (default: 1); for a detector")
+
+
+def add_font(verb):
+    """Add --font."""
+    verb.add_argument("--font", type=Input, metavar="FILE",
+                      help="a TrueType or OpenType font for the names in drawn images (default: Pillow's own, or "
+                                                     "one of the system for letters that it lacks)")
 
 
 def add_seed(verb):
@@ -42,12 +60,23 @@ def add_seed(verb):
 def add_detector_training(verb):
     """Add the options that ``train`` and ``finetune`` share for detectors, besides the hyperparameters."""
     verb.add_argument("--split", metavar="NAME", help="split of a detector's data to train on (default: trainval)")
-    verb.add_argument("--cache-features", metavar="FOLDER", help="keep the outputs of the frozen stages on disk, which makes later epochs "
-                                                                 "several times faster; detectors only")
-    verb.add_argument("--report", metavar="FOLDER", help="write report.html into this folder, which is made; detectors only")
+    verb.add_argument("--cache-features", type=FeatureFolder, metavar="FOLDER",
+                      help="keep the outputs of the frozen stages on disk, which makes later epochs several times faster; detectors only")
+    verb.add_argument("--report", type=ReportFolder, metavar="FOLDER",
+                      help="write report.html into this folder, which is made; detectors only")
     verb.add_argument("--validation", metavar="NAME", help="split of the images that the report draws detections on (default: none drawn)")
+    add_annotated(verb)
+    add_font(verb)
     add_seed(verb)
-    verb.add_argument("--resume", action="store_true", help="resume from the checkpoint that an interrupted run left")
+    add_resume(verb)
+
+
+def add_resume(verb):
+    """Add --resume and --restart, of which one may be given; ``args.resume`` is True, False or None."""
+    group = verb.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_const", const=True, help="go on from the checkpoint that an interrupted run left beside "
+                                                                          "the output")
+    group.add_argument("--restart", dest="resume", action="store_const", const=False, help="begin anew, and replace that checkpoint")
 
 
 def add_hyperparameters(verb, *kinds, prefix="", **defaults):
@@ -69,17 +98,18 @@ def add_hyperparameters(verb, *kinds, prefix="", **defaults):
         elif len(standards) < len(kinds):
             text += "; detectors only"
         option = f"{prefix}{name}" if name == "epochs" else name
+        least = 1 if option == "epochs" else LEAST.get(name, 0)                 # none between rounds of pruning is a choice
         verb.add_argument(f"--{option.replace('_', '-')}", dest=name, help=f"{HYPERPARAMETER_HELP[name]} (default: {text})",
-                          **parsing(name, default))
+                          **parsing(least, default))
 
 
-def parsing(name, default):
-    """The argparse keywords that read a hyperparameter with this default value."""
+def parsing(least, default):
+    """The argparse keywords that read a hyperparameter with this least and default value."""
     if isinstance(default, bool):
         return {"action": argparse.BooleanOptionalAction}
     if isinstance(default, tuple):
-        return {"type": at_least(LEAST.get(name, 0), int), "nargs": "+", "metavar": "N"}
-    return {"type": at_least(LEAST.get(name, 0), type(default))}
+        return {"type": at_least(least, int), "nargs": "+", "metavar": "N"}
+    return {"type": at_least(least, type(default))}
 
 
 def read_hyperparameters(args, kind, **defaults):
@@ -106,3 +136,11 @@ def at_least(low, kind):
         return value
     convert.__name__ = kind.__name__
     return convert
+
+
+def fraction(text):
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1")
+    return value

@@ -8,14 +8,7 @@ import sys
 import numpy as np
 
 import minicnn
-from minicnn.files import atomic_write, check_writable
-
-
-def check_outputs(args, *paths):
-    """Raise InputError now, rather than after the work, if --json or one of these paths cannot be written; None is skipped."""
-    for path in (*paths, None if args.json == "-" else args.json):
-        if path is not None:
-            check_writable(path)
+from minicnn.files import atomic_write
 
 
 def emit(args, document, text):
@@ -35,7 +28,15 @@ def report_problem(verb, problem):
     print("\r\x1b[K" * sys.stderr.isatty() + f"minicnn {verb}: error: {' '.join(str(problem).split())}", file=sys.stderr)
 
 
+def report_note(verb, note):
+    """Print one line on standard error about something that is no error."""
+    print(f"minicnn {verb}: {note}", file=sys.stderr)
+
+
 def provenance(args, **more):
-    """How a file was made: the command, the versions, and what else the verb gives."""
-    return {"command": shlex.join(["minicnn", *args.argv]),
+    """How a file was made: the command, the versions, and what else the verb gives.
+
+    The command is without --resume and --restart, so that a resumed run writes the same bytes as one that was never interrupted.
+    """
+    return {"command": shlex.join(["minicnn", *(word for word in args.argv if not word.startswith(("--resu", "--rest")))]),
             "versions": {"minicnn": minicnn.__version__, "numpy": np.__version__, "python": platform.python_version()}, **more}

@@ -10,13 +10,14 @@ import minicnn
 from minicnn.cli.bench import add_network, brief
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json, at_least
-from minicnn.cli.provenance import check_outputs, emit
+from minicnn.cli.paths import check_outputs
+from minicnn.cli.provenance import emit
 from minicnn.cli.tables import fitted, shape
 from minicnn.errors import InputError
 from minicnn.fast import choose, tuned
 from minicnn.fast.timing.cost_model import planning_backend
 from minicnn.fast.timing.tune import GAIN, planned_networks, tune
-from minicnn.files import check_writable, make_folder
+from minicnn.files import check_writable, make_cache_folder
 from minicnn.functional import dispatch
 
 EXAMPLE = "minicnn tune W.npz --size 600x800"
@@ -36,8 +37,8 @@ def run(args):
         return
     if args.file is None:
         raise InputError("got no file, expected a network's. Give the .npz to tune, or --forget.")
-    check_outputs(args)
-    make_folder(tuned.tuned_file().parent)
+    check_outputs(args, writes=[tuned.tuned_file()])
+    make_cache_folder(tuned.tuned_file().parent)
     check_writable(tuned.tuned_file())
     with dispatch.use(args.backend):
         planning_backend()

@@ -121,7 +121,7 @@ def test_sizes_that_are_none(refused, lenet, here, text):
 
 @pytest.mark.parametrize("options, expected", [
     (["--json", "none/x.json"], "none/x.json"), (["--report", "{lenet}"], "lenet.npz"), (["--picture", "none.jpg"], "none.jpg"),
-    (["--runs", "0"], "at least 1"), (["--backend", "cuda"], "cuda"), (["--size", "40x28"], "do not fit")])
+    (["--runs", "0"], "at least 1"), (["--backend", "cuda"], "cuda"), (["--size", "40x28"], "got images of 40 x 28, expected 28 x 28")])
 def test_what_cannot_be_done_is_one_line(refused, lenet, here, options, expected):
     assert expected in refused("bench", lenet, *[option.format(lenet=lenet) for option in options])
 
@@ -148,3 +148,10 @@ def test_small_texts():
     assert shown == sorted(shown, key=lambda step: step["i"]) and 20 <= len(shown) < 30
     assert min(step["ms"] for step in shown) >= max(step["ms"] for step in steps if step not in shown)
     assert longest(steps[:21]) == steps[:21]
+
+
+def test_a_picture_that_is_none_is_the_pictures_fault(refused, here, lenet):
+    (here / "text.jpg").write_bytes(b"text")
+    for picture in ("nope.jpg", "text.jpg"):
+        line = refused("bench", lenet, "--picture", picture)
+        assert picture in line and "lenet.npz" not in line and "fit each other" not in line

@@ -100,6 +100,8 @@ def test_a_run_stopped_in_its_repair_ends_as_one_that_was_not(run, scenes, net, 
     for other in (("--seed", 1), ("--split", "train")):
         status, _, err = squeeze(run, *options, *other, "--resume", out="stopped.npz")
         assert status == 2 and "another compression" in err and err.count("\n") == 1
+    status, _, err = squeeze(run, *options, out="stopped.npz")
+    assert status == 2 and "--resume to go on from it, or --restart" in err and (here / "stopped.checkpoint.npz").exists()
     monkeypatch.setattr(repair, "repair_layer", lambda *args: fitted.append(args[1]) or repair_layer(*args))
     status, document, err = squeeze(run, *options, "--resume", out="stopped.npz")
     assert status == 0 and err == f"resuming after repair of {layers} layers from stopped.checkpoint.npz\n"
@@ -125,16 +127,23 @@ def test_after_an_image_was_changed_it_is_another_compression(run, scenes, net, 
 
 
 def test_what_images_alone_show_to_be_needless_is_pruned(run, scenes, net, here):
-    """By the weights alone no filter can go; but what half of them give never varies, and a bias can stand in for it."""
+    """By the weights alone every filter costs too much; but what half of them give never varies, and a bias can stand in for it."""
     model = minicnn.load("net.npz")
     layer = model.get_layer("backbone.3")
     layer.weight[8:], layer.bias[8:] = 0, 1
     minicnn.save("net.npz", model)
     options = "--layers", "backbone.3", "--target-parameters", 0.9999
     status, _, err = squeeze(run, *options)
-    assert status == 2 and "none can be pruned or decomposed" in err
-    status, document, _ = squeeze(run, *options, "--data", scenes, "--repair", 0)
-    assert status == 0 and document["surgery"]["removed"] == {"backbone.3": list(range(8, 16))}
+    assert status == 0 and "note: the target needs pruning that may take 100% from an output, in place of 0.5%" in err
+    status, document, err = squeeze(run, *options, "--data", scenes, "--repair", 0)
+    assert status == 0 and "note: " not in err and document["surgery"]["removed"] == {"backbone.3": list(range(8, 16))}
+
+
+def test_what_cannot_be_had_is_refused_before_images_are_read(refused, scenes, net, here, monkeypatch):
+    monkeypatch.setattr("minicnn.cli.compress_detector.calibration_images", lambda *args: pytest.fail("read"))
+    for options in (("--low", 1000), ("--method", "l1"), ("--method", "tucker")):
+        line = refused("compress", net, *options, "--target-storage", 0.001, "--data", scenes, "--out", "small.npz")
+        assert "expected at least" in line
 
 
 def test_a_split_in_which_no_object_counts(run, scenes, net, here):
@@ -200,7 +209,7 @@ def test_a_folder_of_unlabelled_images_will_do(run, scenes, net, here):
     (here / "photos" / "broken.jpg").write_bytes(b"nothing")
     status, document, err = squeeze(run, "--target-parameters", 0.8, "--data", "photos", "--repair", 10, "--low", 8)
     assert document["surgery"]["repaired_from"] == 10
-    assert (status == 1) == ("broken.jpg" in err)
+    assert (status == 1) == ("broken.jpg" in err) and document["skipped"]["images"] == status == len(document["problems"])
 
 
 @pytest.mark.parametrize("method", ["statistics", "l1", "fpgm", "random"])
@@ -265,10 +274,10 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-accuracy", 0.5), "got --target-accuracy for a detector"),
     (("--target-storage", 0.8, "--layers", "nothing*"), "got the layers nothing*, of which none can be pruned or decomposed"),
     (("--target-storage", 0.8, "--repair", 12), "got --repair 12 without --data"),
-    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 500), "got 19 images to repair from, expected at least 500"),
-    (("--target-storage", 0.8, "--data", "SCENES", "--repair", 3), "got 3 images to repair from, expected at least 10"),
-    (("--target-storage", 0.8, "--data", "BROKEN"), "that can be read, expected at least 10"),
-    (("--target-storage", 0.8, "--data", "nowhere"), "got the data 'nowhere'"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "SCENES", "--repair", 500), "got 19 images to repair from, expected at least 500"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "SCENES", "--repair", 3), "got 3 images to repair from, expected at least 10"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "BROKEN"), "that can be read, expected at least 10"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "nowhere"), "got the data 'nowhere'"),
     (("--method", "l1", "--target-time", 0.8), "got --method l1 with --target-time, which is for hybrid and tucker"),
     (("--method", "l1", "--ranks", "evbmf"), "got --method l1 with --ranks, which is for hybrid and tucker"),
     (("--target-storage", 0.8, "--like", "net.npz"), "got --like for net.npz, which is a toy, expected options of detectors"),
@@ -280,9 +289,9 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-storage", 0.8, "--method", "fpgm", "--linear", "svd"), "got --linear svd with --method fpgm"),
     (("--target-storage", 0.8, "--validation", "val"), "got --validation val without --data, expected images"),
     (("--target-storage", 0.8, "--errors", "output"), "got --errors output without --data"),
-    (("--target-storage", 0.8, "--data", "PHOTOS", "--split", "val"), "got --split val for"),
-    (("--target-storage", 0.8, "--data", "COCO", "--validation", "val"), "which is one list of images"),
-    (("--target-storage", 0.8, "--data", "SCENES", "--validation", "nothing"), "nothing"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "PHOTOS", "--split", "val"), "got --split val for"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "COCO", "--validation", "val"), "which is one list of images"),
+    (("--target-storage", 0.8, "--low", 8, "--data", "SCENES", "--validation", "nothing"), "nothing"),
     (("--target-storage", 0.01, "--data", "SCENES", "--report", "page", "--low", 8), "of the convolutions, expected at least 0."),
     (("--target-storage", 0.01, "--data", "SCENES", "--method", "l1"), "expected at least"),
 ], ids=str)

@@ -10,7 +10,7 @@ import minicnn
 
 
 @pytest.mark.slow
-def test_the_whole_demo(start, here):
+def test_the_whole_demo(start, drawing, here):
     process = start("demo", "--out", "demo/", "--json", "-")
     out, err = process.communicate(timeout=HUNG)
     assert process.returncode == 0, err

@@ -5,11 +5,13 @@ import csv
 import io
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from font_files import write_font
 from numpy.testing import assert_array_equal
 from small_detector import CLASSES, scene
 
@@ -17,10 +19,11 @@ import minicnn
 from minicnn.cli.detect import listing
 from minicnn.cli.main import main
 from minicnn.data.images import read_image, write_image
-from minicnn.detection import detect
+from minicnn.detection import detect, label_font
 from minicnn.detection.detect import drawn_names
 from minicnn.detection.detections import Detections
 from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.errors import InputError
 from minicnn.layers import Conv2d
 
 pytestmark = pytest.mark.usefixtures("read_once")
@@ -157,25 +160,150 @@ def test_a_bad_image_is_reported_and_the_rest_goes_on(run, weights, shots):
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
 
 
+def test_what_a_folder_holds_is_detected_in_reported_or_counted(run, weights, shots):
+    Path("shots/one.png").rename("shots/one.jfif")                  # the format follows from the first bytes
+    Path("shots/a.heic").write_bytes(b"no image")
+    Path("shots/gone.jpg").symlink_to("card/1.jpg")
+    Path("shots/notes.txt").touch()
+    Path("shots/below").mkdir()
+    status, out, err = run("detect", "shots", "--weights", weights)
+    assert status == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["shots/one.jfif", "shots/two.ppm"]
+    others, heic, gone = err.splitlines()
+    assert others == "minicnn detect: left out of shots: 1 other file (1 .txt) and 1 folder"
+    assert "error: got shots/a.heic, an image in HEIC, which Pillow cannot read" in heic
+    assert "error: got shots/gone.jpg, a link to card/1.jpg, which does not exist" in gone
+
+
 def test_nothing_but_bad_images(run, weights, here):
     status, out, err = run("detect", "none.png", "--weights", weights, "--json", "-")
     assert status == 1 and json.loads(out) == [] and err.count("\n") == 1
 
 
-def test_an_interrupt_leaves_whole_images_and_no_results(run, weights, model, shots, monkeypatch):
+# interrupted and resumed
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of the images that the detector ran on; assigning ``stop`` raises that error in place of the image of that number."""
     detect_image = detect.detect_image
 
-    def interrupted(model, path, *arguments):
-        if "two" in str(path):
-            raise KeyboardInterrupt
+    class Computed(list):
+        stop, error = None, KeyboardInterrupt
+
+    def counted(model, path, *arguments):
+        if len(names) == names.stop:
+            raise names.error
+        names.append(Path(path).name)
         return detect_image(model, path, *arguments)
-    monkeypatch.setattr(detect, "detect_image", interrupted)
-    status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json", "--out", "drawn")
-    assert status == 130 and out.count("\n") == 2 and "interrupted" in err
-    assert [path.name for path in Path("drawn").iterdir()] == ["one.png"] and not Path("r.json").exists()
+    names = Computed()
+    monkeypatch.setattr(detect, "detect_image", counted)
+    return names
+
+
+@pytest.fixture
+def many(here):
+    """A folder with four images."""
+    (here / "many").mkdir()
+    for seed in range(4):
+        write_image(here / "many" / f"{seed}.ppm", scene(40 + 8 * seed, 60, seed))
+    return "many"
+
+
+def untimed(path):
+    """The text of a file of results without milliseconds."""
+    return re.sub(r'"milliseconds": {[^}]*}', "", Path(path).read_text())
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_an_interrupted_run_is_resumed_to_the_file_of_one_that_was_not(run, weights, many, computed, form):
+    command = ["detect", many, "--weights", weights, "--format", form, "--json"]
+    assert run(*command, "whole")[0] == 0
+    computed.clear()
+    computed.stop = 2
+    status, out, err = run(*command, "part", "--resume")                    # there is nothing to resume yet
+    assert status == 130 and len(out.splitlines()) == 2
+    assert "0 of 4 images are in part already" in err
+    assert "interrupted after 2 of 4 images, which are in part: add --resume to the same command to go on\n" in err
+    assert Path("whole").read_text().startswith(Path("part").read_text()) or form == "json"
+    computed.stop = 3
+    assert run(*command, "part", "--resume")[0] == 130                      # once more, an image later
+    computed.stop = None
+    status, out, err = run(*command, "part", "--resume")
+    assert (status, err) == (0, "minicnn detect: 3 of 4 images are in part already\n") and len(out.splitlines()) == 1
+    assert computed == ["0.ppm", "1.ppm", "2.ppm", "3.ppm"]                 # each once
+    assert untimed("part") == untimed("whole")
+
+
+def test_an_interrupt_writes_the_comp4_files_and_the_drawn_images_of_what_is_finished(run, weights, model, shots, computed):
+    computed.stop = 1
+    status, out, err = run("detect", *shots, "--weights", weights, "--format", "comp4", "--json", "voc", "--out", "drawn")
+    assert status == 130 and err.endswith("interrupted after 1 of 2 images, which are in voc\n")
+    lines = [line for path in Path("voc").iterdir() for line in path.read_text().splitlines()]
+    assert len(lines) == len(model.detect(shots[0])) and {line.split()[0] for line in lines} == {"one"}
+    assert [path.name for path in Path("drawn").iterdir()] == ["one.png"]
     assert_array_equal(read_image("drawn/one.png"), model.detect(shots[0]).above(0.5).draw(shots[0]))
+
+
+def test_an_interrupt_prints_what_is_finished(run, weights, shots, computed):
+    computed.stop = 1
     status, out, err = run("detect", *shots, "--weights", weights, "--json", "-")
-    assert (status, out) == (130, "")
+    assert (status, err) == (130, "\nminicnn detect: interrupted after 1 of 2 images\n")
+    assert [row["image"] for row in json.loads(out)] == shots[:1]
+
+
+def test_a_sigterm_keeps_what_is_finished_and_exits_with_143(run, weights, shots, computed, monkeypatch):
+    detect_image = detect.detect_image
+    monkeypatch.setattr(detect, "detect_image", lambda *args: signal.raise_signal(signal.SIGTERM) if computed else detect_image(*args))
+    status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json")
+    assert status == 143 and "terminated after 1 of 2 images, which are in r.json: add --resume" in err
+    assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots[:1]
+
+
+def test_an_interrupt_before_the_first_result_leaves_the_file_as_it_was(run, weights, shots, computed):
+    Path("r.json").write_text("other")
+    computed.stop = 0
+    status, out, err = run("detect", *shots, "--weights", weights, "--json", "r.json")
+    assert status == 130 and err.endswith("interrupted after 0 of 2 images\n") and Path("r.json").read_text() == "other"
+
+
+def test_another_error_keeps_what_is_finished_too(run, weights, shots, computed):
+    computed.stop, computed.error = 1, RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("detect", *shots, "--weights", weights, "--json", "r.json")
+    assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots[:1]
+
+
+def test_a_row_whose_drawn_image_is_missing_is_done_again(run, weights, shots, computed):
+    command = ["detect", *shots, "--weights", weights, "--out", "drawn", "--json", "r.json"]
+    run(*command)
+    Path("drawn/one.png").unlink()
+    computed.clear()
+    assert run(*command, "--resume")[0] == 0 and computed == ["one.png"]
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["one.png", "two.png"]
+    assert [row["image"] for row in json.loads(Path("r.json").read_text())] == shots
+
+
+def test_images_without_detections_are_done_again_for_csv_and_those_that_failed_for_both(run, weights, shots, computed):
+    for form, expected in (("csv", ["one.png", "two.ppm"]), ("json", [])):
+        command = ["detect", *shots, "none.png", "--weights", weights, "--score-threshold", 1, "--format", form, "--json", "r"]
+        assert run(*command)[0] == 1
+        before = untimed("r")
+        computed.clear()
+        status, out, err = run(*command, "--resume")
+        assert status == 1 and "none.png" in err and computed == expected and untimed("r") == before
+
+
+@pytest.mark.parametrize("options", [[], ["--json", "-"], ["--format", "csv"], ["--format", "comp4", "--json", "voc"]])
+def test_resuming_needs_a_file(refused, weights, shots, options):
+    assert "expected a file of results" in refused("detect", *shots, "--weights", weights, "--resume", *options)
+
+
+def test_a_file_of_another_run_is_not_resumed(refused, run, weights, shots):
+    assert run("detect", *shots, "--weights", weights, "--json", "r.json")[0] == 0
+    command = ["detect", "--weights", weights, "--json", "r.json", "--out", "drawn", "--resume"]
+    assert "1 rows of the image 'shots/two.ppm'" in refused(*command, shots[0])
+    assert "which the threshold 0.3 leaves out" in refused(*command, *shots, "--score-threshold", 0.3)
+    assert "cannot be read as csv" in refused(*command, *shots, "--format", "csv")
 
 
 def test_a_name_that_is_not_utf8_does_not_spoil_the_results(run, weights, here):
@@ -240,6 +368,68 @@ def test_images_of_the_same_name_do_not_overwrite_each_other(run, weights, model
         assert_array_equal(read_image(f"drawn/{folder}_x.png"), model.detect(f"{folder}/x.png").above(0.5).draw(f"{folder}/x.png"))
 
 
+# fonts
+
+def test_a_label_that_no_font_can_draw_is_told_once_before_the_work(run, weights, loaded, shots, monkeypatch):
+    model = copy.deepcopy(loaded)
+    model.record["class_names"] = ["__background__", "\U00012000", "dog", "\U00012000 \U00012001", "cat"]       # cuneiform
+    monkeypatch.setattr(label_font, "SYSTEM", ())
+    monkeypatch.setenv("PATH", "")                                  # without fontconfig
+    minicnn.save("private.npz", model)
+    status, out, err = run("detect", *shots, "--weights", "private.npz", "--out", "drawn")
+    line, = err.splitlines()
+    assert status == 0 and line.startswith("minicnn detect: the label '") and line.endswith("by --font or font= (and 1 more names like it)")
+
+
+def test_a_font_of_the_users(run, refused, weights, model, shots):
+    font = write_font(Path("x.ttf"), "cat dog")
+    status, out, err = run("detect", shots[0], "--weights", weights, "--out", "drawn", "--font", font)
+    assert (status, err) == (0, "")
+    found = model.detect(shots[0]).above(0.5)
+    assert_array_equal(read_image("drawn/one.png"), found.draw(shots[0], font))
+    assert not np.array_equal(found.draw(shots[0], font), found.draw(shots[0]))
+    assert "cannot be read as a font" in refused("detect", *shots, "--weights", weights, "--out", "other", "--font", shots[0])
+
+
+# large images
+
+@pytest.fixture
+def large(here, monkeypatch):
+    """large.png and .ppm of 120 x 180 pixels, which count as large: half as wide and high they are the scene."""
+    for name, value in (("reduction", 6000), ("images", 6000), ("array_files", 6000)):
+        monkeypatch.setattr(f"minicnn.data.{name}.MAX_PIXELS", value)
+    for suffix in (".png", ".ppm"):
+        write_image(here / f"large{suffix}", np.kron(scene(60, 90), np.ones((2, 2, 1), np.uint8)))
+    return ["large.png", "large.ppm"]
+
+
+def test_a_large_image_is_read_reduced_and_its_boxes_are_in_pixels_of_the_file(run, weights, model, large):
+    status, out, err = run("detect", *large, "--weights", weights, "--json", "r.json", "--out", "drawn")
+    expected = model.detect(scene(60, 90))
+    assert (status, err) == (0, "")
+    for row, line, name in zip(json.loads(Path("r.json").read_text()), out.splitlines()[::2], large, strict=True):
+        assert list(row) == ["image", "width", "height", "reduced", "detections", "milliseconds"]
+        assert (row["width"], row["height"], row["reduced"]) == (180, 120, 2)
+        np.testing.assert_allclose([one["box"] for one in row["detections"]], 2 * expected.boxes, atol=0.02)      # rounding, twice
+        assert line.startswith(f"{name}  180x120 reduced by 2  ")
+    for path in Path("drawn").iterdir():
+        assert_array_equal(read_image(path), expected.above(0.5).draw(scene(60, 90)))
+
+
+@pytest.mark.parametrize("images, kind", [(5, "int"), (None, "NoneType"), (np.zeros((40, 50, 3), np.uint8), "ndarray"),
+                                          ([np.zeros((40, 50, 3), np.uint8)], "ndarray")], ids=["int", "None", "array", "list"])
+def test_in_python_what_is_no_path_is_refused(model, images, kind):
+    with pytest.raises(InputError, match=f"^got a {kind} for an image file, expected a path. Call model.detect"):
+        next(detect.detect_images(model, images))
+
+
+def test_in_python_too_boxes_are_in_pixels_of_the_file(model, large):
+    expected = model.detect(scene(60, 90))
+    for found in (model.detect(large[0]), model.detect(large)[1], next(detect.detect_images(model, large)).detections):
+        np.testing.assert_allclose(found.boxes, 2 * expected.boxes, atol=0.02)         # rounding, twice
+    assert_array_equal(model.detect(large[0]).draw(large[0]), expected.draw(scene(60, 90)))
+
+
 # refused before the work
 
 @pytest.mark.parametrize("argv, expected", [
@@ -297,3 +487,38 @@ def test_results_do_not_replace_what_is_read(refused, weights, shots, which):
 def test_names_in_a_line_are_harmless_to_the_terminal():
     found = Detections(np.zeros((1, 4), np.float32), np.array([1]), np.array([0.9], np.float32), ["a\x1b[2Jb\nc"])
     assert listing(found, 80) == "1 object: a?[2Jb?c 0.90"
+
+
+@pytest.fixture
+def published(here, monkeypatch):
+    """A weight file that is taken for one of torchvision's own."""
+    from torch_files import weight_file
+
+    from minicnn.files import sha256
+    from minicnn.weight_files import convert
+    architecture = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    arrays = minicnn.build(architecture, rng=np.random.default_rng(0), num_classes=91, box_head_width=2).named_arrays()
+    (here / "model.pth").write_bytes(weight_file(dict(arrays)))
+    monkeypatch.setenv("MINICNN_CACHE", str(here / "cache"))
+    monkeypatch.setitem(convert.PUBLISHED, sha256("model.pth")[:8], architecture)
+    return "model.pth"
+
+
+@pytest.mark.parametrize("verb, options", [("detect", ["photo.npy", "--weights", "model.pth"]), ("info", ["model.pth"]),
+                                           ("bench", ["model.pth", "--runs", "1", "--size", "32x32", "--backend", "numpy"])])
+def test_torchs_weights_stand_for_an_archive(run, here, published, verb, options):
+    np.save("photo.npy", np.zeros((32, 32, 3), np.uint8))
+    for words in ("converted once into", "converted before into"):
+        status, out, err = run(verb, *options)
+        assert status == 0 and out and err.startswith("minicnn: model.pth holds weights of torch, read as fasterrcnn_mobilenet_v3_large")
+        assert words in err.splitlines()[0]
+
+
+def test_files_whose_names_are_known_late_do_not_replace_the_weights_or_each_other(refused, weights, shots, here):
+    for folder, name, options in (("voc", "comp4_det_test_cat.txt", ["--format", "comp4", "--json", "voc"]),
+                                  ("drawn", "one.png", ["--out", "drawn"])):
+        (here / folder).mkdir()
+        (here / folder / name).symlink_to(weights)
+        assert "which is " in (line := refused("detect", *shots, "--weights", weights, *options)) and "read too" in line
+    (here / "x").mkdir()
+    assert "one.png to write two things to" in refused("detect", *shots, "--weights", weights, "--out", "x", "--json", "x/one.png")

@@ -11,6 +11,7 @@ import minicnn
 from minicnn.archive import read_archive, write_archive
 from minicnn.cli.parser import build_parser
 from minicnn.detection.faster_rcnn import FasterRCNN
+from minicnn.functional.dispatch import REFERENCE
 
 
 def test_json(run, nets):
@@ -71,11 +72,14 @@ def detector(tmp_path_factory):
     return path
 
 
-def test_a_detector_runs_once_and_its_table_says_what_was_counted(run, detector, monkeypatch):
-    runs, call = [], FasterRCNN.__call__
-    monkeypatch.setattr(FasterRCNN, "__call__", lambda self, images: runs.append(images.shape) or call(self, images))
-    status, out, err = run("info", detector)
-    assert (status, err) == (0, "") and runs == [(1, 3, 64, 85)]
+def test_a_detector_is_not_run_nor_its_weights_read_and_its_table_says_what_was_counted(run, detector, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(FasterRCNN, "__call__", lambda *args: pytest.fail("ran"))
+        patch.setattr("minicnn.archive.read_array", lambda *args: pytest.fail("read"))
+        patch.setitem(REFERENCE, "conv2d", lambda *args: pytest.fail("computed"))
+        patch.setenv("MINICNN_BACKEND", "reference")
+        status, out, err = run("info", detector)
+    assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[:2] == [f"{detector}: fasterrcnn_mobilenet_v3_large_320_fpn, input 3x64x85", "MACs with roi_heads on 150 proposals"]
     assert next(line for line in lines if line.startswith("roi_heads.box_head.fc6 ")).split() == [
@@ -88,9 +92,8 @@ def test_a_detector_runs_once_and_its_table_says_what_was_counted(run, detector,
 
 def test_a_detector_whose_layers_do_not_fit_each_other(refused, detector, here):
     arrays, description = read_archive(detector)
-    next(entry for entry in description["layers"] if entry["path"] == "rpn.head.cls_logits")["arguments"]["out_channels"] = 16
-    for name in ("weight", "bias"):
-        arrays[f"rpn.head.cls_logits.{name}"] = np.repeat(arrays[f"rpn.head.cls_logits.{name}"], 2, axis=0)[:16]
+    next(entry for entry in description["layers"] if entry["path"] == "rpn.head.cls_logits")["arguments"]["in_channels"] = 512
+    arrays["rpn.head.cls_logits.weight"] = np.repeat(arrays["rpn.head.cls_logits.weight"], 2, axis=1)
     write_archive("wrong.npz", arrays, {**description})
     assert "layers do not fit each other" in refused("info", "wrong.npz")
 

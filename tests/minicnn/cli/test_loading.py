@@ -1,10 +1,13 @@
-"""Where the checkpoint of unfinished work lies."""
+"""Errors of a network's first run."""
 
 import pytest
 
-from minicnn.cli.loading import checkpoint_path
+from minicnn import InputError
+from minicnn.cli.loading import trying
 
 
-@pytest.mark.parametrize("out, expected", [("a/net.npz", "a/net.checkpoint.npz"), ("net", "net.checkpoint.npz")])
-def test_a_checkpoint_lies_beside_the_output(out, expected):
-    assert checkpoint_path(out) == expected
+def test_an_input_error_is_never_wrapped_into_another():
+    for error, expected in ((InputError("got no backend. Choose one."), "^got no backend. Choose one.$"),
+                            (ValueError("5 is not 6"), "got net.npz, whose layers do not fit each other .5 is not 6.")):
+        with pytest.raises(InputError, match=expected), trying("net.npz"):
+            raise error

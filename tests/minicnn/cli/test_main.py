@@ -1,6 +1,7 @@
 """The command line as a whole: exit statuses, and each verb once as a process."""
 
 import json
+import signal
 
 import pytest
 from subprocesses import HUNG
@@ -26,6 +27,40 @@ def test_exit_statuses(run, monkeypatch, here):
         monkeypatch.setattr(module, "run", raising(KeyboardInterrupt()))
         status, out, err = run(*verb.split(), "--out", "x")
         assert status == 130 and "--resume" in err
+
+
+def test_sigterm_ends_a_verb_as_ctrl_c_does_and_exits_with_143(run, monkeypatch, here):
+    def terminated(args):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as stop:
+            stop.args = ("after 3 of 4",)
+            raise
+    monkeypatch.setattr("minicnn.cli.info.run", terminated)
+    assert run("info", "x") == (143, "", "\nminicnn info: terminated after 3 of 4\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_sigterm_that_the_caller_handles_stays_the_callers(run, monkeypatch, here):
+    caught = []
+    before = signal.signal(signal.SIGTERM, lambda *arguments: caught.append(arguments))
+    try:
+        monkeypatch.setattr("minicnn.cli.info.run", lambda args: signal.raise_signal(signal.SIGTERM))
+        assert run("info", "x") == (0, "", "") and len(caught) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("variable, value, message", [
+    *(("MINICNN_NUM_THREADS", value, "expected a number of threads") for value in ("0", "-1", "two")),
+    ("MINICNN_BACKEND", "nonsense", "expected one of reference, numpy, numba"), ("MINICNN_WINOGRAD", "off", "expected 0, which"),
+])
+@pytest.mark.parametrize("command", ["detect x.jpg --weights x.npz", "info x", "train lenet5 --out x.npz", "tune x.npz"])
+def test_a_wrong_variable_ends_every_verb_with_one_line(run, monkeypatch, here, command, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    status, out, err = run(*command.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"minicnn {command.split()[0]}: error: got ") and value in err and message in err
 
 
 def test_each_verb_as_a_process(start, data_of_a_process, here):

@@ -38,7 +38,7 @@ def test_the_overview_has_a_line_and_an_example_for_every_verb(run, monkeypatch)
 
 @pytest.mark.parametrize("argv, expected", [
     ([], "VERB"), (["prune"], "prune"), (["train"], "ARCHITECTURE, --out"), (["train", "vgg", "--out", "x"], "vgg"),
-    (["train", "lenet5", "--out", "x", "--epochs", "-1"], "at least 0"),
+    (["train", "lenet5", "--out", "x", "--epochs", "-1"], "at least 1"),
     (["train", "lenet5", "--out", "x", "--epochs", "1.5"], "1.5"),
     (["train", "lenet5", "--out", "x", "--lr", "nan"], "nan"), (["train", "lenet5", "--out", "x", "--lr", "inf"], "inf"),
     (["train", "lenet5", "--out", "x", "--batch-size", "0"], "at least 1"),

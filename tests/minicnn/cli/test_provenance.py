@@ -3,10 +3,7 @@
 import argparse
 import json
 
-import pytest
-
-from minicnn.cli.provenance import check_outputs, emit, provenance
-from minicnn.errors import InputError
+from minicnn.cli.provenance import emit, provenance
 
 
 def test_emit(tmp_path, capsys):
@@ -19,16 +16,6 @@ def test_emit(tmp_path, capsys):
     emit(argparse.Namespace(json=str(tmp_path / "x.json")), document, "text")
     assert capsys.readouterr().out == "text\n"
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == document
-
-
-def test_check_outputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    check_outputs(argparse.Namespace(json=None), "a.npz")
-    check_outputs(argparse.Namespace(json="-"), "a.npz")
-    for json_path, out in (("none/x", "a.npz"), (None, "none/x"), ("", "a.npz"), (None, "")):
-        with pytest.raises(InputError):
-            check_outputs(argparse.Namespace(json=json_path), out)
-    assert not list(tmp_path.iterdir())
 
 
 def test_provenance():

@@ -52,7 +52,7 @@ def test_usage_errors(refused, here, options):
     assert options[0] in refused("scenes", "new", *options)
 
 
-def test_ctrl_c_leaves_nothing(start, here):
+def test_ctrl_c_leaves_nothing(start, drawing, here):
     process = start("scenes", "data", "--count", 9999)
     deadline = time.monotonic() + HUNG
     while not list(here.glob(".data.*/JPEGImages/000003.jpg")):

@@ -36,7 +36,7 @@ def test_json_and_the_file(run, data, here):
 
 def test_text_and_json_in_a_file(run, data, here):
     status, out, err = run("train", "lenet5", "--data", data, "--epochs", 1, "--out", "net.npz", "--json", "train.json")
-    assert status == 0 and out.startswith("net.npz: ") and out.endswith("of 200 test images right after 1 epochs\n")
+    assert status == 0 and out.startswith("net.npz: ") and out.endswith("of 200 test images right after 1 epoch\n")
     assert all(len(line) <= 80 for line in (out + err).splitlines())
     assert json.loads((here / "train.json").read_text())["file"] == "net.npz"
 
@@ -49,7 +49,7 @@ def test_options_become_hyperparameters(run, data, here, monkeypatch):
     assert run("train", "lenet5", "--data", data, "--out", "x.npz", "--seed", 4, "--nesterov", "--resume", *flags)[0] == 0
     assert run("train", "lenet5", "--data", data, "--out", "x.npz")[0] == 0
     assert got == [(Hyperparameters(**options, nesterov=True), 4, "x.checkpoint.npz", True),
-                     (Hyperparameters(), 0, "x.checkpoint.npz", False)]
+                     (Hyperparameters(), 0, "x.checkpoint.npz", None)]
 
 
 def test_the_seed_decides(run, data, here):
@@ -142,4 +142,11 @@ def test_a_network_for_other_images(refused, data, here):
     ("--cache-features", "x"), ("--report", "x"), ("--validation", "val"), ("--no-flip",), ("--milestones", 3, 4), ("--clip-norm", 1),
     ("--accumulate", 2)], ids=str)
 def test_options_of_detectors_are_refused_for_a_classifier(refused, data, here, option):
-    assert f"got {option[0].replace('no-', '')}" in refused("train", "lenet5", "--data", data, "--out", "x.npz", *option)
+    assert f"got {option[0].replace('no-', '')}" in refused("train", "lenet5", "--data", data, "--out", "net.npz", *option)
+
+
+@pytest.mark.parametrize("command", [["train", "lenet5"], ["train", "fasterrcnn_vgg16"], ["finetune", "net.npz"]], ids=" ".join)
+def test_no_epoch_at_all_is_refused_before_anything_is_written(run, data, here, command):
+    status, out, err = run(*command, "--data", data, "--epochs", 0, "--out", "net.npz")
+    assert (status, out) == (2, "") and "argument --epochs: got 0, expected a number of at least 1" in err
+    assert list(here.iterdir()) == []

@@ -1,6 +1,7 @@
 """minicnn train and finetune of a detector: the files, what they say, what they refuse, and that Ctrl-C and kill cost nothing."""
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -13,7 +14,9 @@ from subprocesses import HUNG
 
 import minicnn
 from minicnn.archive import read_archive
+from minicnn.data.annotated import FROM_0
 from minicnn.data.scenes import write_scenes
+from minicnn.detection.training.train import Training, train_detector
 from minicnn.models import BUILDERS
 
 
@@ -71,6 +74,15 @@ def test_one_list_of_coco_has_no_splits(run, refused, here):
     assert minicnn.load("net.npz").record["provenance"]["split"] is None
 
 
+def test_a_folder_without_lists_is_one_split(run, refused, scenes, here):
+    (here / "flat").mkdir()
+    for path in [*(scenes / "Annotations").iterdir(), *(scenes / "JPEGImages").iterdir()]:
+        shutil.copy(path, here / "flat")
+    status, out, _ = run("train", "toy", "--data", "flat", *FAST, "--out", "net.npz", "--json", "-")
+    assert status == 0 and json.loads(out)["images"] == 24 and minicnn.load("net.npz").record["provenance"]["split"] == "all"
+    assert "expected all" in refused("train", "toy", "--data", "flat", *FAST, "--split", "val", "--out", "x.npz")
+
+
 def test_another_detector_gives_its_backbone_and_its_settings(run, scenes, here):
     assert run("train", "toy", "--data", scenes, *FAST, "--min-size", 40, "--out", "first.npz")[0] == 0
     assert run("train", "toy", "--data", scenes, "--epochs", 1, "--trainable-backbone-layers", 0, "--seed", 9, "--init", "first.npz",
@@ -99,6 +111,8 @@ def test_a_backbone_that_does_not_fit(refused, scenes, here):
     assert "expected a backbone's" in refused("train", "toy", "--data", scenes, *FAST, "--init", "lenet.npz", "--out", "x.npz")
     (here / "text").write_text("no weights")
     assert "text" in refused("train", "toy", "--data", scenes, *FAST, "--init", "text", "--out", "x.npz")
+    (here / "cut.npz").write_bytes((here / "lenet.npz").read_bytes()[:-100])
+    assert "cut.npz, which cannot be read" in refused("train", "toy", "--data", scenes, *FAST, "--init", "cut.npz", "--out", "x.npz")
 
 
 def test_more_stages_than_the_backbone_has(refused, scenes, here):
@@ -140,19 +154,48 @@ def broken(folder, image=None, xml=None):
     return name
 
 
-@pytest.mark.parametrize("change, expected", [
-    ({"image": lambda data: None}, "which does not exist"), ({"image": lambda data: data[:300]}, "JPEGImages"),
-    ({"xml": lambda data: data.replace(b"<width>80", b"<width>79")}, "expected 79 x 64"),
-], ids=["missing", "truncated", "another size"])
 @pytest.mark.parametrize("verb", ["train", "finetune"])
-def test_images_that_cannot_be_learnt_from(run, refused, scenes, here, verb, change, expected):
+def test_images_that_cannot_be_learnt_from_are_named_in_one_run(run, scenes, here, verb):
     shutil.copytree(scenes, "data")
-    name = broken(here / "data", **change)
-    if verb == "train":
-        assert expected in (line := refused("train", "toy", "--data", "data", *FAST, "--out", "x.npz")) and name in line
-    else:
-        run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")
-        assert expected in (line := refused("finetune", "net.npz", "--data", "data", *FAST, "--out", "x.npz")) and name in line
+    names = (here / "data" / "ImageSets" / "Main" / "trainval.txt").read_text().split()[:5]
+    paths = [here / "data" / "JPEGImages" / f"{name}.jpg" for name in names]
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:300])
+    paths[2].write_text("no image")
+    paths[3].write_bytes(b"")
+    xml = here / "data" / "Annotations" / f"{names[4]}.xml"
+    xml.write_text(xml.read_text().replace("<width>80", "<width>81"))
+    what = "toy" if verb == "train" else "net.npz"
+    assert verb == "train" or run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")[0] == 0
+    status, out, err = run(verb, what, "--data", "data", *FAST, "--out", "x.npz")
+    *named, line = err.splitlines()
+    assert (status, out) == (2, "") and not list(here.glob("x*")) and len(named) == 5
+    assert all(name in text for name, text in zip(names, named))
+    assert [text in found for text, found in zip(("not exist", "decoded", "recognise", "empty", "expected 81 x 64"), named)] == [True] * 5
+    assert "of whose 19 images 5 cannot be used; skipped are 5 images and 0 objects (image cannot be read: 5)" in line
+    status, out, err = run(verb, what, "--data", "data", *FAST, "--out", "x.npz", "--allow-skipped", "--json", "-")
+    assert status == 1 and json.loads(out)["images"] == 14 and json.loads(out)["skipped"]["images"] == 5
+    assert err.splitlines()[-1] == f"minicnn {verb}: skipped: 5 images and 0 objects (image cannot be read: 5)"
+
+
+def test_a_resumed_training_leaves_out_the_same_images(run, scenes, here, monkeypatch):
+    shutil.copytree(scenes, "data")
+    broken(here / "data", image=lambda data: None)
+    options = ("train", "toy", "--data", "data", *FAST[2:], "--epochs", 2, "--allow-skipped", "--out")
+    assert run(*options, "whole.npz")[0] == 1
+    run_epoch, epochs = Training.run_epoch, []
+
+    def stopped(self):
+        epochs.append(run_epoch(self))
+        if len(epochs) == 1:
+            self.save()
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Training, "run_epoch", stopped)
+    assert run(*options, "resumed.npz")[0] == 130
+    assert run(*options, "resumed.npz", "--resume")[0] == 1 and len(epochs) == 2
+    arrays, others = read_archive("whole.npz")[0], read_archive("resumed.npz")[0]
+    for name, array in arrays.items():
+        assert_array_equal(array, others[name], err_msg=name)
 
 
 @pytest.mark.parametrize("name, text, expected", [("empty", "", "empty"), ("outside", "../../secret\n", "secret"), ("none", None, "none")])
@@ -163,16 +206,114 @@ def test_splits_that_cannot_be_learnt_from(refused, scenes, here, name, text, ex
     assert expected in refused("train", "toy", "--data", "data", "--split", name, *FAST, "--out", "x.npz")
 
 
-def test_what_is_skipped_is_told(run, scenes, here):
+def test_what_is_skipped_is_told_and_summed_up(run, scenes, here):
     shutil.copytree(scenes, "data")
     broken(here / "data", xml=lambda data: data.replace(b"<xmin>", b"<xmin>9", 1))
-    status, _, err = run("train", "toy", "--data", "data", *FAST, "--out", "x.npz")
-    assert status == 0 and err.startswith("minicnn train: ") and "skipped" in err.splitlines()[0]
+    status, out, err = run("train", "toy", "--data", "data", *FAST, "--out", "x.npz", "--json", "-")
+    document, lines = json.loads(out), err.splitlines()
+    assert status == 1 and lines[0].startswith("minicnn train: error: ") and "object 1" in lines[0] and "skipped" in lines[0]
+    assert document["skipped"] == {"images": 0, "objects": 1, "reasons": {"box that is empty or outside the image": 1}}
+    assert document["problems"] == [lines[0].removeprefix("minicnn train: error: ")] and document["normalised"] == {}
+    assert lines[-1] == "minicnn train: skipped: 0 images and 1 object (box that is empty or outside the image: 1)"
+
+
+@pytest.mark.parametrize("verb", ["train", "finetune"])
+def test_too_much_that_is_skipped_is_refused_before_the_work(run, scenes, here, verb):
+    shutil.copytree(scenes, "data")
+    names = (here / "data" / "ImageSets" / "Main" / "train.txt").read_text().split()
+    for name in names[:2]:
+        (here / "data" / "Annotations" / f"{name}.xml").write_text("no XML")
+    options = ["toy"]
+    if verb == "finetune":
+        assert run("train", "toy", "--data", scenes, *FAST, "--out", "net.npz")[0] == 0
+        options = ["net.npz"]
+    status, out, err = run(verb, *options, "--data", "data", *FAST, "--out", "x.npz")
+    *named, line = err.splitlines()
+    assert (status, out) == (2, "") and not list(here.glob("x*"))
+    assert [name in text for name, text in zip(names, named, strict=False)] == [True, True]
+    assert "got data, trainval, of whose 19 images 2 cannot be used" in line and "--allow-skipped" in line
+    status, _, err = run(verb, *options, "--data", "data", *FAST, "--out", "x.npz", "--allow-skipped")
+    assert status == 1 and err.endswith(f"minicnn {verb}: skipped: 2 images and 0 objects (annotation cannot be read: 2)\n")
+
+
+def test_files_that_count_from_0_are_pointed_out(run, scenes, here):
+    """Less 1, the boxes at the upper and left sides begin at 0; with the origin given, all are as they were but for a pixel."""
+    shutil.copytree(scenes, "data")
+    for path in (here / "data" / "Annotations").iterdir():
+        path.write_text(re.sub(r"<([xy]min|[xy]max)>([\d.]+)<", lambda found: f"<{found[1]}>{float(found[2]) - 1:g}<", path.read_text()))
+    names = (here / "data" / "ImageSets" / "Main" / "trainval.txt").read_text().split()
+    first = here / "data" / "Annotations" / f"{names[0]}.xml"
+    first.write_text(re.sub(r"<xmin>[\d.]+<", "<xmin>0<", first.read_text(), count=1))
+    status, out, err = run("train", "toy", "--data", "data", *FAST, "--out", "x.npz", "--json", "-")
+    assert status == 0 and "boxes begin at 0" in err and err.count("--box-origin 0") == 1
+    assert json.loads(out)["normalised"][FROM_0] >= 1 and json.loads(out)["skipped"]["objects"] == 0
+    status, out, err = run("train", "toy", "--data", "data", *FAST, "--out", "y.npz", "--json", "-", "--box-origin", 0)
+    assert status == 0 and "--box-origin" not in err and json.loads(out)["normalised"] == {}
+
+
+def test_a_classifier_skips_nothing(refused, here):
+    assert "got --allow-skipped for lenet5, a classifier" in refused("train", "lenet5", "--allow-skipped", "--out", "x.npz")
 
 
 def test_classes_that_are_not_the_datas(refused, scenes, here):
     line = refused("train", "toy", "--data", scenes, *FAST, "--classes", "cat", "dog", "--out", "x.npz")
     assert "expected" in line
+
+
+@pytest.fixture
+def unfinished(monkeypatch):
+    """unfinished(run, *argv): a training that ends with Ctrl-C after its epochs, so that its checkpoint stays."""
+    def unfinished(run, *argv):
+        def stop(*args):
+            train_detector(*args)
+            raise KeyboardInterrupt
+        with monkeypatch.context() as patch:
+            patch.setattr("minicnn.cli.train.train_detector", stop)
+            assert run(*argv)[0] == 130
+    return unfinished
+
+
+def test_a_checkpoint_of_other_files_and_settings_is_refused(run, refused, scenes, here, unfinished):
+    for name, seed in (("a.npz", 1), ("b.npz", 2)):
+        assert run("train", "toy", "--data", scenes, *FAST, "--seed", seed, "--out", name)[0] == 0
+    (here / "config.json").write_text('{"rpn_nms_thresh": 0.6}')
+    command = ["train", "toy", "--data", scenes, *FAST, "--out", "net.npz"]
+    options = {"--init": ("a.npz", "b.npz", "other weights"), "--config": ("config.json", None, "settings rpn.nms_thresh"),
+               "--min-size": (40, 44, "settings transform.min_size"), "--max-size": (60, 56, "settings transform.max_size")}
+    given = [part for name, (value, _, _) in options.items() for part in (name, value)]
+    unfinished(run, *command, *given)
+    for name, (_, value, expected) in options.items():
+        others = [part for key, (own, _, _) in options.items() for part in (key, value if key == name else own) if
+                  (value if key == name else own) is not None]
+        assert expected in refused(*command, *others, "--resume")
+    status, _, err = run(*command, *given, "--resume")
+    assert status == 0 and err.startswith("resuming after epoch 1, step 0 from net.checkpoint.npz\n")
+    tune = ["finetune", "a.npz", "--data", scenes, *FAST, "--out", "tuned.npz"]
+    unfinished(run, *tune)
+    assert "other weights" in refused("finetune", "b.npz", *tune[2:], "--resume")
+
+
+@pytest.mark.parametrize("verb", ["train", "finetune"])
+def test_a_checkpoint_that_is_there_is_replaced_only_by_restart(run, refused, scenes, here, unfinished, verb):
+    run("train", "toy", "--data", scenes, *FAST, "--out", "whole.npz")
+    command = [verb, "toy" if verb == "train" else "whole.npz", "--data", scenes, *FAST, "--out", "net.npz"]
+    unfinished(run, *command)
+    assert "--resume to go on from it, or --restart to begin anew" in refused(*command)
+    assert "not allowed with" in run(*command, "--resume", "--restart")[2]
+    assert run(*command, "--restart", "--seed", 1)[0] == 0 and not (here / "net.checkpoint.npz").exists()
+    status, _, err = run(*command, "--resume")
+    assert status == 0 and "no checkpoint net.checkpoint.npz: beginning anew\n" in err
+
+
+def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_interrupted(run, scenes, here, unfinished):
+    command = ["train", "toy", "--data", scenes, *FAST, "--out", "net.npz"]
+    written = []
+    for end in ((), ("--resume",), ("--restart",)):
+        if end:
+            unfinished(run, *command)
+        assert run(*command, *end)[0] == 0
+        written.append((here / "net.npz").read_bytes())
+    assert written[0] == written[1] == written[2]
 
 
 STOPPED = """
