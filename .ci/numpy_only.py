@@ -1,6 +1,10 @@
-"""Run a network where only NumPy is installed: ``make FOLDER`` in a full environment, then ``check FOLDER`` in the bare one."""
+"""Run a network where only NumPy is installed: ``make FOLDER`` in a full environment, then ``check FOLDER`` in the bare one.
+
+``detect FOLDER`` is for an environment with Pillow as well.
+"""
 
 import importlib.metadata
+import json
 import sys
 from pathlib import Path
 
@@ -48,5 +52,27 @@ def check(folder):
     print(f"logits equal to {error:.1e} of the largest, {len(boxes)} boxes found, with {', '.join(sorted(installed))} installed")
 
 
+def detect(folder):
+    """``minicnn detect`` finds in the photographs' files what was found before, and draws it; an old Pillow draws no digits."""
+    import PIL
+
+    from minicnn.cli.main import main
+    from minicnn.data.images import read_image
+    pictures, out = TESTS / "pictures", folder / "drawn"
+    status = main(["detect", str(pictures), "--weights", str(folder / "detector.npz"), "--json", str(folder / "found.json"),
+                   "--out", str(out)])
+    rows = {Path(row["image"]).name: row for row in json.loads((folder / "found.json").read_text())}
+    boxes = np.array([one["box"] for one in rows["chelsea.jpg"]["detections"]])
+    expected = np.load(folder / "boxes.npy")
+    if status or boxes.shape != expected.shape or not np.abs(boxes - expected).max() <= 0.05:
+        sys.exit(f"status {status}, {len(boxes)} boxes, expected the same {len(expected)}")
+    if np.array_equal(read_image(out / "chelsea.jpg"), read_image(pictures / "chelsea.jpg")) or len(rows) != len(list(out.iterdir())):
+        sys.exit(f"the {len(rows)} photographs were not drawn on")
+    if PIL.__version__ < "9.9" and main(["train", "lenet5", "--out", str(folder / "none.npz")]) != 2:
+        sys.exit("expected that digits need a newer Pillow")
+    print(f"{len(rows)} photographs, {len(boxes)} boxes in one, with Python {sys.version.split()[0]}, NumPy {np.__version__} and Pillow "
+          f"{PIL.__version__}, from {Path(minicnn.__file__).parent}")
+
+
 if __name__ == "__main__":
-    {"make": make, "check": check}[sys.argv[1]](Path(sys.argv[2]))
+    {"make": make, "check": check, "detect": detect}[sys.argv[1]](Path(sys.argv[2]))

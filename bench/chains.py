@@ -30,6 +30,7 @@ from record import record, table
 from spread import quartiles, ratios, text_with_quartiles
 from turns import CORES, ask_all, end_all, start, turn, use_all_cores
 
+from minicnn.compiled_code import compiled_folder
 from minicnn.fast.timing import calibrate
 from minicnn.fast.timing.calibration import fit_rates
 from minicnn.fast.timing.cost_model import amounts
@@ -264,6 +265,7 @@ def main():
                if engine not in missing and (args.engines is None or engine in args.engines or engine == "torch")]
     use_all_cores()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(compiled_folder() or ""))          # compiled code is kept
         os.environ["MINICNN_CACHE"] = folder            # without what `minicnn tune` found here
         rows, facts = measure(engines, args.runs, Path(folder))
     document = {"question": "milliseconds of a 3 x 3 convolution and of its Tucker chains, float32, batch 1, equal threads",

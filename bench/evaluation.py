@@ -55,7 +55,7 @@ def large(runs):
         return result
     for _ in range(runs):
         images = timed("annotations", load_annotated, CASES / "voc2007_test", "test")
-        found, _ = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", images)
+        found = timed("detections", read_detections, CASES / "voc2007_test_tiny_yolo", images).found
         timed("metrics", evaluate, images, found)
         document = timed("metrics and intervals", evaluate, images, found, None, np.random.default_rng(0)).document
     stated = json.loads((CASES / "voc2007_test_tiny_yolo" / "expected.json").read_text())

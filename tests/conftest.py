@@ -4,9 +4,11 @@ import contextlib
 import signal
 from pathlib import Path
 
+import PIL
 import pytest
 from numeric_checks import BACKENDS
 
+from minicnn.compiled_code import compiled_folder
 from minicnn.functional.dispatch import use
 
 with contextlib.suppress(ImportError):                  # without hypothesis the test files that need it are skipped or fail by themselves
@@ -14,6 +16,7 @@ with contextlib.suppress(ImportError):                  # without hypothesis the
     settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any speed")                  # a busy machine fails no test
 
+OLD_PILLOW = tuple(map(int, PIL.__version__.split(".")[:2])) < (10, 1)
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 
 
@@ -26,8 +29,9 @@ def backend(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_tuned(tmp_path_factory):
-    """An empty cache folder: nothing that was measured on this machine affects a test."""
+    """An empty cache folder: nothing that was measured on this machine affects a test; compiled code stays where it is."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_CACHE_DIR", str(compiled_folder() or ""))
         patch.setenv("MINICNN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -41,6 +45,23 @@ def interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_data():
+    """With a Pillow that cannot draw digits and scenes, tests that ask for them are skipped. CI runs these with Pillow 10.1."""
+    with pytest.MonkeyPatch.context() as patch:
+        if OLD_PILLOW:
+            for module in ("digits", "scenes"):
+                patch.setattr(f"minicnn.data.{module}.check_pillow", lambda what: pytest.skip(f"{what} need Pillow 10.1"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def drawing():
+    """For tests whose digits and scenes are drawn by another process: they are skipped where Pillow cannot draw them."""
+    if OLD_PILLOW:
+        pytest.skip("generated digits and scenes need Pillow 10.1")
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,7 @@ def test_tables_are_those_of_the_results():
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(drawing, tmp_path_factory):
     """What the pages take as given: a detector of the scenes' classes that sees very small images, photographs, a data set.
 
     The machine's rates are recorded ones, so that the ranks that ``compress`` finds do not depend on how busy it is.

@@ -21,7 +21,8 @@ def torch_twin(model):
     arguments = {key: value for key, value in model.architecture_arguments.items() if key not in (
         "norm", "norm_eps", "num_classes", "box_head_width", "anchor_sizes", "aspect_ratios", "roi_output_size", "roi_sampling_ratio")}
     if name == "fasterrcnn_vgg16":
-        features = vgg16(weights=None).features[:-1]
+        features = vgg16(weights=None).features
+        features = features if arguments.pop("last_pool", False) else features[:-1]
         features.out_channels = 512
         anchors = AnchorGenerator(model.rpn.anchor_sizes, model.rpn.aspect_ratios)
         twin = FasterRCNN(features, num_classes, rpn_anchor_generator=anchors, box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2), **arguments)
