@@ -122,7 +122,8 @@ def convert_named(path):
                                "an archive. Give class_names, and what else weights do not show, with --config, or leave them unnamed.")
     except OptionNeeded as error:
         config = Path(path).with_suffix(".json")
-        options = f" --config {shlex.quote(str(config))}" if config.is_file() else ""
+        beside = f"--config {shlex.quote(str(config))}" if config.is_file() else ""
+        options = "".join({option.split()[0]: f" {option}" for option in (error.option, beside) if option}.values())
         raise InputError(f"{error} The command is: minicnn convert {shlex.quote(str(path))}{options} "
                          f"-o {shlex.quote(config.with_suffix('.npz').name)}") from error
     model.record["provenance"]["notes"] = notes

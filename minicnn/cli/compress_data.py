@@ -7,7 +7,9 @@ from minicnn.cli.provenance import report_note
 from minicnn.compression.calibration_images import draw_images
 from minicnn.compression.repair import LEAST
 from minicnn.data import AnnotatedImages, is_annotated
+from minicnn.data.check_images import UNREADABLE
 from minicnn.data.image_files import images_in
+from minicnn.data.skipped import Skipped, check_skipped
 from minicnn.detection.evaluation.evaluate import MeanAveragePrecision
 from minicnn.errors import InputError
 
@@ -29,10 +31,14 @@ def calibration_images(args, model, rng):
         return [], AnnotatedImages([], [])
     paths = unlabelled_images(args)
     data = AnnotatedImages([], []) if paths else read_training_data(args, prepare=lambda data: data)     # only those drawn are read
-    images = draw_images(paths or [image.path for image in data.images], model.transform, rng, args.repair,
-                         lambda error: skip_unreadable(args, data, error))
+    drawn = Skipped()
+
+    def skip(error):
+        skip_unreadable(args, data, error)
+        drawn.image(UNREADABLE)
+    images = draw_images(paths or [image.path for image in data.images], model.transform, rng, args.repair, skip)
     if not paths and not args.allow_skipped:
-        data.check_skipped(str(args.data))
+        check_skipped(drawn, len(images), 0, f"{args.data}, drawn from it")
     if len(images) < (1 if args.repair == 0 else LEAST):
         raise InputError(f"got {len(images)} images in {args.data} that can be read, expected at least {LEAST}. Give others.")
     return images, data

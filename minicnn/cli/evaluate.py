@@ -16,6 +16,7 @@ from minicnn.cli.tables import fitted, percent, points, span, table
 from minicnn.data import default_split, load_data
 from minicnn.data.check_images import check_image_files, turn_upright
 from minicnn.data.images import import_pillow
+from minicnn.data.skipped import check_skipped
 from minicnn.detection.evaluation.evaluate import evaluate_detections, evaluate_detector
 from minicnn.detection.evaluation.worst_images import worst_images
 from minicnn.errors import InputError
@@ -90,6 +91,9 @@ def run_detector(args, model):
         evaluation = evaluate_detections(args.detections, annotated, rng, on_error=skip)
     else:
         evaluation = evaluate_detector(model, annotated, rng, source=args.file, on_error=skip)
+    if not args.allow_skipped:                                  # again: an image's size in the file of detections is known only now
+        counts = (evaluation.document[key] for key in ("objects", "difficult"))
+        check_skipped(annotated.skipped, evaluation.document["pictures"], sum(counts), args.data)
     for line in evaluation.problems:
         if line not in annotated.problems:                      # it is no image of the data
             report_problem(args.verb, line)

@@ -49,7 +49,11 @@ ARCHITECTURES = sorted(name for _, names in MARKS for name in names)
 
 
 class OptionNeeded(InputError):
-    """A weight file that can be converted with an option, which it leaves open."""
+    """A weight file that leaves something open, which ``minicnn convert`` takes as an option, such as "--arch ARCH"."""
+
+    def __init__(self, message, option=""):
+        super().__init__(message)
+        self.option = option
 
 
 def convert(path, architecture=None, config=None, norm_eps=None, key=None):
@@ -121,7 +125,7 @@ def find_architecture(path, arrays, requested):
         raise InputError(f"{path}: got {what}, expected one of {', '.join(ARCHITECTURES)}.")
     if requested is None and len(found) > 1:
         raise OptionNeeded(f"{path}: got arrays that fit both {' and '.join(found)}, expected a choice between them. "
-                           "Add --arch with one of the two.")
+                           "Add --arch with one of the two.", "--arch ARCH")
     if requested not in (None, *found):
         raise InputError(f"{path}: got arrays of {' or '.join(found)}, expected {requested}. Correct --arch or the configuration.")
     return requested or found[0]
@@ -229,7 +233,7 @@ def check_anchors(path, arrays, model):
     name = "rpn.head.cls_logits.weight"
     if name in arrays and arrays[name].ndim and len(arrays[name]) != layer.out_channels:
         raise OptionNeeded(f"{path}: got {len(arrays[name])} anchors per position, expected the {layer.out_channels} of the settings. "
-                           "Give its anchor_sizes and aspect_ratios with --config.")
+                           "Give its anchor_sizes and aspect_ratios with --config.", "--config FILE.json")
 
 
 def read_config(path):

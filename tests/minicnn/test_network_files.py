@@ -1,6 +1,7 @@
 """Opening a network's file: torch's weights are converted into the cache, once, and what cannot be converted says how."""
 
 import json
+import shlex
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch_files import legacy_file, weight_file, zip_file
 
 import minicnn
 from minicnn import InputError
+from minicnn.cli.main import main
 from minicnn.compression.info import info
 from minicnn.files import sha256
 from minicnn.network_files import is_weight_file, load, outline
@@ -138,8 +140,8 @@ def test_what_is_assumed_is_told_every_time(tmp_path, data, capsys, monkeypatch)
         assert "; assumed, since weights do not show it: min_size 320, max_size 640, image_mean" in told(capsys)
 
 
-@pytest.mark.parametrize("beside, command", [(None, "minicnn convert net.pth -o net.npz"),
-                                             ("net.json", "minicnn convert net.pth --config net.json -o net.npz")])
+@pytest.mark.parametrize("beside, command", [(None, "minicnn convert net.pth --arch ARCH -o net.npz"),
+                                             ("net.json", "minicnn convert net.pth --arch ARCH --config net.json -o net.npz")])
 def test_where_it_leaves_a_choice_the_command_is_told(tmp_path, cache, data, monkeypatch, capsys, beside, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.pth").write_bytes(data)
@@ -149,6 +151,9 @@ def test_where_it_leaves_a_choice_the_command_is_told(tmp_path, cache, data, mon
         load("net.pth")
     assert str(caught.value).endswith(f"The command is: {command}") and "\n" not in str(caught.value)
     assert not cache.exists() and capsys.readouterr() == ("", "")
+    (tmp_path / "net.json").unlink(missing_ok=True)
+    assert main(shlex.split(command.replace("ARCH", ARCHITECTURE).replace("--config net.json", ""))[1:]) == 0
+    assert load("net.npz").architecture == ARCHITECTURE
 
 
 def test_a_detector_whose_classes_have_no_names_is_converted_by_the_user(tmp_path, cache, monkeypatch):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import sys
@@ -55,6 +56,17 @@ def net(here):
 def squeeze(run, *options, out="small.npz"):
     status, text, err = run("compress", "net.npz", "--out", out, "--json", "-", *options)
     return status, json.loads(text) if text else None, err
+
+
+def test_too_many_unreadable_images_among_those_drawn_are_refused(run, net, here):
+    write_scenes(here / "data", (80, 64), 60, 0)
+    for path in sorted((here / "data" / "JPEGImages").iterdir())[::5]:
+        path.write_bytes(b"")
+    options = "--target-storage", 0.8, "--data", "data", "--repair", 20, "--low", 8
+    status, _, err = squeeze(run, *options)
+    drawn, lost = map(int, re.search(r"of whose (\d+) images (\d+) cannot be used", err).groups())
+    assert status == 2 and drawn - lost == 20 and lost > 0.05 * drawn and not (here / "small.npz").exists()
+    assert squeeze(run, *options, "--allow-skipped")[0] == 1 and (here / "small.npz").exists()
 
 
 def test_json_the_file_and_the_lines(run, scenes, net, here):

@@ -401,6 +401,9 @@ def test_images_of_another_size_are_left_out_as_of_the_model(run, voc, weights):
         assert documents[-1]["matches"]["pictures"] == ["000001", "000002"]
     assert "90 x 60 pixels, expected 91 x 60 as in its annotation" in documents[1]["problems"][0]
     assert all(documents[0][key] == documents[1][key] for key in (*FIGURES, "skipped"))
+    for options in ([weights], ["--detections", "d.json"]):                         # one of three images is more than 5 %
+        status, out, err = run("evaluate", *options, "--data", "voc", "--json", "-")
+        assert (status, out) == (2, "") and "of whose 3 images 1 cannot be used" in err.splitlines()[-1]
 
 
 def test_images_without_detections_need_no_row(run, voc):
