@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 from annotated_sets import annotated, image
+from annotated_sets import detections as detections_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from minicnn.detection.evaluation.evaluate import evaluate
 from minicnn.detection.evaluation.read_detections import read_detections
 from minicnn.detection.evaluation.write_detections import check_comp4, comp4_texts, csv_text, json_text
 from minicnn.errors import InputError
@@ -225,15 +227,26 @@ NUMBERS = st.floats(0, 1000, width=32)
 BOXES = st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS).map(lambda sides: [*map(min, sides[:2], sides[2:]), *map(max, sides[:2], sides[2:])])
 DETECTION = st.fixed_dictionaries({"label": st.just(1), "name": st.sampled_from(["cat", "traffic light"]), "box": BOXES,
                                    "score": st.floats(0, 1, width=32)})
-FILES = st.text(st.sampled_from("01a,;\"'\r\n\t \x85\u2028\ufeff\u00e9."), min_size=1, max_size=4).map(lambda name: f"{name}.jpg")
+NAMES = st.text(st.sampled_from("01a,;\"'\r\n\t \x85\u2028\ufeff\u00e9."), min_size=1, max_size=4).map(lambda name: f"{name}.jpg")
+FOLDERS = st.lists(st.text(st.sampled_from("01a \u00e9"), min_size=1, max_size=2), max_size=2)
+FILES = st.builds(lambda folders, name: "/".join([*folders, name]), FOLDERS, NAMES)
+LAYOUTS = st.dictionaries(FILES, st.lists(DETECTION, max_size=3), min_size=1, max_size=5).flatmap(
+    lambda found: st.tuples(st.just(found), st.permutations(range(len(found)))))
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(FILES, st.lists(DETECTION, max_size=3), min_size=1, max_size=5))
-def test_every_name_and_number_comes_back(tmp_path_factory, found):
-    """Exactly from JSON and CSV; from comp4 to the last digits, or detect refuses the names."""
+def label(detection):
+    return ["cat", "traffic light"].index(detection["name"]) + 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(LAYOUTS)
+def test_every_name_and_number_comes_back(tmp_path_factory, layout):
+    """In any folders, with ids in any order: exactly from JSON and CSV; from comp4 to the last digits, or detect refuses the names."""
+    found, ids = layout
     folder = tmp_path_factory.mktemp("forms")
-    set_ = annotated([image(str(number), []) for number in range(len(found))], ("cat", "traffic light"))
+    truths = [[(label(one), one["box"]) for one in rows[::2]] for rows in found.values()]
+    set_ = annotated([image(str(number), objects) for number, objects in zip(ids, truths)], ("cat", "traffic light"))
+    whole = evaluate(set_, [detections_of(*((label(one), one["score"], one["box"]) for one in rows)) for rows in found.values()])
     for one, file in zip(set_.images, found):
         one.path = folder / file
     paths = [str(folder / file) for file in found]
@@ -254,12 +267,14 @@ def test_every_name_and_number_comes_back(tmp_path_factory, found):
         assert read.left_out == {}
         for (boxes, scores, labels), detections in zip(read.found, found.values()):
             got = sorted(zip(labels.tolist(), scores.tolist(), boxes.tolist()))
-            expected = sorted((1 + (one["name"] == "traffic light"), one["score"], one["box"]) for one in detections)
+            expected = sorted((label(one), one["score"], one["box"]) for one in detections)
             if form == "comp4":
                 assert [one[:2] for one in got] == [one[:2] for one in expected]
                 assert_allclose([one[2] for one in got], [one[2] for one in expected], atol=1e-12)
             else:
                 assert got == expected
+        figures = evaluate(set_, read.found).document["mAP"]
+        assert figures == pytest.approx(whole.document["mAP"], abs=1e-6 if form == "comp4" else 0, nan_ok=True)
 
 
 COCO = annotated([image("7", [(1, (1, 2, 3, 4))]), image("9", [])], ("cat", "dog"))

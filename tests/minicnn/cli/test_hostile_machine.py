@@ -126,7 +126,7 @@ def test_the_table_has_every_verb():
 
 
 def test_where_nothing_can_be_written(inputs, cache, tmp_path):
-    """A path below a file cannot be written by root either."""
+    """A path below a file cannot be written by root either. demo, which is three of the other verbs in turn, tries its output alone."""
     def run(case):
         name, verb, number = case
         out, env = tmp_path / str(number), environment(MINICNN_CACHE=cache)
@@ -137,7 +137,7 @@ def test_where_nothing_can_be_written(inputs, cache, tmp_path):
         else:
             env = environment(**{"cache": {"MINICNN_CACHE": inputs / "file" / "cache"},
                                  "home": {"MINICNN_CACHE": None, "XDG_CACHE_HOME": None, "HOME": inputs / "file" / "home"},
-                                 "no home": {"MINICNN_CACHE": tmp_path / "other", "HOME": None}}[name])
+                                 "no home": {"MINICNN_CACHE": None, "XDG_CACHE_HOME": tmp_path / "other", "HOME": None}}[name])
             status, err = ended(inputs, verb, out, env)
             check(verb, status, err, [0, 1, 2], out)
     cases = [(name, verb) for name in ("output", "cache", "home", "no home") for verb in VERBS if verb != "demo" or name == "output"]
