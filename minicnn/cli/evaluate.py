@@ -89,11 +89,11 @@ def run_detector(args, model):
         skip_unreadable(args, annotated, error)
     if model is None:
         evaluation = evaluate_detections(args.detections, annotated, rng, on_error=skip)
+        if not args.allow_skipped:                              # again: the images' size in the file is known only now
+            counts = (evaluation.document[key] for key in ("objects", "difficult"))
+            check_skipped(annotated.skipped, evaluation.document["pictures"], sum(counts), args.data)
     else:
         evaluation = evaluate_detector(model, annotated, rng, source=args.file, on_error=skip)
-    if not args.allow_skipped:                                  # again: an image's size in the file of detections is known only now
-        counts = (evaluation.document[key] for key in ("objects", "difficult"))
-        check_skipped(annotated.skipped, evaluation.document["pictures"], sum(counts), args.data)
     for line in evaluation.problems:
         if line not in annotated.problems:                      # it is no image of the data
             report_problem(args.verb, line)
