@@ -52,7 +52,7 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
     2. Cut. Prune low-dimensional convolutions: cluster filters by mean and variance (filter_statistics.py, kmeans.py), remove weak ones
        (low_dimensional.py) from all layers that make, pass or read them (channels.py). Decompose the others (hybrid.py) by Tucker
        (tucker.py) or SVD (svd.py), at ranks by a rule (ranks.py) or within a budget (budget.py).
-    3. Repair: fit each changed layer to the original's outputs (repair.py, regression.py).
+    3. Repair: fit each changed layer to the original's outputs (repair.py, regression.py, first_factor.py).
     4. Measure both networks (measure.py).
 
     Args:
@@ -78,7 +78,8 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
             del done                                    # its singular vectors are not needed while layers are fitted
     if options.repair:
         with clock("repair"):
-            state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"], saver(checkpoint, smaller, state))
+            state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"], saver(checkpoint, smaller, state),
+                                     options.refit_first)
     report = detector_report(smaller, state, before, options.errors, cost_model, clock.seconds)
     with clock("measuring"):
         measure(report, model, smaller, images, evaluate)

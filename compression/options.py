@@ -23,7 +23,8 @@ class DetectorOptions:
     linear: linear layers take part. layers, left_out: patterns of paths, see ``HybridOptions``. low: see ``HybridOptions``.
     minimum, n_clusters: see ``PruningOptions``, for methods that prune alone; minimum None: the default there.
     errors: "output": ranks are chosen by the loss of a layer's output on the images; "weights": by the loss of its weights.
-    repair: fit the smaller network to the original's outputs on the images.
+    repair: fit the smaller network to the original's outputs on the images. refit_first: also the first of the layers that a decomposed
+        layer became, see ``first_factor``.
     seed: every random choice comes from it.
     Without images errors are those of the weights, and nothing is repaired.
     """
@@ -39,6 +40,7 @@ class DetectorOptions:
     errors: str = "output"
     repair: bool = True
     seed: int = 0
+    refit_first: bool = True
 
     def __post_init__(self):
         if self.rule.is_target and self.rule.kind != "time" or self.decomposes:
@@ -77,4 +79,5 @@ class DetectorOptions:
     def settings(self) -> dict:
         """What a checkpoint must agree on."""
         return {"method": self.method, "rule": self.rule._asdict(), "options": self.hybrid._asdict(), "errors": self.errors,
-                "minimum": self.minimum, "clusters": self.n_clusters, "repaired": self.repair, "seed": self.seed}
+                "minimum": self.minimum, "clusters": self.n_clusters, "repaired": self.repair, "seed": self.seed,
+                "refit_first": self.refit_first}

@@ -4,9 +4,11 @@ In the order in which the layers run, each one reads what the already repaired l
 least squares to the original's outputs at the same points (``regression``). So a layer also corrects, as far as it can, what those before
 it have lost. If only ReLUs read a layer, only what they let through counts: of VGG16's last convolution that is one output of twenty.
 
-Of a convolution decomposed into three layers the first stays as HOSVD made it; core and last layer together are one linear map of its
-outputs, fitted whole and reduced to the rank again by reduced-rank regression. Of a linear layer decomposed into two the second is
-fitted. A layer with more than ``WIDEST`` inputs, and a grouped convolution, get a new bias only.
+Of a convolution decomposed into three layers core and last layer together are one linear map of the first one's outputs, fitted whole and
+reduced to the rank again by reduced-rank regression; of a linear layer or 1 x 1 convolution decomposed into two the second is fitted.
+Then the first layer, which until now is as HOSVD made it, is fitted given the others, and these again (``first_factor``), as long as the
+error on held-back images falls. With more than ``WIDEST`` inputs of the layer before its decomposition the first stays; a layer with
+more than ``WIDEST`` inputs, and a grouped convolution, get a new bias only.
 
 In memory are samples of one layer at a time, ``observe.POINTS`` of an image at most, what one layer reads of all images if that is
 no more than ``HELD`` numbers, and, where several layers of the box head are fitted, what it reads of ``observe.PROPOSALS`` proposals
@@ -22,6 +24,7 @@ import functools
 import numpy as np
 
 from minicnn.compression.channels import left_channels
+from minicnn.compression.first_factor import Chain, Patches, fit_chain
 from minicnn.compression.observe import at, half
 from minicnn.compression.recording import LayerInputs
 from minicnn.compression.regression import Samples, fit_best, reduce_rank
@@ -35,7 +38,7 @@ HELD = 2**27                # numbers of what a layer reads that are kept, at mo
 LEAST = 10                  # images
 
 
-def repair(model, original, observation, surgery, rows=(), on_layer=None) -> list[dict]:
+def repair(model, original, observation, surgery, rows=(), on_layer=None, refit_first=True) -> list[dict]:
     """Fit the layers that were decomposed or read pruned channels, squeeze-and-excitation's own too, in place.
 
     Other layers keep their weights (ours): fitted to proposals that are mostly background, the layers that score them would favour it.
@@ -46,10 +49,12 @@ def repair(model, original, observation, surgery, rows=(), on_layer=None) -> lis
         surgery: {"removed": {path: indices of removed filters}, "split": {path: ranks}}, see ``reports.cut_record``.
         rows: what was returned for the layers that are fitted already, to resume from there; the final result has the same bytes.
         on_layer: called with all rows after each layer; or None.
+        refit_first: fit the first of the layers of a decomposed one, too.
 
     Returns:
-        list of {"path", "strength": the ridge's, None where only the bias was fitted, or nothing, "before", "after": the mean squared
-        error of the layer's outputs, behind the ReLU if one follows, over their variance}, on images that were held back.
+        list of {"path", "strength": the ridge's, None where only the bias was fitted, or nothing, "first_strength": the same of the first
+        of a decomposed layer's layers, None where it stays, "before", "after": the mean squared error of the layer's outputs, behind the
+        ReLU if one follows, over their variance}, on images that were held back.
 
     Raises:
         InputError: fewer than ``LEAST`` images, or fewer than ``HELD_BACK`` in which the original proposes boxes.
@@ -63,12 +68,15 @@ def repair(model, original, observation, surgery, rows=(), on_layer=None) -> lis
         for paths, inputs in ((order[:len(order) - len(heads)], backbone_inputs(model, observation)),
                               (heads, head_inputs(model, observation, len(heads) > 1))):
             for path in paths:
+                first, layers = fitted_part(model, path, refit_first)
                 if any(row["path"] == path for row in rows):
-                    inputs.of(fitted_part(model, path)[0], observation.calls(path))    # what it keeps for the layers behind this one
+                    inputs.of(first, observation.calls(path))           # what it keeps for the layers behind this one
                 else:
-                    rows.append(repair_layer(model, path, observation, kept, inputs))
+                    rows.append(repair_layer(model, path, observation, kept, inputs, refit_first))
                     if on_layer:
                         on_layer(rows)
+                if len(layers) > 1 and inputs.start != first:           # narrower, and fitted by now
+                    inputs.of(fitted_part(model, path, False)[0], observation.calls(path))
                 bar.update(1, path)
     return rows
 
@@ -145,21 +153,28 @@ class InputReader:
         return lambda number: inputs(self.given(number).astype(np.float32, copy=False))
 
 
-def repair_layer(model, path, observation, kept, inputs):
+def repair_layer(model, path, observation, kept, inputs, refit_first):
     """Fit one layer; see ``repair``. inputs: an ``InputReader``."""
-    first, layers = fitted_part(model, path)
-    outputs, width = len(layers[-1].weight), layers[0].weight[0].size
+    first, layers = fitted_part(model, path, refit_first)
     channels = kept.get(path, slice(None))
+    relu = path in observation.relu_followed
+    if refit_first and first != fitted_part(model, path, False)[0]:
+        learnt, held_back = (Patches(x, y, relu) for x, y in sampled(
+            path, first, observation, channels, inputs, patch_width(layers), np.float16,
+            lambda x, points: half(patches(layers[len(layers) == 3], x, points))))
+        return {"path": path, **repair_chain(layers, learnt, held_back)}
+    outputs, width = len(layers[-1].weight), layers[0].weight[0].size
     bias_only = width > WIDEST or getattr(layers[0], "groups", 1) > 1
-    learnt, held_back = sampled(path, first, observation, channels, inputs, outputs if bias_only else width,
-                                lambda x, points: at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points))
+    learnt, held_back = (Samples(x, y, relu) for x, y in sampled(
+        path, first, observation, channels, inputs, outputs if bias_only else width, np.float32,
+        lambda x, points: at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)))
     if bias_only:                                           # regress the original's outputs on the layer's own, with a slope of 1
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
     else:
         factors, bias, strength, before, after = fit_best(
             learnt, held_back, joint_weight(layers), float_bias(layers[-1]),
             lambda weight, covariance: (weight,) if len(layers) == 1 else reduce_rank(weight, covariance, len(layers[0].weight))[::-1])
-    row = {"path": path, "strength": strength if np.isfinite(strength) else None, "before": before, "after": min(before, after)}
+    row = {"path": path, "strength": finite(strength), "first_strength": None, "before": before, "after": min(before, after)}
     if after >= before:                                     # nothing is better than the present weights
         return {**row, "strength": None}
     if bias_only:
@@ -170,36 +185,69 @@ def repair_layer(model, path, observation, kept, inputs):
     return row
 
 
-def sampled(path, first, observation, channels, inputs, width, features):
-    """Two ``Samples``, to learn from and to hold back, filled in place, image by image, so that they are not in memory twice.
+def repair_chain(layers, learnt, held_back):
+    """Fit all layers that one was decomposed into; see ``first_factor.fit_chain``. Returns the row of ``repair``, without the path."""
+    first, *core, last = (layer.weight.astype(np.float64) for layer in layers)
+    core = core[0].reshape(*core[0].shape[:2], -1) if core else None
+    chain = Chain(first.reshape(first.shape[:2]), core, last.reshape(last.shape[:2]), float_bias(layers[-1]))
+    chain, strength, first_strength, before, after = fit_chain(chain, learnt, held_back)
+    if after < before:
+        for layer, factor in zip(layers, (chain.first, *([] if core is None else [chain.core]), chain.last)):
+            assign(layer, weight=factor)
+        assign(layers[-1], bias=chain.bias)
+    return {"strength": finite(strength), "first_strength": finite(first_strength), "before": before, "after": after}
+
+
+def finite(strength):
+    """A ridge's strength as JSON has it: None if it is infinite."""
+    return strength if np.isfinite(strength) else None
+
+
+def sampled(path, first, observation, channels, inputs, width, dtype, features):
+    """Samples to learn from and to hold back, filled in place, image by image, so that they are not in memory twice.
 
     Args:
         path: of the layer, whose original outputs are y. first: path of the layer that is read. channels: the outputs that are left.
-        inputs: an ``InputReader``. features: (input of the layer at ``first``, points) -> x (P, width).
+        inputs: an ``InputReader``. features: (input of the layer at ``first``, points) -> x (P, width) of this dtype.
+
+    Yields:
+        x: (S, width); y: (S, O) float32; twice.
     """
-    read, samples = inputs.of(first, observation.calls(path)), []
+    read = inputs.of(first, observation.calls(path))
     images = [number for number, calls in enumerate(observation.outputs[path]) if any(map(len, calls))]        # not those without proposals
     held_back = images[HELD_BACK - 1::HELD_BACK]
     for numbers in (np.setdiff1d(images, held_back).tolist(), held_back):
         outputs = [rows for number in numbers for rows in observation.outputs[path][number]]
-        x = np.empty((sum(map(len, outputs)), width), np.float32)
+        x = np.empty((sum(map(len, outputs)), width), dtype)
         y = np.concatenate([rows[:, channels] for rows in outputs], dtype=np.float32)
         end = 0
         for number in numbers:
             for maps, points in zip(read(number), observation.points[path][number]):
                 start, end = end, end + len(points[0])
                 x[start:end] = features(maps, points)
-        samples.append(Samples(x, y, path in observation.relu_followed))
-    return samples
+        yield x, y
 
 
-def fitted_part(model, path):
-    """(path of the first, layers) of what is fitted at a layer's path: all but the first layer of a Sequential in its place."""
+def fitted_part(model, path, refit_first):
+    """(path of the first, layers) of what is fitted at a layer's path: all layers of a Sequential in its place, or all but the first."""
     place = model.get_layer(path)
-    if isinstance(place, Sequential):
-        names, layers = zip(*place.children()[1:])
-        return f"{path}.{names[0]}", list(layers)
-    return path, [place]
+    if not isinstance(place, Sequential):
+        return path, [place]
+    names, layers = zip(*place.children())
+    start = 0 if refit_first and has_first_factor(layers) else 1
+    return f"{path}.{names[start]}", list(layers[start:])
+
+
+def has_first_factor(layers):
+    """Whether layers are those of ``tucker.three_layers`` or ``svd.two_layers``, and the first is not too wide to be fitted."""
+    outer = layers if len(layers) == 2 else layers[::2]
+    return (len(layers) in (2, 3) and all(layer.kind in ("Conv2d", "Linear") and layer.weight[0, 0].size == 1 for layer in outer)
+            and patch_width(layers) <= WIDEST)
+
+
+def patch_width(layers):
+    """I T: the inputs of a layer before it became two or three."""
+    return layers[0].weight.shape[1] * (layers[1].weight[0, 0].size if len(layers) == 3 else 1)
 
 
 def joint_weight(layers):

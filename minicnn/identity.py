@@ -8,7 +8,7 @@ The whole list, by the entry of a checkpoint that holds it:
   of a detector's data the classes, the images' names and their objects), and of a detector "pictures" (the bytes of the image files),
   "cache" (whether features are kept in float16), "teacher" and "teacher_settings";
 * of a detector's compression: "method", "rule" (the target or the rule for ranks), "options" (low, linear, layers, left out), "errors",
-  "minimum", "clusters", "repaired", "seed", "rng" (its state), "pictures" (the calibration images);
+  "minimum", "clusters", "repaired", "refit_first", "seed", "rng" (its state), "pictures" (the calibration images);
 * of a classifier's compression: "target", "options", "recipe", "seed", "counts" (of --like), "images" (and labels, to train on).
 
 What only the caller knows, such as the file's name or the validation images, is added by ``compression.checkpoint.Checkpoint``'s
@@ -30,7 +30,7 @@ from minicnn.layers import KINDS, Layer
 
 WORDS = {"recipe": "hyperparameters", "pictures": "images", "teacher_settings": "teacher's settings"}     # of entries, in messages
 NOT_SETTINGS = {*vars(Layer), *Layer.__annotations__}               # what every layer has: mode, backend, record, ...
-LATER = ("weights", "settings", "backend", "pictures", "teacher_settings", "repaired", "rng", "images", "validation")
+LATER = ("weights", "settings", "backend", "pictures", "teacher_settings", "repaired", "refit_first", "rng", "images", "validation")
 # entries that checkpoints of older versions lack, which are resumed all the same
 
 

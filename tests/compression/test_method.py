@@ -160,6 +160,7 @@ def test_a_checkpoint_of_another_detectors_compression_is_refused_whatever_decid
         "minimum": ("minimum", {"options": replace(options, minimum=7)}),
         "clusters": ("clusters", {"options": replace(options, n_clusters=3)}),
         "repaired": ("repaired", {"options": replace(options, repair=False)}),
+        "refit_first": ("refit_first", {"options": replace(options, refit_first=False)}),
         "seed": ("seed; rng", {"options": replace(options, seed=1)}), "rng": ("rng", {"rng": generator(5)}),
         "pictures": ("images", {"pixels": 2}), "backend": ("backend", {"costs": machine_cost_model("numba", RATES)}),
         "layers": ("layers; weights", {"model": other_layer("backbone.4", Hardswish())}), "weights": ("weights", {"model": weak}),

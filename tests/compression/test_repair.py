@@ -78,6 +78,28 @@ def test_the_outputs_come_nearer_to_the_original(original, seen):
     assert distance(small, original, "rpn.head.conv.0.0") < 0.7 * before["rpn.head.conv.0.0"]
 
 
+def test_first_layers_are_fitted_unless_told_otherwise(original, seen):
+    one, other, ranks = decomposed(original, RANKS), decomposed(original, RANKS), list(RANKS)
+    firsts = {path: one.get_layer(path).children()[0][1].weight for path in ranks}
+    without, rows = (repair(small, original, seen, surgery(RANKS), refit_first=refit) for small, refit in ((one, False), (other, True)))
+    for path, left, row in zip(ranks, without, rows):
+        assert left["first_strength"] is None
+        assert_array_equal(one.get_layer(path).children()[0][1].weight, firsts[path])
+        assert row["first_strength"] is not None and not np.array_equal(other.get_layer(path).children()[0][1].weight, firsts[path])
+    assert rows[0]["before"] == pytest.approx(without[0]["before"], rel=1e-3) and rows[0]["after"] < 0.95 * without[0]["after"]
+
+
+@pytest.mark.parametrize("held", [0, 2**27, 20 * 8 * 20 * 16])
+def test_resumed_after_any_layer_it_ends_alike(original, seen, held, monkeypatch):
+    monkeypatch.setattr(module, "HELD", held)
+    whole, stages = decomposed(original, RANKS), []
+    rows = repair(whole, original, seen, surgery(RANKS), on_layer=lambda rows: stages.append((copy.deepcopy(whole), list(rows))))
+    for small, done in stages:
+        assert repair(small, original, seen, surgery(RANKS), done) == rows
+        for (name, a), (_, b) in zip(small.named_arrays(), whole.named_arrays()):
+            assert_array_equal(a, b, err_msg=name)
+
+
 def test_nothing_is_lost_at_full_rank(original, seen):
     small = decomposed(original, {"backbone.3": (8, 16), "backbone.6": (16, 16)})
     for row in repair(small, original, seen, surgery({"backbone.3", "backbone.6"})):
