@@ -78,8 +78,8 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
             del done                                    # its singular vectors are not needed while layers are fitted
     if options.repair:
         with clock("repair"):
-            state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"], saver(checkpoint, smaller, state),
-                                     options.refit_first)
+            state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"],
+                                     saver(checkpoint, smaller, state, observation), options.refit_first)
     report = detector_report(smaller, state, before, options.errors, cost_model, clock.seconds)
     with clock("measuring"):
         measure(report, model, smaller, images, evaluate)
@@ -106,9 +106,12 @@ def cut_state(done, options, images, before, cost_model):
             "splits": decision_facts(done, before, cost_model), "repair": []}
 
 
-def saver(checkpoint, model, state):
-    """A function that saves a checkpoint with further rows of repair; it is called now, too, with those that there are."""
+def saver(checkpoint, model, state, observation):
+    """A function that saves a checkpoint with further rows of repair, whose layers' outputs are no longer needed and are taken out of the
+    observation; it is called now, too, with those that there are."""
     def save(rows):
+        for row in rows:
+            observation.outputs.pop(row["path"], None)
         if checkpoint:
             checkpoint.save(model, {**state, "repair": rows})
     save(state["repair"])

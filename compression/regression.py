@@ -38,12 +38,19 @@ class Samples:
 
     def predict(self, weight, bias):
         """W x + b (S, O), float32."""
-        return self.x @ weight.T.astype(np.float32) + (bias + weight @ self.mean).astype(np.float32)
+        found = self.x @ weight.T.astype(np.float32)
+        found += (bias + weight @ self.mean).astype(np.float32)
+        return found
 
     def targets(self, weight, bias):
         """Targets t (S, O) of the next least squares, see the module's text, given the last weight (O, D) and bias (O,); y without a
         ReLU."""
-        return np.where(self.y > 0, self.y, np.minimum(self.predict(weight, bias), 0)) if self.relu else self.y
+        if not self.relu:
+            return self.y
+        targets = self.predict(weight, bias)
+        np.minimum(targets, 0, out=targets)                 # in place: samples of all images are large
+        np.copyto(targets, self.y, where=self.y > 0)
+        return targets
 
     def activated(self, y):
         """Outputs behind the ReLU, if there is one."""

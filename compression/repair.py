@@ -68,15 +68,14 @@ def repair(model, original, observation, surgery, rows=(), on_layer=None, refit_
         for paths, inputs in ((order[:len(order) - len(heads)], backbone_inputs(model, observation)),
                               (heads, head_inputs(model, observation, len(heads) > 1))):
             for path in paths:
-                first, layers = fitted_part(model, path, refit_first)
-                if any(row["path"] == path for row in rows):
-                    inputs.of(first, observation.calls(path))           # what it keeps for the layers behind this one
-                else:
+                first, second = (fitted_part(model, path, refit)[0] for refit in (refit_first, False))
+                done = any(row["path"] == path for row in rows)
+                if not done:
                     rows.append(repair_layer(model, path, observation, kept, inputs, refit_first))
                     if on_layer:
                         on_layer(rows)
-                if len(layers) > 1 and inputs.start != first:           # narrower, and fitted by now
-                    inputs.of(fitted_part(model, path, False)[0], observation.calls(path))
+                if path != paths[-1] and (done or first != second):
+                    inputs.of(second, observation.calls(path))          # kept for the layers behind this one
                 bar.update(1, path)
     return rows
 
@@ -156,17 +155,14 @@ class InputReader:
 def repair_layer(model, path, observation, kept, inputs, refit_first):
     """Fit one layer; see ``repair``. inputs: an ``InputReader``."""
     first, layers = fitted_part(model, path, refit_first)
-    channels = kept.get(path, slice(None))
-    relu = path in observation.relu_followed
-    if refit_first and first != fitted_part(model, path, False)[0]:
-        learnt, held_back = (Patches(x, y, relu) for x, y in sampled(
-            path, first, observation, channels, inputs, patch_width(layers), np.float16,
-            lambda x, points: half(patches(layers[len(layers) == 3], x, points))))
-        return {"path": path, **repair_chain(layers, learnt, held_back)}
+    channels, calls = kept.get(path, slice(None)), observation.calls(path)
+    if first != fitted_part(model, path, False)[0]:
+        read = inputs.computed(first, calls)                # not kept: what the second layer reads is narrower
+        return {"path": path, **repair_chain(layers, *samples_of_chain(path, layers, read, observation, channels))}
     outputs, width = len(layers[-1].weight), layers[0].weight[0].size
     bias_only = width > WIDEST or getattr(layers[0], "groups", 1) > 1
-    learnt, held_back = (Samples(x, y, relu) for x, y in sampled(
-        path, first, observation, channels, inputs, outputs if bias_only else width, np.float32,
+    learnt, held_back = (Samples(x, y, path in observation.relu_followed) for x, y in sampled(
+        path, inputs.of(first, calls), observation, channels, outputs if bias_only else width, np.float32,
         lambda x, points: at(Sequential(layers)(x), points) if bias_only else patches(layers[0], x, points)))
     if bias_only:                                           # regress the original's outputs on the layer's own, with a slope of 1
         factors, bias, strength, before, after = fit_best(learnt, held_back, np.eye(outputs), np.zeros(outputs), strengths=(np.inf,))
@@ -185,6 +181,13 @@ def repair_layer(model, path, observation, kept, inputs, refit_first):
     return row
 
 
+def samples_of_chain(path, layers, read, observation, channels):
+    """Two ``first_factor.Patches`` of a decomposed layer; layers: what it became; the others: see ``sampled``."""
+    return [Patches(x, y, path in observation.relu_followed) for x, y in sampled(
+        path, read, observation, channels, patch_width(layers), np.float16,
+        lambda x, points: half(patches(layers[len(layers) == 3], x, points)))]              # of three layers the second has the kernel
+
+
 def repair_chain(layers, learnt, held_back):
     """Fit all layers that one was decomposed into; see ``first_factor.fit_chain``. Returns the row of ``repair``, without the path."""
     first, *core, last = (layer.weight.astype(np.float64) for layer in layers)
@@ -192,7 +195,7 @@ def repair_chain(layers, learnt, held_back):
     chain = Chain(first.reshape(first.shape[:2]), core, last.reshape(last.shape[:2]), float_bias(layers[-1]))
     chain, strength, first_strength, before, after = fit_chain(chain, learnt, held_back)
     if after < before:
-        for layer, factor in zip(layers, (chain.first, *([] if core is None else [chain.core]), chain.last)):
+        for layer, factor in zip(layers, (factor for factor in chain[:3] if factor is not None)):
             assign(layer, weight=factor)
         assign(layers[-1], bias=chain.bias)
     return {"strength": finite(strength), "first_strength": finite(first_strength), "before": before, "after": after}
@@ -203,18 +206,17 @@ def finite(strength):
     return strength if np.isfinite(strength) else None
 
 
-def sampled(path, first, observation, channels, inputs, width, dtype, features):
+def sampled(path, read, observation, channels, width, dtype, features):
     """Samples to learn from and to hold back, filled in place, image by image, so that they are not in memory twice.
 
     Args:
-        path: of the layer, whose original outputs are y. first: path of the layer that is read. channels: the outputs that are left.
-        inputs: an ``InputReader``. features: (input of the layer at ``first``, points) -> x (P, width) of this dtype.
+        path: of the layer, whose original outputs are y. read: see ``InputReader.of``. channels: the outputs that are left.
+        features: (what was read, points) -> x (P, width) of this dtype.
 
     Yields:
         x: (S, width); y: (S, O) float32; twice.
     """
-    read = inputs.of(first, observation.calls(path))
-    images = [number for number, calls in enumerate(observation.outputs[path]) if any(map(len, calls))]        # not those without proposals
+    images = [number for number, calls in enumerate(observation.outputs[path]) if any(map(len, calls))]      # not those without proposals
     held_back = images[HELD_BACK - 1::HELD_BACK]
     for numbers in (np.setdiff1d(images, held_back).tolist(), held_back):
         outputs = [rows for number in numbers for rows in observation.outputs[path][number]]
