@@ -32,7 +32,7 @@ from minicnn.compression.regression import STRENGTHS, Samples, fit_best, reduce_
 PASSES = 1              # over the first factor and the rest, after the rest was fitted
 FIRST_ROUNDS = 2        # of targets for the first factor of a layer with a ReLU behind it
 SINGULAR = 1e-9         # ridge of the preconditioner, in mean variances
-TOLERANCE = 1e-3        # of conjugate gradients: the residual's norm over that of the right side
+TOLERANCE = 1e-2        # of conjugate gradients: the residual's norm over that of the right side
 STEPS = 40              # of conjugate gradients, at most
 CHUNK = 2048            # samples that are in float32 at a time
 
@@ -182,11 +182,15 @@ def solve_first(chain, covariance, mixed, strength, start):
     taps, gram = chain.taps, chain.last.T @ chain.last
     ridge = strength * covariance.trace(dtype=np.float64) / len(covariance) or 1.0
 
-    def operator(first):
+    def times_covariance(first):
         product = joined(taps, first)
-        return parted(taps, gram @ ((product.astype(covariance.dtype) @ covariance) + ridge * product))
-    right = parted(taps, mixed + ridge * (gram @ joined(taps, chain.first)))
-    return conjugate_gradients(operator, right, start, preconditioner(taps, gram, covariance, ridge))
+        return product.astype(covariance.dtype) @ covariance, product
+
+    def operator(change):
+        mixed, product = times_covariance(change)
+        return parted(taps, gram @ (mixed + ridge * product))
+    right = parted(taps, mixed - gram @ times_covariance(chain.first)[0])           # of the equations for the change
+    return chain.first + conjugate_gradients(operator, right, start - chain.first, preconditioner(taps, gram, covariance, ridge))
 
 
 def joined(taps, first):
