@@ -29,7 +29,6 @@ import numpy as np
 
 from minicnn.compression.regression import STRENGTHS, Samples, fit_best, reduce_rank, with_ridge
 
-PASSES = 1              # over the first factor and the rest, after the rest was fitted
 FIRST_ROUNDS = 2        # of targets for the first factor of a layer with a ReLU behind it
 SINGULAR = 1e-9         # ridge of the preconditioner, in mean variances
 TOLERANCE = 1e-2        # of conjugate gradients: the residual's norm over that of the right side
@@ -109,35 +108,38 @@ class Patches:
             found[piece] = (taps @ first).reshape(len(x), -1, r).swapaxes(1, 2)
         return Samples(found.reshape(len(found), -1), self.y, self.relu)
 
+    def error(self, chain):
+        """The error of a ``Chain``, see ``regression.Samples.error``."""
+        return self.behind(chain.first).error(chain.weight, chain.bias)
 
-def fit_chain(chain, learnt, held_back, refit=True):
-    """Fit the layers behind the first; then the first, and those behind it again, as long as that helps.
+
+def fit_chain(chain, learnt, held_back):
+    """Fit the first layer, those behind it, and the first again, each as far as the error on held-back samples falls.
+
+    The first comes first, since what the others fit too closely to the samples would mislead it.
 
     Args:
-        chain: ``Chain``. learnt, held_back: ``Patches`` of different images. refit: whether to fit the first.
+        chain: ``Chain``. learnt, held_back: ``Patches`` of different images.
 
     Returns:
         chain: the fitted one; strength, first_strength: of the ridges, infinite for what keeps its weights; before, after: errors on
         the held-back samples.
     """
-    chain, strength, before, after = fit_behind(chain, learnt, held_back)
-    covariance, first_strength = learnt.covariance() if refit else None, np.inf
-    for _ in range(PASSES if refit else 0):
-        new, tried, error = fit_first(chain, learnt, held_back, covariance)
-        if error >= after:
-            break
+    covariance, first_strength = learnt.covariance(), np.inf
+    before = after = held_back.error(chain)
+    new, tried, error = fit_first(chain, learnt, held_back, covariance)
+    if error < after:
         chain, first_strength, after = new, tried, error
-        new, tried, _, error = fit_behind(chain, learnt, held_back)
-        if error < after:
-            chain, strength, after = new, tried, error
+    factors, bias, strength, _, error = fit_best(learnt.behind(chain.first), held_back.behind(chain.first), chain.weight, chain.bias,
+                                                 chain.factorise)
+    if error < after:
+        chain, after = chain.behind(factors, bias), error
+    else:
+        strength = np.inf
+    new, tried, error = fit_first(chain, learnt, held_back, covariance)
+    if error < after:
+        chain, first_strength, after = new, tried, error
     return chain, strength, first_strength, before, after
-
-
-def fit_behind(chain, learnt, held_back):
-    """Fit the layers behind the first, see ``regression.fit_best``: chain; strength; before, after: errors on held-back samples."""
-    factors, bias, strength, before, after = fit_best(learnt.behind(chain.first), held_back.behind(chain.first), chain.weight, chain.bias,
-                                                      chain.factorise)
-    return (chain.behind(factors, bias), strength, before, after) if after < before else (chain, np.inf, before, before)
 
 
 def fit_first(chain, learnt, held_back, covariance):
@@ -151,7 +153,7 @@ def fit_first(chain, learnt, held_back, covariance):
     """
     mean, tried, guide = learnt.mean(), [], chain
 
-    def next_round(strength, guide):
+    def next_round(guide):
         targets = learnt.behind(guide.first).targets(guide.weight, guide.bias)
         centre = targets.mean(axis=0, dtype=np.float64)
         return centre, learnt.mixed((targets - centre.astype(np.float32)) @ chain.last.astype(np.float32))
@@ -160,16 +162,14 @@ def fit_first(chain, learnt, held_back, covariance):
         first = solve_first(chain, covariance, mixed, strength, guide.first)
         return chain._replace(first=first, bias=centre - chain.last @ (joined(chain.taps, first) @ mean))
 
-    def error(new):
-        return held_back.behind(new.first).error(new.weight, new.bias)
-    equations = next_round(None, chain)
+    equations = next_round(chain)
     for strength in sorted(filter(np.isfinite, STRENGTHS), reverse=True):           # each starts from the one before
         guide = solved(*equations, strength, guide)
-        tried.append((error(guide), strength, guide))
+        tried.append((held_back.error(guide), strength, guide))
     lowest, strength, new = min(tried, key=lambda trial: trial[0])
     for _ in range(FIRST_ROUNDS - 1 if learnt.relu else 0):
-        new = solved(*next_round(None, new), strength, new)
-    return new, strength, error(new)
+        new = solved(*next_round(new), strength, new)
+    return new, strength, held_back.error(new)
 
 
 def solve_first(chain, covariance, mixed, strength, start):

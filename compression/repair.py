@@ -6,8 +6,8 @@ it have lost. If only ReLUs read a layer, only what they let through counts: of 
 
 Of a convolution decomposed into three layers core and last layer together are one linear map of the first one's outputs, fitted whole and
 reduced to the rank again by reduced-rank regression; of a linear layer or 1 x 1 convolution decomposed into two the second is fitted.
-Then the first layer, which until now is as HOSVD made it, is fitted given the others, and these again (``first_factor``), as long as the
-error on held-back images falls. With more than ``WIDEST`` inputs of the layer before its decomposition the first stays; a layer with
+The first layer, which HOSVD or SVD made, is fitted given the others, before and after these (``first_factor``), where the error on
+held-back images falls. With more than ``WIDEST`` inputs of the layer before its decomposition the first stays; a layer with
 more than ``WIDEST`` inputs, and a grouped convolution, get a new bias only.
 
 In memory are samples of one layer at a time, ``observe.POINTS`` of an image at most, what one layer reads of all images if that is
