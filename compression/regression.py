@@ -83,7 +83,8 @@ def fit(samples, covariance, strength, weight, guide):
     targets = samples.targets(*guide)
     mean = targets.mean(axis=0, dtype=np.float64)
     if np.isfinite(strength):
-        mixed = samples.x.T @ (targets - mean.astype(np.float32)) / len(targets)
+        centred = np.subtract(targets, mean.astype(np.float32), out=targets if samples.relu else None)    # with a ReLU they are a new array
+        mixed = samples.x.T @ centred / len(targets)
         weight = weight + np.linalg.solve(with_ridge(covariance, strength), mixed - covariance @ weight.T).T
     return weight, mean - weight @ samples.mean
 
