@@ -17,6 +17,7 @@ FILES = {
     "training.train": ("DetectorHyperparameters", "train_detector"), "training.weight_init": ("new_detector",),
     "training.targets": ("GroundTruth", "match"),
     "evaluation.evaluate": ("Evaluation", "MeanAveragePrecision", "evaluate_detections", "evaluate_detector"),
+    "evaluation.agreement": ("Agreement", "agreement"), "evaluation.evaluate_agreement": ("AgreementWith", "evaluate_agreement"),
     "evaluation.compare": ("compare", "read_evaluation"), "evaluation.average_precision": ("average_precision",),
 }
 __all__ = sorted(name for names in FILES.values() for name in names)

@@ -1,13 +1,14 @@
-"""Measure a classifier's accuracy, or a detector's average precision.
+"""Measure a classifier's accuracy, a detector's average precision, or how far it agrees with another detector.
 
-A detector is measured on the images of a data set, or by its detections in files. Images and objects that cannot be used are reported and
-left out; the exit status is then 1, or 2 if they are more than 5 %, unless --allow-skipped.
+A detector is measured on the images of a data set, or by its detections in files; with --against on any images. Images and objects that
+cannot be used are reported and left out; the exit status is then 1, or 2 if they are more than 5 %, unless --allow-skipped.
 """
 
 import time
 
 import numpy as np
 
+from minicnn.cli.evaluate_agreement import run_agreement
 from minicnn.cli.loading import check_images, finish, load_network, losses_of, read_annotated_data, skip_unreadable
 from minicnn.cli.options import DATA_HELP, add_annotated, add_json
 from minicnn.cli.paths import Input, ReportFolder
@@ -37,16 +38,22 @@ def add_arguments(verb):
                            "comp4_det_test_CLASS.txt), or JSON of COCO's results")
     verb.add_argument("--data", type=Input,
                       help=f"for a classifier {DATA_HELP} (default: {CLASSIFIERS_DATA}); for a detector a folder laid out as "
-                                     "PASCAL VOC's or COCO's, or 'scenes', generated images")
+                                     "PASCAL VOC's or COCO's, or 'scenes', generated images; with --against also a folder of images "
+                                     "or a pattern")
+    verb.add_argument("--against", type=Input, metavar="FILE",
+                      help="the detector that FILE was made from: report how much of what one finds the other finds, too; no labels are "
+                           "needed")
     verb.add_argument("--split", metavar="NAME", help="split of the data, by its name there (default: test; all where there are no "
                                                        "lists)")
     add_annotated(verb)
     add_json(verb)
     verb.add_argument("--report", type=ReportFolder, metavar="FOLDER",
-                      help="for a detector: write report.html there, with curves and the worst images")
+                      help="for a detector: write report.html there, with curves and the worst images, or what is lost and invented")
 
 
 def run(args):
+    if args.against is not None:
+        return run_agreement(args, TEST)
     if (args.file is None) == (args.detections is None):
         raise InputError(f"got {'neither FILE nor' if args.file is None else 'FILE and'} --detections, expected one of them. Give one.")
     model = None if args.file is None else load_network(args.file)

@@ -8,7 +8,8 @@ from minicnn.data.images import as_image, as_input, read_image, write_image
 from minicnn.data.load import default_split, is_annotated, load_annotated, load_data
 from minicnn.data.scenes import write_scenes
 from minicnn.data.skipped import Skipped
+from minicnn.data.unlabelled import load_unlabelled
 
 __all__ = ["AnnotatedImage", "AnnotatedImages", "Skipped", "as_image", "as_input", "box_areas", "check_image_files", "default_split",
-           "find_images", "is_annotated", "label_table", "load_annotated", "load_data", "make_digits", "read_image", "write_image",
-           "write_scenes"]
+           "find_images", "is_annotated", "label_table", "load_annotated", "load_data", "load_unlabelled", "make_digits", "read_image",
+           "write_image", "write_scenes"]

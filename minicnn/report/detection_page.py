@@ -127,16 +127,20 @@ def caption(image):
     return html.escape(f"{image['name']}: {', '.join(texts)}")
 
 
-def drawing(image):
-    """An SVG of the image, its ground truth, and on top the detections; a box's name is shown when the pointer rests on it."""
+def drawing(image, colors=COLORS_BY_VERDICT):
+    """An SVG of the image, its ground truth, and on top the detections; a box's name is shown when the pointer rests on it.
+
+    Args:
+        image: see ``write_report``; "truths" may be missing. colors: {verdict: colour}.
+    """
     height, width = image["pixels"].shape[:2]
     scale = min(1, WIDEST / max(height, width))
     unit = width / 340                          # images are shown about equally wide, so that lines look alike in images of any size
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(image["name"])}: '
              f'objects and detections</title><image width="{width}" height="{height}" href="{jpeg(image["pixels"], scale)}"/>']
     parts += [frame(box, name, TRUE, 3 * unit, f' stroke-dasharray="{5 * unit:.1f} {4 * unit:.1f}"' * (not counts))
-              for box, name, counts in image["truths"]]
-    parts += [frame(box, f"{name} {score:.2f}", COLORS_BY_VERDICT[verdict], 1.5 * unit)
+              for box, name, counts in image.get("truths", ())]
+    parts += [frame(box, f"{name} {score:.2f}", colors[verdict], 1.5 * unit)
               for box, name, score, verdict in sorted(image["found"], key=lambda row: row[2])]        # the highest score on top
     return "".join(parts) + "</svg>"
 
