@@ -46,8 +46,8 @@ def voc(folder, boxes):
         (folder / name).mkdir(parents=True)
     write_image(folder / "JPEGImages/a.png", np.zeros((20, 30, 3), np.uint8))
     (folder / "ImageSets/Main/val.txt").write_text("a\n")
-    objects = "".join(f"<object><name>cat</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
-                      for x1, y1, x2, y2 in boxes)
+    objects = "".join("<object><name>cat</name><bndbox>" + "".join(
+        f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box)) + "</bndbox></object>" for box in boxes)
     (folder / "Annotations/a.xml").write_text(
         f"<annotation><filename>a.png</filename><size><width>30</width><height>20</height></size>{objects}</annotation>")
 
