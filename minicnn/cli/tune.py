@@ -10,11 +10,12 @@ import minicnn
 from minicnn.cli.bench import add_network, brief
 from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json, at_least
-from minicnn.cli.paths import check_outputs
-from minicnn.cli.provenance import emit
+from minicnn.cli.paths import Output, check_outputs
+from minicnn.cli.provenance import emit, report_note
 from minicnn.cli.tables import fitted, shape
 from minicnn.errors import InputError
 from minicnn.fast import choose, tuned
+from minicnn.fast.timing.calibration import write_machine
 from minicnn.fast.timing.cost_model import planning_backend
 from minicnn.fast.timing.tune import GAIN, planned_networks, tune
 from minicnn.files import check_writable, make_cache_folder
@@ -28,6 +29,9 @@ def add_arguments(verb):
     verb.add_argument("--runs", type=at_least(1, int), default=7, metavar="N", help="timed runs of each candidate (default: %(default)s)")
     verb.add_argument("--again", action="store_true", help="measure also what was measured before")
     verb.add_argument("--forget", action="store_true", help="remove the measurements of all networks, and do nothing else")
+    verb.add_argument("--rates-out", type=Output, metavar="FILE",
+                      help="write this machine's speeds for 'minicnn compress --rates FILE' on another one; without a network nothing else "
+                           "is done")
     add_json(verb)
 
 
@@ -35,8 +39,14 @@ def run(args):
     if args.forget:
         print(f"{tuned.tuned_file()} {'was removed' if tuned.forget() else 'is not there'}")
         return
-    if args.file is None:
-        raise InputError("got no file, expected a network's. Give the .npz to tune, or --forget.")
+    if args.file is None and args.rates_out is None:
+        raise InputError("got no file, expected a network's. Give the .npz to tune, or --rates-out or --forget.")
+    if args.rates_out is not None:
+        with dispatch.use(args.backend):
+            key = write_machine(args.rates_out, planning_backend(), args.again)
+        report_note("tune", f"{args.rates_out} has the speeds of {key}")
+        if args.file is None:
+            return
     check_outputs(args, writes=[tuned.tuned_file()])
     make_cache_folder(tuned.tuned_file().parent)
     check_writable(tuned.tuned_file())

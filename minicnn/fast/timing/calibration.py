@@ -8,11 +8,14 @@ import functools
 import itertools
 import json
 import math
+import re
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
+from minicnn.errors import InputError
 from minicnn.fast import tuned
 from minicnn.fast.plan.build import compile
 from minicnn.fast.timing.cost_model import KINDS, amounts, planning_backend, weighted_sum
@@ -23,6 +26,7 @@ from minicnn.layers import Conv2d, Sequential, tucker_chain
 from minicnn.progress import Progress
 
 NAME, FORMAT = "rates.json", 1
+WITHOUT = ", without Winograd's algorithm"
 SECONDS = 10            # of timing in all
 ROUNDS = (3, 15)        # at least and at most, whatever SECONDS asks for
 BUSY = 0.2              # relative root-mean-square error of the fit above which the machine must have been busy
@@ -139,7 +143,7 @@ def rates_file():
 
 def machine_key(backend):
     """Everything that rates depend on, in words: with Winograd's algorithm turned off, its rates are not measured."""
-    return tuned.machine_key(backend) + ("" if winograd_allowed() else ", without Winograd's algorithm")
+    return tuned.machine_key(backend) + ("" if winograd_allowed() else WITHOUT)
 
 
 def read_rates(path, key):
@@ -161,6 +165,62 @@ def read_file(path):
 
 def write_rates(path, key, rates):
     """Add rates to the file."""
-    text = json.dumps({"format": FORMAT, "settings": {**read_file(path), key: rates}}, indent=1, ensure_ascii=False)
+    write_file(path, {**read_file(path), key: rates})
+
+
+def write_file(path, settings):
+    """Write {machine key: rates}."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(json.dumps({"format": FORMAT, "settings": settings}, indent=1, ensure_ascii=False).encode())
+
+
+# a file for another machine
+
+def write_machine(path, backend, again=False):
+    """Write this machine's rates, and nothing else, for ``read_machine`` on another machine.
+
+    Args:
+        path: of the file. backend: "numpy" or "numba". again: measure them also if they are known.
+
+    Returns:
+        key: what they depend on, in words.
+
+    Raises:
+        InputError: the machine was busy while they were measured; nothing is written.
+    """
+    key = machine_key(backend)
+    if again:
+        settings = read_file(rates_file())
+        settings.pop(key, None)
+        make_cache_folder(rates_file().parent)
+        write_file(rates_file(), settings)
+    rates = machine_rates(backend)
+    if read_rates(rates_file(), key) is None:
+        raise InputError(f"got a busy machine, whose speeds would be wrong in {path}, expected an idle one. Let nothing else run, and try "
+                         "again.")
+    write_file(path, {key: rates})
+    return key
+
+
+def read_machine(path):
+    """(key, backend, rates) of the only machine in a file.
+
+    Raises:
+        InputError: there is no such file, or it does not hold the rates of one machine, backend and set of versions; or they are with
+            Winograd's algorithm, and it is turned off here, or the other way round.
+    """
+    settings, make = read_file(Path(path)), "Run 'minicnn tune --rates-out FILE' on the machine that the network is for, and give that."
+    if not settings:
+        why = "which holds no speeds" if Path(path).exists() else "which is not there"
+        raise InputError(f"got the file {path}, {why}, expected speeds of a machine. {make}")
+    if len(settings) > 1:
+        raise InputError(f"got the speeds of {len(settings)} machines or settings in {path} ({'; '.join(settings)}), expected those of "
+                         f"one. {make}")
+    (key, rates), = settings.items()
+    found = re.search(r" threads, (numpy|numba), ", key)
+    if not found:
+        raise InputError(f"got speeds of {key} in {path}, expected the backend numpy or numba among these words. {make}")
+    if winograd_allowed() == key.endswith(WITHOUT):
+        raise InputError(f"got speeds measured {'without' if winograd_allowed() else 'with'} Winograd's algorithm in {path}, expected them "
+                         f"as it is used here. {'Set' if winograd_allowed() else 'Unset'} MINICNN_WINOGRAD=0.")
+    return key, found[1], rates

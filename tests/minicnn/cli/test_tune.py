@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from calibration_cases import RATES
 
 import minicnn
 from minicnn.cli import tune as tune_verb
 from minicnn.fast import tuned
-from minicnn.fast.timing import profile, tune
+from minicnn.fast.timing import calibration, profile, tune
 from minicnn.layers import Conv2d, Linear
 
 
@@ -167,3 +168,15 @@ def test_a_cache_that_cannot_be_written_is_an_error_before_the_work(refused, net
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tune_verb, "planned_networks", lambda *args: pytest.fail("it began"))
     assert str(tmp_path / "file") in refused("tune", network)
+
+
+def test_the_speeds_of_the_machine_are_written_without_a_network(run, refused, here, monkeypatch, cache):
+    cache.parent.mkdir()
+    monkeypatch.setattr(calibration, "calibrate", lambda backend: calibration.write_rates(
+        calibration.rates_file(), calibration.machine_key(backend), RATES) or RATES)
+    status, out, err = run("tune", "--rates-out", "board.json", "--backend", "numpy")
+    assert status == 0 and out == "" and err.startswith("minicnn tune: board.json has the speeds of ") and err.count("\n") == 1
+    assert calibration.read_machine("board.json")[1:] == ("numpy", RATES) and not cache.exists()
+    assert "no/board.json" in refused("tune", "--rates-out", "no/board.json")
+    assert "got the backend 'reference'" in refused("tune", "--rates-out", "other.json", "--backend", "reference")
+    assert "--rates-out" in refused("tune")

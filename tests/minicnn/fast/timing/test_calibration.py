@@ -148,3 +148,51 @@ def test_a_cache_that_cannot_be_written_is_an_error_before_anything_is_measured(
     monkeypatch.setattr(calibration, "interleaved_milliseconds", lambda *_: pytest.fail("measured"))
     with pytest.raises(InputError, match="cache"):
         calibration.calibrate("numpy")
+
+
+# a file for another machine
+
+def test_the_speeds_of_this_machine_are_written_for_another_one(few, folder, monkeypatch, tmp_path):
+    key = calibration.write_machine(tmp_path / "board.json", "numpy")
+    assert calibration.read_machine(str(tmp_path / "board.json")) == (key, "numpy", calibration.machine_rates("numpy"))
+    write_rates(calibration.rates_file(), "another machine", RATES)
+    monkeypatch.setattr(calibration, "fit_rates", lambda measured: {**RATES, "steps": 7.0})
+    calibration.write_machine(tmp_path / "board.json", "numpy")
+    assert calibration.read_machine(tmp_path / "board.json")[2]["steps"] != 7
+    calibration.write_machine(tmp_path / "board.json", "numpy", again=True)
+    assert calibration.read_machine(tmp_path / "board.json")[2]["steps"] == 7
+    assert read_rates(calibration.rates_file(), "another machine") == RATES
+
+
+def test_a_busy_machine_writes_no_speeds_for_another_one(few, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "BUSY", -1)
+    with pytest.raises(InputError, match="^got a busy machine, whose speeds would be wrong in .*board.json, expected an idle one"):
+        calibration.write_machine(tmp_path / "board.json", "numpy")
+    assert not (tmp_path / "board.json").exists()
+
+
+BOARD = "Cortex-A72, 1.8 GHz, 4 cores, 4 threads, numpy, minicnn 0.3.0, numpy 1.26.4"
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "which is not there"), (b"{}", "which holds no speeds"), (document(settings={}), "which holds no speeds"),
+    (document(settings={"a": {**RATES, "steps": -1}}), "which holds no speeds"),
+    (document(settings={BOARD: RATES, "b": RATES}), r"got the speeds of 2 machines or settings .*; b\), expected those of one"),
+    (document(settings={"an abacus": RATES}), "got speeds of an abacus .*, expected the backend numpy or numba"),
+    (document(settings={f"{BOARD}{calibration.WITHOUT}": RATES}), "measured without Winograd's .* Set MINICNN_WINOGRAD=0"),
+], ids=str)
+def test_a_file_that_is_not_of_one_machine(tmp_path, content, message):
+    path = tmp_path / "board.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        calibration.read_machine(path)
+
+
+def test_the_same_use_of_winograds_algorithm_is_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "board.json"
+    path.write_bytes(document(settings={BOARD: RATES}))
+    assert calibration.read_machine(path) == (BOARD, "numpy", RATES)
+    monkeypatch.setenv("MINICNN_WINOGRAD", "0")
+    with pytest.raises(InputError, match="measured with Winograd's .* Unset MINICNN_WINOGRAD=0"):
+        calibration.read_machine(path)
