@@ -19,9 +19,10 @@ FILES = {
     "method": ("compress_classifier", "compress_detector"), "options": ("DetectorOptions",), "rules": ("RankRule",),
     "rounds": ("PruningOptions", "PruningTarget", "prune_in_rounds"), "hybrid": ("HybridOptions",), "checkpoint": ("Checkpoint",),
     "reports": ("ClassifierReport", "DetectorReport"), "calibration_images": ("draw_images",),
-    "cost_model": ("CostModel", "machine_cost_model"), "channels": ("prune_group",), "filter_statistics": ("cluster_filters",),
+    "cost_model": ("CostModel", "machine_cost_model", "read_cost_model"), "channels": ("prune_group",),
+    "filter_statistics": ("cluster_filters",),
     "kmeans": ("silhouette",), "low_rank": ("LowRank",), "tucker": ("hosvd", "mode_product", "reconstruct", "tucker2", "unfold"),
-    "svd": ("truncated_svd",), "ranks": ("energy_rank", "evbmf_rank"),
+    "dry_run": ("predict_compression",), "svd": ("truncated_svd",), "ranks": ("energy_rank", "evbmf_rank"),
 }
 __all__ = sorted(name for names in FILES.values() for name in names) if __name__ == "minicnn.compression" else []
 

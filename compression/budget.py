@@ -102,6 +102,27 @@ def low_rank_sizes(low_rank, row, ranks, runs=1):
     return c * r_in + taps * r_in * r_out + r_out * o + bias, before * c * r_in + after * (taps * r_in * r_out + r_out * o)
 
 
+class Budget(NamedTuple):
+    """A share of the network's cost that may be left.
+
+    name: for messages; cost: a field of ``Candidate``; share, full: the budget is ``share`` of ``full``; fixed: the cost of the rest of
+    the network; paths: of the layers whose cost counts.
+    """
+
+    name: str
+    cost: str
+    share: float
+    full: float
+    fixed: float
+    paths: tuple
+
+    def refusal(self, least, beside=""):
+        """The InputError of a budget that cannot be kept to; least: the lowest total; beside: what else shall hold, in words."""
+        nearest = math.ceil(1000 * least / self.full) / 1000
+        return InputError(f"got a target of {self.share:g} of the {self.name}, expected at least {nearest:g}{beside}: what is left with "
+                          "every layer that may be decomposed at its narrowest. Choose a larger target, or let more layers be decomposed.")
+
+
 def hull(candidates, price):
     """A layer's candidates on the lower convex hull of price and error, by descending price; price: function of a candidate."""
     best = []
@@ -149,9 +170,7 @@ def meet_budget(candidates, cost, share, full, fixed, name, price=None):
         chosen = {path: min(layer, key=operator.attrgetter(cost)) for path, layer in candidates.items()}
         total = fixed + sum(getattr(candidate, cost) for candidate in chosen.values())
     if total > share * full:
-        raise InputError(f"got a target of {share:g} of the {name}, expected at least {math.ceil(1000 * total / full) / 1000:g}: what is "
-                         "left with every layer that may be decomposed at its narrowest. Choose a larger target, or let more layers be "
-                         "decomposed.")
+        raise Budget(name, cost, share, full, fixed, tuple(candidates)).refusal(total)
     spend_rest(chosen, candidates, cost, share * full - total, price)
     return chosen
 

@@ -18,13 +18,14 @@ REPAIRED = 300          # images to repair from, at most, unless another number 
 
 
 def draw_images(paths: Sequence[str | Path], transform: Any, rng: np.random.Generator, repair: int | None = None,
-                on_error: Callable[[InputError], None] | None = None) -> list[np.ndarray]:
+                on_error: Callable[[InputError], None] | None = None, most: int | None = None) -> list[np.ndarray]:
     """Read images that are drawn at random.
 
     Args:
         paths: of the images. transform: the detector's, see ``shrunk``. rng: a Generator.
         repair: number of images to repair from; None: ``REPAIRED`` or all there are; 0: ``OBSERVED`` or all, for errors alone.
         on_error: called for each image that cannot be read, which is skipped; None: the error is raised.
+        most: read only so many of them; None: all.
 
     Returns:
         list of (H, W, 3) uint8.
@@ -36,7 +37,7 @@ def draw_images(paths: Sequence[str | Path], transform: Any, rng: np.random.Gene
     if count > len(paths) or repair != 0 and count < LEAST:
         raise InputError(f"got {min(count, len(paths))} images to repair from, expected at least {max(count, LEAST)}. Give more, or a "
                          "smaller --repair; --repair 0 leaves it out.")
-    images = []
+    images, count = [], min(count, most or count)
     with Progress(count, "reading") as bar:
         for place in rng.permutation(len(paths)):
             try:

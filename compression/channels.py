@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.compression.cost_table import has_weight_matrix
+from minicnn.compression.cost_table import has_weight_matrix, weighted_layers
 from minicnn.compression.criteria import METHODS
+from minicnn.errors import InputError
 from minicnn.hooks import watch
 from minicnn.layers import Layer
 from minicnn.models.channel_groups import ChannelGroup
@@ -25,6 +27,29 @@ def group_weight(model, group):
 def is_linear(model, group):
     """Whether the group's channels are neurons of linear layers."""
     return all(model.get_layer(path).weight.ndim == 2 for path in group.producers)
+
+
+def fits_any(path, patterns):
+    """Whether a layer's path fits one of some patterns, such as backbone.2*."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def check_patterns(model, patterns):
+    """Raise InputError if one of the patterns of layers that stay whole fits none."""
+    paths = weighted_layers(model)
+    for pattern in patterns:
+        if not any(fits_any(path, (pattern,)) for path in paths):
+            raise InputError(f"got the pattern {pattern} of layers that stay whole, which fits none, expected patterns of convolutions or "
+                             f"linear layers, such as {', '.join(paths[:3])}. 'minicnn info' lists them.")
+
+
+def stays_whole(model, group, patterns):
+    """Whether a layer whose filters, or channels, go with the group's fits one of some patterns.
+
+    Its consumers do not count: a layer that stays whole keeps its filters, and reads fewer channels if the layer before it is pruned.
+    """
+    followers = [inner for path in group.followers for inner, _ in model.get_layer(path).named_layers(path)]
+    return any(fits_any(path, patterns) for path in (*group.producers, *followers))
 
 
 def select_filters(weight, count, method, rng, among=None):

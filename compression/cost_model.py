@@ -3,7 +3,8 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from minicnn.compression.cost_table import runs_per_image
 from minicnn.layers import Conv2d
@@ -16,12 +17,16 @@ class CostModel:
     backend: "numpy" or "numba";
     chain_milliseconds: (layer, (N, C, H, W) of its input, list of ranks) -> (milliseconds of the convolution, list of those of its
         Tucker chain at each of the ranks);
-    break_even: (layer, (N, C, H, W)) -> the largest rank of both sides at which the chain is faster than the convolution, 0 if none is.
+    break_even: (layer, (N, C, H, W)) -> the largest rank of both sides at which the chain is faster than the convolution, 0 if none is;
+    machine: processor, threads, backend and versions of another machine, see ``read_cost_model``; "" for this one;
+    rates: those that were given, None if they are this machine's.
     """
 
     backend: str
     chain_milliseconds: Callable
     break_even: Callable
+    machine: str = ""
+    rates: dict | None = None
 
 
 def machine_cost_model(backend: str | None = None, rates: dict | None = None) -> CostModel:
@@ -33,10 +38,31 @@ def machine_cost_model(backend: str | None = None, rates: dict | None = None) ->
     """
     from minicnn.fast import timing
     from minicnn.fast.timing.cost_model import planning_backend
-    backend = planning_backend(backend)
+    backend, given = planning_backend(backend), rates
     rates = timing.machine_rates(backend) if rates is None else rates
     return CostModel(backend, functools.partial(timing.chain_milliseconds, backend=backend, rates=rates),
-                     functools.partial(timing.break_even, backend=backend, rates=rates))
+                     functools.partial(timing.break_even, backend=backend, rates=rates), rates=given)
+
+
+def read_cost_model(path: str | Path) -> CostModel:
+    """The cost model of the machine whose speeds a file holds, as ``minicnn tune --rates-out FILE`` writes it there.
+
+    Algorithms are selected by the engine's rules, not by what ``minicnn tune`` measured on this machine.
+
+    Raises:
+        InputError: the file cannot be read, or holds the speeds of several machines or settings, or of other ones than are in use here.
+    """
+    from minicnn.fast import choose
+    from minicnn.fast.timing.calibration import read_machine
+    machine, backend, rates = read_machine(path)
+    model = machine_cost_model(backend, rates)
+
+    def by_rules(predict):
+        def call(*args):
+            with choose.choosing(lambda *_: None):
+                return predict(*args)
+        return call
+    return replace(model, chain_milliseconds=by_rules(model.chain_milliseconds), break_even=by_rules(model.break_even), machine=machine)
 
 
 def network_milliseconds(model, table, cost_model):

@@ -1,5 +1,6 @@
 """Step 2: make a detector smaller by pruning and decomposition, in place."""
 
+from minicnn.compression.channels import check_patterns
 from minicnn.compression.hybrid import Cut, check_within_reach, prune_and_decompose
 from minicnn.compression.rounds import check_reachable, prune_to
 
@@ -29,11 +30,12 @@ def cut(model, options, *, rng, observation=None, cost_model=None, on_round=None
 
 
 def check_cut(model, options, cost_model=None) -> None:
-    """Raise InputError, before any image is observed, if ``cut`` cannot meet the options: they are compared with shapes alone.
+    """Raise InputError, before any image is observed, if ``cut`` cannot meet the options: they are compared with paths and shapes alone.
 
     Args:
         model: left as it is. options: ``DetectorOptions`` that are ``suited_to`` the images. cost_model: as for ``cut``.
     """
+    check_patterns(model, options.left_out)
     if options.decomposes:
         check_within_reach(model, options.rule, options.hybrid, cost_model=cost_model, observed=options.errors == "output")
     else:

@@ -5,7 +5,6 @@ found (``budget``, by what the calibration images show of a layer's output), tha
 take part, and the repair before fine-tuning (``repair``).
 """
 
-import fnmatch
 import math
 import operator
 import sys
@@ -14,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.compression import budget
-from minicnn.compression.budget import Candidate, candidates_at, meet_budget
-from minicnn.compression.channels import map_pixels
+from minicnn.compression.budget import STEP, Budget, Candidate, candidates, candidates_at, meet_budget
+from minicnn.compression.channels import fits_any, map_pixels
 from minicnn.compression.cost_model import machine_cost_model, network_milliseconds
 from minicnn.compression.cost_table import cost_table, runs_per_image, weighted_layers
 from minicnn.compression.low_dimensional import most_removed, prune_low_dimensional, shallow_copy, was_decomposed
 from minicnn.compression.low_rank import LowRank, Outline
-from minicnn.compression.output_errors import weigh_errors
+from minicnn.compression.output_errors import IMAGES, weigh_errors
 from minicnn.compression.rules import COSTS, find_ranks, fits
+from minicnn.compression.several_budgets import meet_budgets
 from minicnn.errors import InputError
 from minicnn.progress import Progress
 
@@ -35,7 +34,8 @@ class HybridOptions(NamedTuple):
 
     low: convolutions of at most this number of output channels are pruned by statistics; 0: none, everything is decomposed ("tucker").
     linear: decompose linear layers too. layers: patterns of paths; only these layers are pruned or decomposed. left_out: patterns of
-    those that are not. loss: the most that pruning may take from the output of a consumer of the pruned layer, as a share of its squares.
+    those that are not, see ``channels.stays_whole``. loss: the most that pruning may take from the output of a consumer of the pruned
+    layer, as a share of its squares.
     """
 
     low: int = 128
@@ -46,8 +46,7 @@ class HybridOptions(NamedTuple):
 
     def allows(self, path: str) -> bool:
         """Whether a layer may be pruned or decomposed."""
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.layers) and \
-            not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.left_out)
+        return fits_any(path, self.layers) and not fits_any(path, self.left_out)
 
 
 @dataclass
@@ -111,8 +110,6 @@ def prune_and_decompose(model, rule, options, *, rng, observation=None, cost_mod
     table = cost_table(model, model.input_shape)
     decisions = decide_layers(model, rule, paths, table, columns, observation, cost_model)
     if rule.is_target:
-        if observation is not None and observation.proposals:
-            weigh_errors(model, decisions, observation)
         meet_target(rule, decisions, before, whole_cost(model, rule, table, cost_model))
     for decision in decisions:
         if decision.chosen.ranks:
@@ -173,15 +170,17 @@ def meet_outlines(model, rule, paths, before, observed, cost_model):
 
 
 def whole_cost(model, rule, table, cost_model):
-    """The costs that a target compares: the network's cost table, or its milliseconds for a target of time."""
-    return network_milliseconds(model, table, cost_model) if rule.kind == "time" else table
+    """The costs that targets compare: the network's cost table and, for a target of time, its "milliseconds"."""
+    timed = any(target.kind == "time" for target in rule.targets)
+    return {**table, "milliseconds": network_milliseconds(model, table, cost_model)} if timed else table
 
 
 def check_possible(model, rule, options, paths, removed):
     """Raise InputError if no layer can be decomposed, nor for a target pruned, or none is as wide as the given ranks."""
     if not paths and not removed:
-        raise InputError(f"got the layers {' '.join(options.layers)}, of which none can be pruned or decomposed, expected patterns of "
-                         f"convolutions or linear layers, such as {', '.join(weighted_layers(model)[:3])}. 'minicnn info' lists them.")
+        kept = f" without {' '.join(options.left_out)}" if options.left_out else ""
+        raise InputError(f"got the layers {' '.join(options.layers)}{kept}, of which none can be pruned or decomposed, expected patterns "
+                         f"of convolutions or linear layers, such as {', '.join(weighted_layers(model)[:3])}. 'minicnn info' lists them.")
     if not paths and not rule.is_target:
         raise InputError(f"got ranks for the layers {' '.join(options.layers)}, of which none has more than {options.low} filters or is "
                          "linear, expected some to decompose. Choose a smaller --low, or a target.")
@@ -199,19 +198,19 @@ def decomposable(model, options):
     found = []
     for path in filter(options.allows, weighted_layers(model)):
         layer = model.get_layer(path)
-        if min(layer.weight.shape[:2]) <= budget.STEP or was_decomposed(model, path):
+        if min(layer.weight.shape[:2]) <= STEP or was_decomposed(model, path):
             continue
         if layer.weight.ndim == 2 and options.linear or layer.weight.ndim == 4 and layer.groups == 1 and len(layer.weight) > options.low:
             found.append(path)
     return found
 
 
-def decide_layers(model, rule, paths, table, columns, observation, cost_model):
-    """A ``LayerDecision`` for each path: by the rule, or whole with all candidates if the rule is a target.
+def decide_layers(model, rule, paths, table, columns, observation, cost_model, images=IMAGES):
+    """A ``LayerDecision`` for each path: by the rule, or whole with all candidates, their errors weighed, if the rule is a target.
 
     Args:
-        table: the network's cost table. columns: {path: input channels, or columns, that pruning left}. The others as for
-            ``prune_and_decompose``.
+        table: the network's cost table. columns: {path: input channels, or columns, that pruning left}. images: see
+            ``output_errors.weigh_errors``. The others as for ``prune_and_decompose``.
     """
     rows = {row["path"]: row for row in table["layers"]}
     decisions, pixels = [], map_pixels(model) if rule.is_target else {}
@@ -225,12 +224,14 @@ def decide_layers(model, rule, paths, table, columns, observation, cost_model):
             costs = rows[path], runs_per_image(model, path), cost_model
             decisions.append(undecided(path, low_rank, *costs) if rule.is_target else decide_by_rule(path, rule, low_rank, *costs))
             bar.update(1, path)
+    if rule.is_target and observation is not None and observation.proposals:
+        weigh_errors(model, decisions, observation, images)
     return decisions
 
 
 def undecided(path, low_rank, row, runs, cost_model):
     """A ``LayerDecision`` with all candidates, whole so far."""
-    found = budget.candidates(low_rank, row, runs, cost_model)
+    found = candidates(low_rank, row, runs, cost_model)
     reason = "the target does not need it" if len(found) > 1 else "no ranks make it smaller and faster"
     return LayerDecision(path, low_rank, found, found[0], reason)
 
@@ -249,9 +250,9 @@ def decide_by_rule(path, rule, low_rank, row, runs, cost_model):
 
 
 def meet_target(rule, decisions, before, after):
-    """Choose candidates that meet a target.
+    """Choose candidates that meet a target, or several (``several_budgets``).
 
-    Under a target of storage the price of a step is not only the storage that it saves: its share of the layers' milliseconds counts
+    Under a target of storage alone the price of a step is not only the storage that it saves: its share of the layers' milliseconds counts
     ``TIME`` times as much as its share of their parameters (ours). A network is made small to be fast, too, and the first layers, which
     hold few parameters, take most of the time.
 
@@ -260,32 +261,47 @@ def meet_target(rule, decisions, before, after):
         decisions: list of ``LayerDecision``, changed.
         before, after: see ``whole_cost``, of the network as it came and as pruning left it.
     """
-    cost = COSTS[rule.kind]
-    if rule.kind == "storage":
-        convolutions = [decision for decision in decisions if decision.low_rank.layer.weight.ndim == 4]
-        whole = Candidate(None, 0.0, *(sum(getattr(decision.candidates[0], name) for decision in decisions)
-                                       for name in Candidate._fields[2:]))
-
-        def both(candidate):
-            return candidate.parameters / whole.parameters + TIME * candidate.milliseconds / (whole.milliseconds or 1)
-        choose_candidates(convolutions, cost, rule.value, before["convolution_parameters"], after["convolution_parameters"],
-                          "convolutions", both)
-        choose_candidates(decisions, cost, rule.value, before["bytes"] / 4, after["bytes"] / 4, "file", both)
-    elif rule.kind == "time":
-        choose_candidates(decisions, cost, rule.value, before, after, "time")
-    else:
-        choose_candidates(decisions, cost, rule.value, before[cost], after[cost], cost)
+    found = [budget for target in rule.targets for budget in budgets(target, decisions, before, after)]
+    if len(rule.targets) > 1:
+        take(decisions, meet_budgets({decision.path: decision.candidates for decision in decisions}, found))
+        return
+    price = storage_price(decisions) if rule.kind == "storage" else None
+    for budget in found:
+        choose_candidates([decision for decision in decisions if decision.path in budget.paths], budget, price)
 
 
-def choose_candidates(decisions, cost, share, full, left, name, price=None):
-    """``budget.meet_budget`` from each layer's present candidate on; full, left: the network's cost at first, and with these layers
-    whole."""
+def budgets(target, decisions, before, after):
+    """The ``Budget``s of one target: for storage of the convolutions and of the file, else one; arguments as for ``meet_target``."""
+    cost, everything = COSTS[target.kind], tuple(decision.path for decision in decisions)
+    convolutions = tuple(decision.path for decision in decisions if decision.low_rank.layer.weight.ndim == 4)
+
+    def of(name, paths, full, left):
+        whole = sum(getattr(decision.candidates[0], cost) for decision in decisions if decision.path in paths)
+        return Budget(name, cost, target.value, full, left - whole, paths)
+    if target.kind == "storage":
+        return [of("convolutions", convolutions, before["convolution_parameters"], after["convolution_parameters"]),
+                of("file", everything, before["bytes"] / 4, after["bytes"] / 4)]
+    return [of("time" if target.kind == "time" else cost, everything, before[cost], after[cost])]
+
+
+def storage_price(decisions):
+    """The price of a candidate under a target of storage, see ``meet_target``."""
+    whole = Candidate(None, 0.0, *(sum(getattr(decision.candidates[0], name) for decision in decisions) for name in Candidate._fields[2:]))
+    return lambda candidate: candidate.parameters / whole.parameters + TIME * candidate.milliseconds / (whole.milliseconds or 1)
+
+
+def choose_candidates(decisions, budget, price=None):
+    """``budget.meet_budget`` from each layer's present candidate on."""
+    cost = budget.cost
     price = price or operator.attrgetter(cost)
     options = {decision.path: [decision.chosen, *(
         candidate for candidate in decision.candidates if getattr(candidate, cost) < getattr(decision.chosen, cost)
         and price(candidate) < price(decision.chosen))] for decision in decisions}
-    fixed = left - sum(getattr(decision.candidates[0], cost) for decision in decisions)
-    chosen = meet_budget(options, cost, share, full, fixed, name, price)
+    take(decisions, meet_budget(options, cost, budget.share, budget.full, budget.fixed, budget.name, price))
+
+
+def take(decisions, chosen):
+    """Note the chosen candidates, {path: ``Candidate``}, in the decisions."""
     for decision in decisions:
         decision.chosen = chosen[decision.path]
         if decision.chosen.ranks:

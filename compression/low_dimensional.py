@@ -15,6 +15,7 @@ from minicnn.compression.channels import (
     lost_share,
     prune_group,
     select_filters,
+    stays_whole,
 )
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.progress import shown
@@ -64,7 +65,7 @@ def prune_low_dimensional(model, options, rng, observation=None, weak=None):
 
 def is_low_dimensional(model, group, channels, options):
     """Whether a group is of convolutions that the options let prune; not of parts of a layer that was decomposed before."""
-    return not is_linear(model, group) and channels <= options.low and all(
+    return not is_linear(model, group) and channels <= options.low and not stays_whole(model, group, options.left_out) and all(
         options.allows(path) and not was_decomposed(model, path) for path in group.producers)
 
 

@@ -90,7 +90,8 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
 def begin(model, options, images, rng, cost_model, checkpoint, progress):
     """(network, state) of an interrupted compression, or (copy, None) once the target is known to be within reach."""
     if checkpoint:
-        resumed = checkpoint.open({**options.settings(), **network_identity(model), "pictures": arrays_crc(*images),
+        rates = {"rates": cost_model.rates} if cost_model.rates else {}
+        resumed = checkpoint.open({**options.settings(), **network_identity(model), "pictures": arrays_crc(*images), **rates,
                                    "backend": cost_model.backend, "rng": zlib.crc32(repr(rng.bit_generator.state).encode())})
         if resumed:
             progress("resumed", done=len(resumed[1]["repair"]))
@@ -158,7 +159,7 @@ def compress_classifier(model: Compressible, images: np.ndarray, labels: np.ndar
     """
     check_reachable(model, target, options, counts)
     progress, settings = progress or ignore, {
-        "target": target._asdict(), "options": options._asdict(), "recipe": asdict(hyperparameters), "seed": seed, "counts": counts}
+        "target": target._asdict(), "options": options.settings(), "recipe": asdict(hyperparameters), "seed": seed, "counts": counts}
     smaller, rounds = checkpoint and checkpoint.open(
         {**settings, **network_identity(model), "images": arrays_crc(images, labels)}) or (copy.deepcopy(model), [])
     settings = jsonable({**(checkpoint.origin if checkpoint else {}), **settings})

@@ -18,9 +18,11 @@ DECOMPOSING = ("hybrid", "tucker")      # methods that decompose layers; the oth
 class DetectorOptions:
     """How to compress a detector.
 
-    rule: a ``RankRule``: how ranks are found, or the target; targets other than "time" also hold for methods that prune alone.
+    rule: a ``RankRule``: how ranks are found, or the target, or several (``RankRule.of``); methods that prune alone take one target, and
+    none of "time".
     method: "hybrid" (the paper's), "tucker" (everything is decomposed), or pruning alone by "statistics", "l1", "fpgm" or "random".
-    linear: linear layers take part. layers, left_out: patterns of paths, see ``HybridOptions``. low: see ``HybridOptions``.
+    linear: linear layers take part. layers, low: see ``HybridOptions``, for methods that decompose.
+    left_out: patterns of paths of the layers that stay whole, neither pruned nor decomposed, see ``channels.stays_whole``.
     minimum, n_clusters: see ``PruningOptions``, for methods that prune alone; minimum None: the default there.
     errors: "output": ranks are chosen by the loss of a layer's output on the images; "weights": by the loss of its weights.
     repair: fit the smaller network to the original's outputs on the images. refit_first: also the first of the layers that a decomposed
@@ -43,7 +45,7 @@ class DetectorOptions:
     refit_first: bool = True
 
     def __post_init__(self):
-        if self.rule.is_target and self.rule.kind != "time" or self.decomposes:
+        if self.decomposes or self.rule.kind in ("storage", "parameters", "macs"):
             return
         raise ValueError(f"DetectorOptions: got the rule {self.rule.kind} with {self.method}, expected a target of storage, parameters or "
                          f"macs, or one of the methods {' and '.join(DECOMPOSING)}.")
@@ -68,7 +70,7 @@ class DetectorOptions:
         kind = {"storage": "bytes"}.get(self.rule.kind, self.rule.kind)
         minimum = PruningOptions().minimum if self.minimum is None else self.minimum
         return (PruningTarget(kind, self.rule.value * cost_table(model, model.input_shape)[kind]),
-                PruningOptions(self.method, self.linear, minimum, self.n_clusters, compensate=False))
+                PruningOptions(self.method, self.linear, minimum, self.n_clusters, compensate=False, left_out=tuple(self.left_out)))
 
     def suited_to(self, model: Compressible, images: Sequence[np.ndarray]) -> "DetectorOptions":
         """The same without what needs images if there are none, and with room for the biases that repair may add."""

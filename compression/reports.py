@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from minicnn.compression.cost_model import whole_milliseconds
 from minicnn.compression.cost_table import cost_table
+from minicnn.functional import dispatch
 
 
 @dataclass
@@ -17,8 +18,8 @@ class DetectorReport:
         "out_values" and "break_even".
     repair: see ``repair.repair``.
     before, after: totals of the cost table, with "milliseconds" measured and, if it was evaluated, "mAP".
-    errors: "output" or "weights", by which ranks were chosen. backend: "numpy" or "numba".
-    seconds: {step: how long it took}.
+    errors: "output" or "weights", by which ranks were chosen. backend: "numpy" or "numba", by which it was measured.
+    seconds: {step: how long it took}. machine: for which the milliseconds of layers are predicted, see ``CostModel``.
     """
 
     architecture: str
@@ -30,6 +31,7 @@ class DetectorReport:
     errors: str
     backend: str
     seconds: dict = field(default_factory=dict)
+    machine: str = ""
 
     def document(self, file: str, source: dict, validation: dict | None = None) -> dict:
         """The JSON document of ``minicnn compress``.
@@ -39,7 +41,8 @@ class DetectorReport:
         """
         return {"file": file, "architecture": self.architecture, "source": source, "surgery": self.surgery, "layers": self.layers,
                 "repair": self.repair, "before": self.before, "after": self.after, "errors": self.errors, "backend": self.backend,
-                **({"validation": validation} if validation else {}), "seconds": self.seconds}
+                **({"machine": self.machine} if self.machine else {}), **({"validation": validation} if validation else {}),
+                "seconds": self.seconds}
 
 
 @dataclass
@@ -79,7 +82,8 @@ def detector_report(model, state, before, errors, cost_model, seconds):
     """
     after = timed_cost_table(model, cost_model)
     return DetectorReport(model.architecture, state["surgery"], layer_rows(before, after, state["surgery"], state["splits"]),
-                          state["repair"], totals(before), totals(after), errors, cost_model.backend, seconds)
+                          state["repair"], totals(before), totals(after), errors,
+                          dispatch.backend() if cost_model.machine else cost_model.backend, seconds, cost_model.machine)
 
 
 def totals(table):

@@ -6,10 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.compression.channels import group_weight, is_linear, prune_group, select_filters
+from minicnn.compression.channels import (
+    check_patterns,
+    fits_any,
+    group_weight,
+    is_linear,
+    prune_group,
+    select_filters,
+    stays_whole,
+)
 from minicnn.compression.cost_table import cost_table, total_size
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.errors import InputError
+from minicnn.models.channel_groups import ChannelGroup
 from minicnn.models.protocol import Compressible
 
 
@@ -31,7 +40,8 @@ class PruningOptions(NamedTuple):
     """How to prune.
 
     method: "statistics" or a control, "l1", "fpgm", "random"; linear: prune neurons of linear layers too; minimum: channels that a layer
-    keeps at least; n_clusters: None lets the silhouette choose; compensate: fold the means of removed channels into the next bias.
+    keeps at least; n_clusters: None lets the silhouette choose; compensate: fold the means of removed channels into the next bias;
+    left_out: patterns of paths of layers that keep all filters, see ``channels.stays_whole``.
 
     The minimum is 5 (ours) since the weak cluster of a narrow layer may be nearly all of it, 18 of the 20 filters of LeNet's conv1
     in one case: below a tenth of the parameters that floor loses much less accuracy (``bench/lenet_pruning.py``).
@@ -42,6 +52,15 @@ class PruningOptions(NamedTuple):
     minimum: int = 5
     n_clusters: int | None = None
     compensate: bool = True
+    left_out: tuple = ()
+
+    def prunes(self, model: Compressible, group: ChannelGroup) -> bool:
+        """Whether channels of a group may be removed."""
+        return (self.linear or not is_linear(model, group)) and not stays_whole(model, group, self.left_out)
+
+    def settings(self) -> dict:
+        """What a checkpoint must agree on: all fields, ``left_out`` only if it is not empty, since those of older versions lack it."""
+        return {name: value for name, value in self._asdict().items() if name != "left_out" or value}
 
 
 def prune_in_rounds(model: Compressible, target: PruningTarget, options: PruningOptions, *, seed: int, images: np.ndarray | None = None,
@@ -127,7 +146,7 @@ def plan_round(model, target, options, rng, counts=None):
     """
     plan = []
     for group in model.channel_groups():
-        if not options.linear and is_linear(model, group):
+        if not options.prunes(model, group):
             continue
         weight = group_weight(model, group)
         clusters = cluster_filters(weight, options.n_clusters, rng=rng)
@@ -177,18 +196,23 @@ def trim(model, plan, target):
 
 
 def check_reachable(model, target, options, counts=None):
-    """Raise InputError if even the smallest network that ``options`` allow misses the target."""
+    """Raise InputError if a pattern fits no layer, or even the smallest network that ``options`` allow misses the target."""
+    check_patterns(model, options.left_out)
+    for path in {path: None for step in counts or () for path in step}:
+        if fits_any(path, options.left_out):
+            raise InputError(f"got filters of {path} to remove, which shall stay whole, expected counts of other layers. Leave one out.")
     if target.kind == "accuracy" or counts is not None:
         return
     smallest = copy.deepcopy(model)
     for group in smallest.channel_groups():
-        if options.linear or not is_linear(smallest, group):
+        if options.prunes(smallest, group):
             channels = len(smallest.get_layer(group.producers[0]).weight)
             prune_group(smallest, group, np.arange(options.minimum, channels))
     if not target.met(smallest):
         least = cost_table(smallest, model.input_shape)[target.kind]
         raise InputError(f"got a target of {target.value:.0f} {target.kind}, expected at least {least}: what is left when every layer "
-                         f"keeps {options.minimum} channels{'' if options.linear else ' and linear layers all of theirs'}. "
+                         f"keeps {options.minimum} channels{'' if options.linear else ' and linear layers all of theirs'}"
+                         f"{' and all of ' + ' '.join(options.left_out) + ' stays' if options.left_out else ''}. "
                          "Choose a larger target.")
 
 

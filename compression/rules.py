@@ -1,5 +1,6 @@
 """How ranks are found: given, by a rule for each layer alone, or by a target for the whole network."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from minicnn.compression import budget
 from minicnn.compression.cost_table import cost_table, weighted_layers
 from minicnn.compression.ranks import energy_rank, evbmf_rank
 from minicnn.compression.tucker import leading_vectors, unfold
+from minicnn.errors import InputError
 
 COSTS = {"storage": "parameters", "parameters": "parameters", "macs": "macs", "time": "milliseconds"}     # a field of ``Candidate``
 
@@ -17,7 +19,8 @@ class RankRule(NamedTuple):
 
     kind: "given" (value: (r_in, r_out)), "energy" (the share of each side's squared singular values that is kept), "evbmf" (value: None;
     ``ranks.evbmf_rank`` of the weights), or a target, whose value is the share that is kept: "storage" of the file, and of the
-    convolutions alone; "parameters", "macs" or "time" (milliseconds by the cost model) of all layers.
+    convolutions alone; "parameters", "macs" or "time" (milliseconds by the cost model) of all layers; or "several" (value: a tuple of
+    ``RankRule``s that are targets of different kinds), which shall all be met.
 
     The paper's 54 % are of "storage", which may be the file or the convolutions that the paper is about: a target of storage holds for
     both (ours), first for the convolutions, then, with all layers, for the file.
@@ -27,13 +30,36 @@ class RankRule(NamedTuple):
     value: object = None
 
     @property
+    def targets(self) -> tuple["RankRule", ...]:
+        """The targets for the whole network: itself, those of several, or none."""
+        return self.value if self.kind == "several" else (self,) if self.kind in COSTS else ()
+
+    @property
     def is_target(self) -> bool:
-        """Whether it is a target for the whole network."""
-        return self.kind in COSTS
+        """Whether it is a target for the whole network, or several."""
+        return bool(self.targets)
+
+    @classmethod
+    def of(cls, targets: Sequence["RankRule"]) -> "RankRule":
+        """The rule that meets some targets, at least one.
+
+        Raises:
+            InputError: there is another rule among them, or two are of one kind.
+
+        >>> RankRule.of([RankRule("storage", 0.46), RankRule("time", 0.5)]).kind
+        'several'
+        """
+        kinds = [target.kind for target in targets]
+        if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(COSTS):
+            raise InputError(f"got the targets {' '.join(kinds) or 'of nothing'}, expected different ones of {', '.join(COSTS)}. Give each "
+                             "once.")
+        return targets[0] if len(targets) == 1 else cls("several", tuple(targets))
 
 
 def with_room_for_biases(rule, model):
     """A rule that leaves room for a bias of each layer without one, since repair may add it."""
+    if rule.kind == "several":
+        return rule._replace(value=tuple(with_room_for_biases(target, model) for target in rule.value))
     missing = sum(len(layer.weight) for layer in map(model.get_layer, weighted_layers(model)) if getattr(layer, "bias", None) is None)
     full = {"storage": "convolution_parameters", "parameters": "parameters"}.get(rule.kind)
     if not missing or not full:

@@ -7,8 +7,9 @@ The whole list, by the entry of a checkpoint that holds it:
 * of a training: "recipe" (the hyperparameters, "trainable_backbone_layers" among them), "seed", "data" (a classifier's images and labels;
   of a detector's data the classes, the images' names and their objects), and of a detector "pictures" (the bytes of the image files),
   "cache" (whether features are kept in float16), "teacher" and "teacher_settings";
-* of a detector's compression: "method", "rule" (the target or the rule for ranks), "options" (low, linear, layers, left out), "errors",
-  "minimum", "clusters", "repaired", "refit_first", "seed", "rng" (its state), "pictures" (the calibration images);
+* of a detector's compression: "method", "rule" (the targets or the rule for ranks), "options" (low, linear, layers, left out), "errors",
+  "minimum", "clusters", "repaired", "refit_first", "seed", "rng" (its state), "pictures" (the calibration images), "rates" (the
+  speeds of another machine, if they were given);
 * of a classifier's compression: "target", "options", "recipe", "seed", "counts" (of --like), "images" (and labels, to train on).
 
 What only the caller knows, such as the file's name or the validation images, is added by ``compression.checkpoint.Checkpoint``'s

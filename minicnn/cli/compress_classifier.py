@@ -78,7 +78,7 @@ def pruning_options(args):
                          f"pruning method. Choose one of {', '.join(METHODS)}.")
     defaults = PruningOptions()
     return PruningOptions(args.method or defaults.method, args.linear != "no", args.minimum or defaults.minimum, args.clusters,
-                          args.compensate)
+                          args.compensate, tuple(args.keep))
 
 
 def removed_from(file, model):

@@ -21,8 +21,8 @@ def check_data(args):
         raise InputError(f"got {given[0]} without --data, expected images. Give a folder.")
 
 
-def calibration_images(args, model, rng):
-    """Images (H, W, 3) uint8 of --data, drawn at random, and ``AnnotatedImages`` that note what was skipped.
+def calibration_images(args, model, rng, most=None):
+    """Images (H, W, 3) uint8 of --data, drawn at random, and ``AnnotatedImages`` that note what was skipped; most: of a dry run.
 
     Raises:
         InputError: there are fewer than asked for, or than repair needs; or too many that are annotated cannot be read.
@@ -36,7 +36,7 @@ def calibration_images(args, model, rng):
     def skip(error):
         skip_unreadable(args, data, error)
         drawn.image(UNREADABLE)
-    images = draw_images(paths or [image.path for image in data.images], model.transform, rng, args.repair, skip)
+    images = draw_images(paths or [image.path for image in data.images], model.transform, rng, args.repair, skip, most)
     if not paths and not args.allow_skipped:
         check_skipped(drawn, len(images), 0, f"{args.data}, drawn from it")
     if len(images) < (1 if args.repair == 0 else LEAST):

@@ -7,17 +7,18 @@ import numpy as np
 
 import minicnn
 from minicnn.cli.compress_data import Validation, calibration_images, check_data
+from minicnn.cli.compress_options import given_targets
 from minicnn.cli.compress_tables import detector_tables
 from minicnn.cli.loading import finish, losses_of
 from minicnn.cli.paths import checkpoint_path
 from minicnn.cli.provenance import emit, provenance
 from minicnn.compression.checkpoint import Checkpoint
-from minicnn.compression.cost_model import machine_cost_model
+from minicnn.compression.cost_model import machine_cost_model, read_cost_model
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.cut import check_cut
 from minicnn.compression.method import compress_detector
 from minicnn.compression.options import DECOMPOSING, DetectorOptions
-from minicnn.compression.rules import COSTS, RankRule
+from minicnn.compression.rules import RankRule
 from minicnn.data.images import as_image, import_pillow, read_reduced
 from minicnn.errors import InputError
 from minicnn.files import make_folder, source_file
@@ -30,7 +31,7 @@ SHOWN_ABOVE = 0.5       # score of what is drawn there
 def run(args, model):
     """Compress a detector, save it, print its tables."""
     rng, path = np.random.default_rng(args.seed), checkpoint_path(args.out)
-    options, costs = detector_options(args, model), machine_cost_model()
+    options, costs = detector_options(args, model), given_cost_model(args)
     check_data(args)
     check_cut(model, options.suited_to(model, args.data or ()), costs)          # before images are read
     images, data = calibration_images(args, model, rng)
@@ -64,6 +65,11 @@ def run(args, model):
     return finish(args, *parts)
 
 
+def given_cost_model(args):
+    """The ``CostModel`` of --rates, or this machine's."""
+    return machine_cost_model() if args.rates is None else read_cost_model(args.rates)
+
+
 def before_the_work(args, options):
     """A note if there are no images; the report's folder, which must be writable."""
     if args.data is None and args.repair is None:
@@ -95,18 +101,25 @@ def detector_options(args, model):
                          f"{' and '.join(DECOMPOSING)}, expected --target-storage, -parameters or -macs. Give one of them.")
     if method not in DECOMPOSING and args.linear == "svd":
         raise InputError(f"got --linear svd with --method {method}, which only prunes. Leave svd out.")
-    return DetectorOptions(rule, method, args.linear != "no", tuple(args.layers), () if args.rpn else ("rpn.*",), args.low, args.minimum,
-                           args.clusters, args.errors or "output", args.repair != 0, args.seed)
+    kept = (*args.keep, *(() if args.rpn else ("rpn.*",)))
+    return DetectorOptions(rule, method, args.linear != "no", tuple(args.layers), kept, args.low, args.minimum, args.clusters,
+                           args.errors or "output", args.repair != 0, args.seed)
 
 
 def rank_rule(args, model):
-    """The ``RankRule`` of --ranks or of a target, with a share for a number."""
+    """The ``RankRule`` of --ranks or of the targets."""
     if args.ranks is not None:
         return parse_ranks(args.ranks)
     if args.target_accuracy is not None:
         raise InputError("got --target-accuracy for a detector, expected a share of its size or time. Give --target-storage, -parameters, "
                          "-macs or -time, or --ranks.")
-    kind, value = next((kind, getattr(args, f"target_{kind}")) for kind in COSTS if getattr(args, f"target_{kind}") is not None)
+    kinds = given_targets(args)
+    return RankRule.of([target(args, model, kind) for kind in kinds]) if kinds else RankRule("storage", 1.0)        # of a dry run
+
+
+def target(args, model, kind):
+    """The ``RankRule`` of one target, with a share for a number."""
+    value = getattr(args, f"target_{kind}")
     if value > 1 and kind in ("storage", "time"):
         raise InputError(f"got --target-{kind} {value:g}, expected the share that is kept, up to 1. Give 0.46 to take 54 % off.")
     return RankRule(kind, value / cost_table(model, model.input_shape)[kind] if value > 1 else value)

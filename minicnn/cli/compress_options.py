@@ -8,8 +8,28 @@ from minicnn.hyperparameters import Hyperparameters
 
 CLASSIFIERS = {"like": None, "compensate": True}           # options of one kind of network alone, and their defaults
 DETECTORS = {"split": None, "repair": None, "layers": ("*",), "rpn": True, "low": 128, "errors": None, "validation": None,
-             "ranks": None, "target_time": None, "allow_skipped": False, "box_origin": 1}
+             "ranks": None, "target_time": None, "allow_skipped": False, "box_origin": 1, "rates": None, "dry_run": False}
+TARGETS = ("storage", "parameters", "macs", "time", "accuracy")
 PRUNING_ALONE = ("minimum", "clusters")                    # options that have no effect on a method that decomposes
+
+
+def check_needed(args):
+    """Raise InputError, before the network is read, if options are missing that one or the other must be given of."""
+    if args.out is None and not args.dry_run:
+        raise InputError("got no --out, expected the .npz to write. Give --out FILE, or --dry-run.")
+    targets = given_targets(args)
+    if args.ranks is not None and targets:
+        raise InputError(f"got --ranks with --target-{targets[0]}, expected ranks or a target. Leave one out.")
+    if args.ranks is not None and args.dry_run:
+        raise InputError("got --dry-run with --ranks, expected targets, or none, for a curve of storage. Leave --ranks out.")
+    if args.ranks is None and not targets and not args.dry_run:
+        raise InputError("got no target, expected how small the network shall be. Give --target-storage, -parameters, -macs, -time or "
+                         "-accuracy, or --ranks.")
+
+
+def given_targets(args):
+    """The kinds of the targets that were given."""
+    return [kind for kind in TARGETS if getattr(args, f"target_{kind}") is not None]
 
 
 def check_options(args, model):
@@ -24,8 +44,15 @@ def check_options(args, model):
                           f"{'detectors' if detects else 'classifiers'}. Leave it out.")
     if detects:
         method = args.method or DECOMPOSING[0]
-        names = PRUNING_ALONE if method in DECOMPOSING else ("layers", "rpn", "low", "errors")
+        names = PRUNING_ALONE if method in DECOMPOSING else ("layers", "low", "errors")
         refuse(args, (*names, "low") if method == "tucker" else names, f"with --method {method}, where it has no effect. Leave it out.")
+        if args.dry_run and method not in DECOMPOSING:
+            raise InputError(f"got --dry-run with --method {method}, which predicts no errors, expected {' or '.join(DECOMPOSING)}. Choose "
+                             "one of them.")
+    targets = given_targets(args)
+    if len(targets) > 1 and not (detects and method in DECOMPOSING and "accuracy" not in targets):
+        raise InputError(f"got --target-{targets[0]} with --target-{targets[1]}, expected one target: several are for detectors, by "
+                         f"{' and '.join(DECOMPOSING)}. Leave one out.")
     for name, default in (DETECTORS if detects else CLASSIFIERS).items():
         if getattr(args, name) is None:
             setattr(args, name, default)

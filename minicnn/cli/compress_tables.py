@@ -1,8 +1,9 @@
 """The tables of ``minicnn compress`` for a terminal, and its lines on standard error."""
 
 import sys
+import textwrap
 
-from minicnn.cli.tables import fitted, percent, points, table
+from minicnn.cli.tables import WIDTH, fitted, percent, points, table
 
 COUNTS = {"bytes": "file, bytes as float32", "convolution_parameters": "convolutions, parameters",
           "linear_parameters": "linear layers, parameters", "macs": "MACs"}
@@ -40,8 +41,25 @@ def detector_tables(document):
         maps = before["mAP"]["voc07"], after["mAP"]["voc07"]
         rows.append((f"VOC07 on {document['validation']['split']}", *map(points, maps), f"{100 * (maps[1] - maps[0]):+.2f} points"))
     repaired = f"repaired from {step['repaired_from']} images" if step["repaired_from"] else "not repaired"
+    if "machine" in document:
+        layers += "\n" + speeds_line(document["machine"])
     return "\n".join([layers, "", table(("", "before", "after", "left"), rows), "",
                       f"{document['file']}: {document['architecture']} by {step['method']}, {repaired}"])
+
+
+def curve_table(curve):
+    """The rows of ``dry_run.predict_compression``: what is left at each target, and the predicted loss."""
+    rows = []
+    for row in curve:
+        target = " ".join(f"{kind} {share:.4g}" for kind, share in row["target"].items())
+        shares = ["-" if row[name] is None else f"{100 * row[name]:.1f} %" for name in ("storage", "convolutions", "macs", "time")]
+        rows.append((target, *shares, "out of reach" if row["loss"] is None else f"{row['loss']:.4g}"))
+    return fitted(("target", "file", "convolutions", "MACs", "time", "loss"), rows)
+
+
+def speeds_line(machine):
+    """For which machine milliseconds are predicted: a line for a terminal, or two."""
+    return textwrap.fill(f"ms are predicted for {machine}", WIDTH)
 
 
 def form(row):

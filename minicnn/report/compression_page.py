@@ -29,7 +29,8 @@ def write_report(folder, document, images):
         f"<p>{summary(document)}</p>",
         "<h2>What is left</h2>", counts_table(document["before"], document["after"], document["backend"]),
         "<h2>Layer by layer</h2>",
-        "<p>Milliseconds are predicted for one image on this machine. Break-even: the largest rank, of both sides, "
+        f"<p>Milliseconds are predicted for one image on {html.escape(document.get('machine', 'this machine'))}. Break-even: the largest "
+        "rank, of both sides, "
         f"at which three convolutions are faster than one. Error: the predicted loss at these ranks, as a share of {of_what}.</p>",
         layers_table(document["layers"]),
     ]

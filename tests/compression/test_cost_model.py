@@ -1,10 +1,12 @@
 """Milliseconds of layers and of their low-rank forms: sums over calls, strides, pixels."""
 
+import json
 
 import pytest
 from calibration_cases import RATES, generator
 
-from minicnn.compression.cost_model import layer_milliseconds, machine_cost_model
+from minicnn.compression.cost_model import layer_milliseconds, machine_cost_model, read_cost_model
+from minicnn.fast import tuned
 from minicnn.layers import BlockLinear, Conv2d, Linear
 
 COSTS, FREE_STEPS = machine_cost_model("numpy", RATES), machine_cost_model("numpy", {**RATES, "steps": 0})
@@ -33,3 +35,16 @@ def test_mixed_pixels_cost_map_by_map():
     parts = [layer_milliseconds(part, {"inputs": [[size]]}, [], 300, FREE_STEPS)[0]
              for part, size in ((BlockLinear(36, 9), 24 * 36), (Linear(24 * 9, 40), 24 * 9))]
     assert mixed == pytest.approx(sum(parts)) and parts[1] == pytest.approx(whole / 4)
+
+
+def test_another_machines_times_do_not_depend_on_what_was_tuned_here(tmp_path, monkeypatch):
+    path = tmp_path / "board.json"
+    machine = "a processor, 4 cores, 4 threads, numpy, minicnn 0.3.0, numpy 2.4.6"
+    path.write_text(json.dumps({"format": 1, "settings": {machine: RATES}}))
+    layer, shape = Conv2d(64, 64, 3, padding=1), (1, 64, 40, 40)
+    board = read_cost_model(path)
+    expected = COSTS.chain_milliseconds(layer, shape, [(8, 8)])
+    monkeypatch.setattr(tuned, "lookup", lambda *args: {"algorithm": "direct", "options": {}})
+    assert COSTS.chain_milliseconds(layer, shape, [(8, 8)]) != expected
+    assert board.chain_milliseconds(layer, shape, [(8, 8)]) == expected
+    assert (board.machine, board.backend, board.rates) == (machine, "numpy", RATES) and COSTS.machine == ""

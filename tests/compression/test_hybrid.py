@@ -71,6 +71,25 @@ def test_a_target_of_time_is_met_as_predicted():
     assert 0.75 * before < network_milliseconds(model, cost_table(model, model.input_shape), COSTS) <= 0.95 * before
 
 
+def test_two_targets_are_met_at_once():
+    model, original = weak_detector(), weak_detector()
+    full = cost_table(original, original.input_shape)
+    before = network_milliseconds(model, full, COSTS)
+    cut(model, RankRule.of([RankRule("storage", 0.75), RankRule("time", 0.95)]))
+    after = cost_table(model, model.input_shape)
+    assert all(after[key] <= 0.75 * full[key] for key in ("bytes", "convolution_parameters"))
+    assert network_milliseconds(model, after, COSTS) <= 0.95 * before
+    with pytest.raises(InputError, match=r"^got a target of 0.1 of the time, expected at least 0\.\d+: "):
+        cut(weak_detector(), RankRule.of([RankRule("storage", 0.75), RankRule("time", 0.1)]))
+
+
+@pytest.mark.parametrize("targets", [[], [RankRule("storage", 0.5)] * 2, [RankRule("storage", 0.5), RankRule("evbmf")]], ids=str)
+def test_targets_that_do_not_go_together(targets):
+    with pytest.raises(InputError, match="^got the targets .*, expected different ones of storage, parameters, macs, time"):
+        RankRule.of(targets)
+    assert RankRule.of([RankRule("macs", 0.5)]) == RankRule("macs", 0.5)
+
+
 def test_an_unreachable_target_is_refused_with_the_nearest_share():
     with pytest.raises(InputError, match=r"got a target of 0.01 of the convolutions, expected at least 0\.\d+: "):
         cut(weak_detector(), RankRule("storage", 0.01))

@@ -4,9 +4,11 @@ import copy
 
 import numpy as np
 import pytest
-from calibration_cases import HEADS, MAPS, generator, images, weak_detector
+from calibration_cases import HEADS, MAPS, SMALL, generator, images, weak_detector
 from numpy.testing import assert_array_equal
 
+import minicnn
+from minicnn.compression.channels import stays_whole
 from minicnn.compression.filter_statistics import cluster_filters
 from minicnn.compression.hybrid import HybridOptions
 from minicnn.compression.low_dimensional import prune_low_dimensional
@@ -36,6 +38,21 @@ def test_limits_of_pruning(options, expected):
     model = weak_detector()
     prune_low_dimensional(model, options, generator())
     assert len(model.get_layer("backbone.3").weight) == expected
+
+
+def test_a_follower_that_stays_whole_keeps_the_filters_before_it():
+    model = minicnn.build("fasterrcnn_mobilenet_v3_large_320_fpn", rng=generator(), **SMALL)
+    group = next(group for group in model.channel_groups() if len(group.followers) > 2 and len(group.producers) == 1)
+    inner = [path for follower in group.followers for path, _ in model.get_layer(follower).named_layers(follower)]
+    for path in (group.producers[0], *inner):
+        assert stays_whole(model, group, (path,))
+    assert not stays_whole(model, group, ()) and not stays_whole(model, group, tuple(path for path, _ in group.consumers))
+
+
+def test_a_layer_that_stays_whole_keeps_its_filters_but_reads_what_is_left():
+    model = weak_detector()
+    prune_low_dimensional(model, HybridOptions(low=16, loss=0.6, left_out=("backbone.6",)), generator())
+    assert model.get_layer("backbone.6").weight.shape[:2] == (16, 8)
 
 
 def test_filters_that_are_all_alike_are_not_all_removed():

@@ -154,14 +154,15 @@ def test_a_checkpoint_of_another_detectors_compression_is_refused_whatever_decid
     run()
     refusals(read_archive(path)[1]["compression"], {
         "source": ("source", {"origin": "b"}), "method": ("method; options low", {"options": replace(options, method="tucker")}),
-        "rule": ("rule value", {"options": replace(options, rule=RankRule("storage", 0.7))}),
-        "options": ("options low, linear", {"options": replace(options, low=4, linear=False)}),
+        "rule": ("rule kind, value", {"options": replace(options, rule=RankRule.of([RankRule("storage", 0.8), RankRule("time", 0.9)]))}),
+        "options": ("options low, linear, left_out", {"options": replace(options, low=4, linear=False, left_out=("backbone.0",))}),
         "errors": ("errors", {"options": replace(options, errors="weights")}),
         "minimum": ("minimum", {"options": replace(options, minimum=7)}),
         "clusters": ("clusters", {"options": replace(options, n_clusters=3)}),
         "repaired": ("repaired", {"options": replace(options, repair=False)}),
         "refit_first": ("refit_first", {"options": replace(options, refit_first=False)}),
         "seed": ("seed; rng", {"options": replace(options, seed=1)}), "rng": ("rng", {"rng": generator(5)}),
+        "rates": ("rates", {"costs": machine_cost_model("numpy", {**RATES, "steps": 0.0})}),
         "pictures": ("images", {"pixels": 2}), "backend": ("backend", {"costs": machine_cost_model("numba", RATES)}),
         "layers": ("layers; weights", {"model": other_layer("backbone.4", Hardswish())}), "weights": ("weights", {"model": weak}),
         "settings": ("settings transform.max_size", {"model": coarse})}, run, path)
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_classifiers_compression_is_refused_whatever_dec
     run()
     refusals(read_archive(path)[1]["compression"], {
         "source": ("source", {"origin": "b"}), "target": ("target value", {"target": PruningTarget("parameters", 50000)}),
-        "options": ("options method", {"options": PruningOptions("l1")}),
+        "options": ("options method, left_out", {"options": PruningOptions("l1", left_out=("conv1",))}),
         "recipe": ("hyperparameters epochs", {"recipe": Hyperparameters()}),
         "seed": ("seed", {"seed": 1}), "counts": ("counts", {"counts": [{"conv1": 1}]}), "images": ("images", {"x": x + 1}),
         "backend": ("backend", {"backend": "reference"}), "weights": ("weights", {"model": lenet(1)}),

@@ -252,6 +252,56 @@ def test_a_compressed_one_is_compressed_further(run, scenes, net, here):
     assert run("info", "smaller.npz")[0] == 0
 
 
+def rates_file(path, *machines):
+    path.write_text(json.dumps({"format": 1, "settings": {machine: RATES for machine in machines}}))
+    return path
+
+
+BOARD = "Cortex-A72, 1.8 GHz, 4 cores, 4 threads, numpy, minicnn 0.3.0, numpy 1.26.4"
+
+
+def test_two_targets_and_the_speeds_of_another_machine(run, net, here, monkeypatch):
+    monkeypatch.setattr(timing, "machine_rates", lambda backend: pytest.fail("this machine's"))
+    options = "--target-storage", 0.7, "--target-time", 0.95, "--low", 8, "--rates", rates_file(here / "board.json", BOARD)
+    status, document, _ = squeeze(run, *options, "--report", "page")
+    before, after = document["before"], document["after"]
+    assert status == 0 and after["bytes"] <= 0.7 * before["bytes"] and document["machine"] == BOARD
+    whole, left = (sum(row["milliseconds"][number] for row in document["layers"]) for number in (0, 1))
+    assert left <= 0.95 * whole
+    assert f"predicted for one image on {BOARD}." in (here / "page" / "report.html").read_text()
+    out = run("compress", net, *options, "--out", "other.npz")[1]
+    assert "ms are predicted for Cortex-A72, 1.8 GHz, 4 cores" in out and all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_a_dry_run_prints_a_curve_and_writes_nothing_but_json(run, scenes, net, here):
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    status, out, _ = run("compress", net, "--dry-run", "--low", 8, "--target-storage", 0.7, "--target-time", 0.95)
+    assert status == 0 and all(len(line) <= 80 for line in out.splitlines())
+    assert "storage 0.7 time 0.95" in out and "Errors are of the weights alone." in out and "expected at least" in out
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+    (here / "small.checkpoint.npz").write_bytes(b"of an unfinished run")
+    status, document, err = squeeze(run, "--dry-run", "--low", 8, "--data", scenes, "--keep", "backbone.6", "--report", "page")
+    assert status == 0 and err == "" and {path.name for path in here.iterdir()} == {*before, "small.checkpoint.npz"}
+    assert len(document["curve"]) == 10 and document["images"] == 10 and document["curve"][0]["storage"] <= 1
+    assert "from 10 images, of which 1 compare the layers" in " ".join(run("compress", net, "--dry-run", "--low", 8, "--data",
+                                                                           scenes)[1].split())
+
+
+@pytest.mark.parametrize("method", ["hybrid", "tucker", "statistics", "random"])
+def test_what_is_kept_stays_whole(run, net, here, method):
+    low = ["--low", 8] * (method == "hybrid")
+    document = squeeze(run, "--method", method, "--target-parameters", 0.9, *low, "--keep", "backbone.6", "--keep", "*fc7", "rpn*")[1]
+    small, original = minicnn.load("small.npz"), minicnn.load(net)
+    kept = [path for path in (row["path"] for row in document["layers"]) if path.startswith("rpn") or path in ("backbone.6", FC7)]
+    assert len(kept) == 5 and document["after"]["parameters"] <= 0.9 * document["before"]["parameters"]
+    for path in kept:
+        assert len(small.get_layer(path).weight) == len(original.get_layer(path).weight)
+        assert path not in document["surgery"]["removed"] and path not in document["surgery"]["split"]
+
+
+FC7 = "roi_heads.box_head.fc7"
+
+
 def test_what_rpn_and_linear_leave_out(run, net, here):
     document = squeeze(run, "--target-parameters", 0.95, "--low", 8, "--no-rpn", "--no-linear")[1]
     assert set(document["surgery"]["split"]) == {"backbone.6"}
@@ -297,7 +347,20 @@ def test_other_backbones_end_to_end(run, scenes, here, name):
     (("--target-storage", 0.8, "--no-compensate"), "got --no-compensate for net.npz"),
     (("--target-storage", 0.8, "--minimum", 8), "got --minimum with --method hybrid, where it has no effect. Leave it out."),
     (("--target-storage", 0.8, "--method", "tucker", "--low", 8), "got --low with --method tucker"),
-    (("--target-storage", 0.8, "--method", "l1", "--no-rpn"), "got --no-rpn with --method l1"),
+    (("--target-storage", 0.8, "--target-time", 0.1, "--low", 8), "got a target of 0.1 of the time, expected at least 0."),
+    (("--target-storage", 0.8, "--target-time", 7, "--low", 8), "got --target-time 7, expected the share that is kept"),
+    (("--target-storage", 0.8, "--target-macs", 0.8, "--method", "l1"), "got --target-storage with --target-macs, expected one target"),
+    (("--target-storage", 0.8, "--target-accuracy", 0.8), "got --target-storage with --target-accuracy, expected one target"),
+    (("--target-storage", 0.8, "--ranks", "64"), "got --ranks with --target-storage, expected ranks or a target"),
+    (("--low", 8), "got no target, expected how small the network shall be"),
+    (("--target-storage", 0.8, "--keep", "nothing*"), "got the pattern nothing* of layers that stay whole, which fits none"),
+    (("--target-storage", 0.8, "--keep", "nothing*", "--method", "l1"), "got the pattern nothing* of layers that stay whole, which"),
+    (("--target-storage", 0.8, "--keep", "*"), "got the layers * without *, of which none can be pruned or decomposed"),
+    (("--target-storage", 0.8, "--keep", "*", "--method", "l1"), "keeps 5 channels and all of * stays. Choose a larger target."),
+    (("--target-storage", 0.8, "--low", 8, "--rates", "nowhere.json"), "got the file nowhere.json, which is not there, expected speeds"),
+    (("--target-storage", 0.8, "--low", 8, "--rates", "coco.json"), "got the file coco.json, which holds no speeds, expected speeds"),
+    (("--dry-run", "--method", "l1"), "got --dry-run with --method l1, which predicts no errors"),
+    (("--dry-run", "--ranks", "64"), "got --dry-run with --ranks, expected targets, or none"),
     (("--target-storage", 0.8, "--method", "fpgm", "--linear", "svd"), "got --linear svd with --method fpgm"),
     (("--target-storage", 0.8, "--validation", "val"), "got --validation val without --data, expected images"),
     (("--target-storage", 0.8, "--errors", "output"), "got --errors output without --data"),
