@@ -24,6 +24,7 @@ from minicnn.compression.cost_model import CostModel, machine_cost_model
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.cut import check_cut, cut
 from minicnn.compression.low_dimensional import shallow_copy
+from minicnn.compression.int8_weights import check_dtype, round_weights
 from minicnn.compression.measure import measure
 from minicnn.compression.observe import observe
 from minicnn.compression.options import DetectorOptions
@@ -53,7 +54,8 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
        (low_dimensional.py) from all layers that make, pass or read them (channels.py). Decompose the others (hybrid.py) by Tucker
        (tucker.py) or SVD (svd.py), at ranks by a rule (ranks.py) or within a budget (budget.py).
     3. Repair: fit each changed layer to the original's outputs (repair.py, regression.py, first_factor.py).
-    4. Measure both networks (measure.py).
+    4. For an int8 file: round the weights, and fit the biases (int8_weights.py).
+    5. Measure both networks (measure.py).
 
     Args:
         model: left as it is. options: ``DetectorOptions``. images: as ``as_values`` takes, see ``draw_images``. rng: default: options.seed.
@@ -80,6 +82,9 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
         with clock("repair"):
             state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"],
                                      saver(checkpoint, smaller, state, observation), options.refit_first)
+    if options.dtype == "int8":
+        with clock("rounding"):
+            round_weights(smaller, images)
     report = detector_report(smaller, state, before, options.errors, cost_model, clock.seconds)
     with clock("measuring"):
         measure(report, model, smaller, images, evaluate)
@@ -144,7 +149,8 @@ class Clock:
 def compress_classifier(model: Compressible, images: np.ndarray, labels: np.ndarray, target: PruningTarget,
                         options: PruningOptions = STATISTICS, hyperparameters: Hyperparameters = FINETUNING, *,
                         evaluate: Callable, test: Callable | None = None, counts: list[dict] | None = None, seed: int = 0,
-                        checkpoint: Checkpoint | None = None, progress: Callable | None = None) -> tuple[Compressible, ClassifierReport]:
+                        dtype: str = "float32", checkpoint: Checkpoint | None = None,
+                        progress: Callable | None = None) -> tuple[Compressible, ClassifierReport]:
     """Make a smaller copy of a classifier: prune weak filters, rebuild the next layer, fine-tune, in rounds (rounds.py).
 
     Args:
@@ -152,11 +158,13 @@ def compress_classifier(model: Compressible, images: np.ndarray, labels: np.ndar
         target: when to stop. options: how to prune. hyperparameters: of the fine-tuning in each round.
         evaluate: ``evaluate(model)`` -> accuracy on validation images. test: ``test(model)`` -> dict, measured before and after.
         counts: the number of filters to remove in each round, see ``rounds.prune_in_rounds``.
-        seed: every random choice comes from it. checkpoint: to save to and resume from. progress: see the module's text.
+        seed: every random choice comes from it. dtype: "int8": weights as in an int8 file, see ``DetectorOptions``.
+        checkpoint: to save to and resume from. progress: see the module's text.
 
     Raises:
         InputError: the target is out of reach, or the checkpoint is of another compression.
     """
+    check_dtype(dtype)
     check_reachable(model, target, options, counts)
     progress, settings = progress or ignore, {
         "target": target._asdict(), "options": options.settings(), "recipe": asdict(hyperparameters), "seed": seed, "counts": counts}
@@ -179,6 +187,8 @@ def compress_classifier(model: Compressible, images: np.ndarray, labels: np.ndar
 
     rounds = prune_in_rounds(smaller, target, options, seed=seed, images=images[:COMPENSATION], finetune=finetune, evaluate=evaluate,
                              counts=counts, rounds=rounds, on_round=keep)
+    if dtype == "int8":
+        round_weights(smaller, images[:COMPENSATION])
     smaller.record["surgery"] += surgery_records(rounds, options.method, len(model.record["surgery"]) + 1)
     return smaller, ClassifierReport(model.architecture, settings, before, classifier_sizes(smaller, test), rounds)
 

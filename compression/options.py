@@ -7,6 +7,7 @@ import numpy as np
 
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.hybrid import HybridOptions
+from minicnn.compression.int8_weights import check_dtype
 from minicnn.compression.rounds import PruningOptions, PruningTarget
 from minicnn.compression.rules import RankRule, with_room_for_biases
 from minicnn.models.protocol import Compressible
@@ -28,6 +29,8 @@ class DetectorOptions:
     repair: fit the smaller network to the original's outputs on the images. refit_first: also the first of the layers that a decomposed
         layer became, see ``first_factor``.
     seed: every random choice comes from it.
+    dtype: "int8": the smaller network has the weights that ``minicnn.save(path, model, dtype="int8")`` writes, and biases that fit them,
+        see int8_weights.py. Targets count float32 all the same.
     Without images errors are those of the weights, and nothing is repaired.
     """
 
@@ -43,8 +46,10 @@ class DetectorOptions:
     repair: bool = True
     seed: int = 0
     refit_first: bool = True
+    dtype: str = "float32"
 
     def __post_init__(self):
+        check_dtype(self.dtype)
         if self.decomposes or self.rule.kind in ("storage", "parameters", "macs"):
             return
         raise ValueError(f"DetectorOptions: got the rule {self.rule.kind} with {self.method}, expected a target of storage, parameters or "

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from minicnn.compression.cost_model import whole_milliseconds
 from minicnn.compression.cost_table import cost_table
+from minicnn.compression.stored import stored
 from minicnn.functional import dispatch
 
 
@@ -14,10 +15,11 @@ class DetectorReport:
     architecture: name of the network.
     surgery: {"method", "removed": {path: indices of filters}, "split": {path: [r_in, r_out]}, "repaired_from": number of images}.
     layers: one dict for each layer, with "path", "kind", "weight" (shape), "ranks", "removed" (number), "reason" (why it stays whole),
-        [before, after] of "parameters", "macs" and "milliseconds", and, if it could be decomposed, "error", "pixels", "into_values",
+        [before, after] of "parameters", "macs", "milliseconds" and, with "stored" below, "stored_bytes", and, if it could be decomposed, "error", "pixels", "into_values",
         "out_values" and "break_even".
     repair: see ``repair.repair``.
-    before, after: totals of the cost table, with "milliseconds" measured and, if it was evaluated, "mAP".
+    before, after: totals of the cost table, with "milliseconds" measured and, if it was evaluated, "mAP"; once ``add_stored`` was called
+        also "stored".
     errors: "output" or "weights", by which ranks were chosen. backend: "numpy" or "numba", by which it was measured.
     seconds: {step: how long it took}. machine: for which the milliseconds of layers are predicted, see ``CostModel``.
     """
@@ -50,7 +52,8 @@ class ClassifierReport:
     """What ``compress_classifier`` has done.
 
     architecture: name of the network; settings: options, target and hyperparameters; before, after: the cost table, and "test" if it was
-    measured; before also has the validation "accuracy"; rounds: see ``rounds.prune_in_rounds``.
+    measured; before also has the validation "accuracy", and both "stored" once ``add_stored`` was called; rounds: see
+    ``rounds.prune_in_rounds``.
     """
 
     architecture: str
@@ -63,6 +66,15 @@ class ClassifierReport:
         """The JSON document of ``minicnn compress``; file: the smaller network's."""
         return {"file": file, "architecture": self.architecture, "settings": self.settings, "before": self.before, "after": self.after,
                 "rounds": self.rounds}
+
+
+def add_stored(report, original, smaller):
+    """Add to a report what stands in the files of both networks, each (path, model): "stored", see ``stored.stored``."""
+    report.before["stored"], report.after["stored"] = stored(*original), stored(*smaller)
+    for row in getattr(report, "layers", ()):
+        row["stored_bytes"] = [sum(size for path, size in state["stored"]["layers"].items()
+                                   if path == row["path"] or path.startswith(f"{row['path']}."))
+                               for state in (report.before, report.after)]
 
 
 def timed_cost_table(model, cost_model):

@@ -3,7 +3,8 @@
 The entry ``minicnn.json`` (UTF-8) holds the format's version, the architecture and its arguments, every layer as it is now (path, kind,
 arguments: a pruned or factorised network is built from these), class names, the history of pruning and decomposition ("surgery"),
 provenance and measured figures. Arrays are stored uncompressed, so a file cannot claim a size that it does not have; pickles are never
-read. Files are written beside their target and renamed.
+read. Files are written beside their target and renamed. A file with int8 weights is of format 2 and holds scales, too, see ``int8.py``;
+all others are of format 1.
 """
 
 import json
@@ -14,12 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn import int8
 from minicnn.errors import InputError
 from minicnn.files import atomic_write
 from minicnn.layers import KINDS, Layer, Sequential, make_layer
 from minicnn.models import build
 
-FORMAT = 1
+FORMAT, INT8_FORMAT = 1, 2
+DTYPES = ("float32", "float16", "int8")
 DESCRIPTION = "minicnn.json"
 DESCRIPTION_BYTES = 64 * 2**20
 DEEPEST = 20                    # largest number of dots in the path of a layer
@@ -32,11 +35,11 @@ def save(path: str | Path, model: Layer, dtype: str = "float32") -> None:
     Args:
         path: the ``.npz`` to write; an existing one is replaced.
         model: from ``minicnn.build`` or ``minicnn.load``.
-        dtype: "float16" stores weights in half the bytes, rounded to three digits; biases and norms, which are few, stay float32. The
-            model that is loaded from it computes in float32, too.
+        dtype: "float16" stores weights in half the bytes, rounded to three digits; "int8" in a quarter, see ``minicnn/int8.py``. Biases
+            and norms, which are few, stay float32. The model that is loaded from it computes in float32, too.
 
     Raises:
-        InputError: the file cannot be written, or a weight is beyond float16's range.
+        InputError: the file cannot be written, or a weight is beyond the dtype's range.
 
     >>> import minicnn, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -44,12 +47,14 @@ def save(path: str | Path, model: Layer, dtype: str = "float32") -> None:
     ...     minicnn.load(f"{folder}/lenet.npz").get_layer("fc3")
     Linear(in_features=84, out_features=10, bias=True)
     """
-    if dtype not in ("float32", "float16"):
-        raise InputError(f"got dtype {dtype!r}, expected 'float32' or 'float16'. Choose one of them.")
-    arrays = dict(model.named_arrays())
+    if dtype not in DTYPES:
+        raise InputError(f"got dtype {dtype!r}, expected {', '.join(map(repr, DTYPES[:-1]))} or {DTYPES[-1]!r}. Choose one of them.")
+    arrays, form = dict(model.named_arrays()), FORMAT
     if dtype == "float16":
         arrays = {name: half(name, array) if array.ndim > 1 else array for name, array in arrays.items()}
-    write_archive(path, arrays, describe(model))
+    elif dtype == "int8":
+        arrays, form = int8.encoded(arrays), INT8_FORMAT
+    write_archive(path, arrays, {"format": form, **describe(model)})
 
 
 def half(name, array):
@@ -188,7 +193,7 @@ def load_finite_arrays(model: Layer, arrays: dict[str, np.ndarray]) -> None:
 
 
 def write_archive(path: str | Path, arrays: Mapping[str, np.ndarray], description: dict[str, Any]) -> None:
-    """Write arrays and their description; the same content makes the same bytes."""
+    """Write arrays and their description, of format 1 unless it says another; the same content makes the same bytes."""
     with atomic_write(path) as file:
         write_entries(file, arrays, description)
 
@@ -209,9 +214,15 @@ def write_entries(file, arrays, description):
 
 
 class Header(NamedTuple):
-    """Of an array that is not read."""
+    """Of an array that is not read: its shape, its dtype in the file, and its bytes there, of int8 weights with those of the scales."""
 
     shape: tuple
+    dtype: np.dtype
+    nbytes: int
+
+    def joined(self, scales):
+        """The header of int8 weights and of their scales as one."""
+        return self._replace(nbytes=self.nbytes + scales.nbytes)
 
 
 def read_archive(path: str | Path, read: Callable | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -232,14 +243,24 @@ def read_archive(path: str | Path, read: Callable | None = None) -> tuple[dict[s
                 raise InputError(f"got {path} without {DESCRIPTION}, expected an archive of minicnn. Train one, or convert torch's "
                                  "weights: minicnn convert model.pth -o model.npz")
             check_sizes(infos.values(), path)
-            read = read or read_array
-            return ({name.removesuffix(".npy"): read(archive, info, path) for name, info in infos.items()
-                     if name != DESCRIPTION}, read_description(archive, infos[DESCRIPTION], path))
+            read, description = read or read_array, read_description(archive, infos[DESCRIPTION], path)
+            arrays = {name.removesuffix(".npy"): read(archive, info, path) for name, info in infos.items() if name != DESCRIPTION}
+        if description.pop("format") == INT8_FORMAT:
+            decode_weights(arrays, path)
+        return arrays, description
     except InputError:
         raise
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"got {path}, which cannot be read ({error}), expected an archive of minicnn. "
                          "Check the path, or make the file again.") from error
+
+
+def decode_weights(arrays, path):
+    """``int8.decode_all``; the InputError names the file."""
+    try:
+        int8.decode_all(arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def check_sizes(infos, path):
@@ -253,13 +274,14 @@ def check_sizes(infos, path):
 
 
 def read_description(archive, info, path):
-    """The entry ``minicnn.json``, without its format."""
+    """The entry ``minicnn.json``."""
     if info.file_size > DESCRIPTION_BYTES:
         raise InputError(f"got {info.file_size} bytes of {DESCRIPTION} in {path}, expected at most {DESCRIPTION_BYTES}. "
                          "The file is damaged.")
     description = json.loads(archive.read(info))
-    if not isinstance(description, dict) or description.pop("format", None) != FORMAT:
-        raise InputError(f"got another format of archive in {path}, expected format {FORMAT}. Use the minicnn that wrote it.")
+    if not isinstance(description, dict) or description.get("format") not in (FORMAT, INT8_FORMAT):
+        raise InputError(f"got another format of archive in {path}, expected format {FORMAT} or {INT8_FORMAT}. Use the minicnn that "
+                         "wrote it.")
     return description
 
 
@@ -289,4 +311,4 @@ def read_header(archive, info, path):
         if math.prod(shape) * dtype.itemsize != size:
             raise InputError(f"got {size} bytes for the {shape} {dtype} values of {info.filename} in {path}, expected "
                              f"{math.prod(shape) * dtype.itemsize}. The file is damaged.")
-        return Header(shape)
+        return Header(shape, dtype, size)

@@ -21,6 +21,7 @@ from minicnn.cli.options import ANNOTATED_HELP, DATA_HELP, add_annotated, add_hy
 from minicnn.cli.paths import CheckpointedOutput, Input, ReportFolder, checkpoint_path
 from minicnn.compression.calibration_images import REPAIRED
 from minicnn.compression.criteria import METHODS
+from minicnn.compression.int8_weights import ROUNDED
 from minicnn.compression.method import FINETUNING
 from minicnn.compression.options import DECOMPOSING
 from minicnn.compression.rounds import PruningOptions
@@ -62,6 +63,9 @@ def add_arguments(verb):
     verb.add_argument("--clusters", type=at_least(2, int), metavar="K", help="clusters of a layer (default: the silhouette chooses 2 to 5)")
     verb.add_argument("--minimum", type=at_least(1, int), metavar="N",
                       help=f"filters that a layer keeps at least (default: {PruningOptions().minimum})")
+    verb.add_argument("--dtype", choices=ROUNDED, default=ROUNDED[0],
+                      help="how weights are stored: int8 makes the file a quarter, and biases are fitted to it where there are images; "
+                           "computations stay in float32, and targets count float32 (default: float32)")
     verb.add_argument("--seed", type=at_least(0, int), default=0, help="every random choice comes from it (default: 0)")
     add_resume(verb)
     verb.add_argument("--report", type=ReportFolder, metavar="FOLDER", help="write report.html into this folder, which is made")

@@ -13,6 +13,7 @@ from minicnn.compression.cost_table import cost_table
 from minicnn.compression.criteria import METHODS
 from minicnn.compression.method import FINETUNING, compress_classifier
 from minicnn.compression.options import DECOMPOSING
+from minicnn.compression.reports import add_stored
 from minicnn.compression.rounds import PruningOptions, PruningTarget, check_reachable
 from minicnn.data import load_data
 from minicnn.errors import InputError
@@ -47,11 +48,13 @@ def run(args, model):
     hyperparameters = read_hyperparameters(args, Hyperparameters, epochs=FINETUNING.epochs)
     small, report = compress_classifier(
         model, images, labels, target, options, hyperparameters, counts=counts, seed=args.seed, checkpoint=checkpoint, progress=progress,
-        evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"], test=lambda model: evaluate_classifier(model, *test))
+        dtype=args.dtype, evaluate=lambda model: evaluate_classifier(model, *validation)["accuracy"],
+        test=lambda model: evaluate_classifier(model, *test))
     small.record["provenance"] = provenance(args, data=data, seed=args.seed, source=report.settings["source"],
                                             before=model.record["provenance"])
     small.record["measured"] = {"test": {"data": data, **report.after["test"]}}
-    minicnn.save(args.out, small)
+    minicnn.save(args.out, small, args.dtype)
+    add_stored(report, (args.file, model), (args.out, small))
     checkpoint.remove()
     document = report.document(args.out)
     text = classifier_table(report.before, report.after) + f"\n{args.out} written"

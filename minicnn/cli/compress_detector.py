@@ -18,6 +18,7 @@ from minicnn.compression.cost_table import cost_table
 from minicnn.compression.cut import check_cut
 from minicnn.compression.method import compress_detector
 from minicnn.compression.options import DECOMPOSING, DetectorOptions
+from minicnn.compression.reports import add_stored
 from minicnn.compression.rules import RankRule
 from minicnn.data.images import as_image, import_pillow, read_reduced
 from minicnn.errors import InputError
@@ -50,16 +51,17 @@ def run(args, model):
     small, report = compress_detector(model, options, images, rng=rng, checkpoint=checkpoint, progress=progress,
                                       cost_model=costs, evaluate=validation.mean_ap if validation else None)
     parts = [data, validation.data] if validation else [data]
-    document = {**report.document(args.out, source, validation.document() if validation else None), **losses_of(*parts)}
     small.record["provenance"] = provenance(
         args, source=source, seed=args.seed, data=None if args.data is None else str(args.data),
         mAP={"before": report.before.get("mAP"), "after": report.after.get("mAP")}, before=model.record["provenance"])
     small.record["measured"] = {}
+    minicnn.save(args.out, small, args.dtype)
+    add_stored(report, (args.file, model), (args.out, small))
+    document = {**report.document(args.out, source, validation.document() if validation else None), **losses_of(*parts)}
     text = detector_tables(document)
     if args.report:
         shown = [as_image(read_reduced(image.path).values) for image in validation.images[:SHOWN]] if validation else images[:SHOWN]
         text += f"\n  -> {write_report(args.report, document, [found_by_both(model, small, image) for image in shown])}"
-    minicnn.save(args.out, small)
     checkpoint.remove()
     emit(args, document, text)
     return finish(args, *parts)
@@ -103,7 +105,7 @@ def detector_options(args, model):
         raise InputError(f"got --linear svd with --method {method}, which only prunes. Leave svd out.")
     kept = (*args.keep, *(() if args.rpn else ("rpn.*",)))
     return DetectorOptions(rule, method, args.linear != "no", tuple(args.layers), kept, args.low, args.minimum, args.clusters,
-                           args.errors or "output", args.repair != 0, args.seed)
+                           args.errors or "output", args.repair != 0, args.seed, dtype=args.dtype)
 
 
 def rank_rule(args, model):

@@ -5,8 +5,8 @@ import textwrap
 
 from minicnn.cli.tables import WIDTH, fitted, percent, points, table
 
-COUNTS = {"bytes": "file, bytes as float32", "convolution_parameters": "convolutions, parameters",
-          "linear_parameters": "linear layers, parameters", "macs": "MACs"}
+SIZES = (("file", "parameters", "file_bytes"), ("convolutions", "convolution_parameters", "convolution_bytes"),
+         ("linear layers", "linear_parameters", "linear_bytes"))
 
 
 def print_state(name, sizes):
@@ -18,14 +18,34 @@ def print_state(name, sizes):
 
 def classifier_table(before, after):
     """A classifier's sizes and accuracy, before and after."""
-    rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
-             percent(new["parameters"] / old["parameters"])) for old, new in zip(before["layers"], after["layers"])]
-    for name, key in (("parameters", "parameters"), ("  convolutions", "convolution_parameters"),
-                      ("  linear layers", "linear_parameters"), ("MACs", "macs"), ("bytes", "bytes")):
-        rows.append((name, "", "", f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])))
+    layers = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
+               percent(new["parameters"] / old["parameters"])) for old, new in zip(before["layers"], after["layers"])]
     accuracies = before["test"]["accuracy"], after["test"]["accuracy"]
-    rows.append(("test accuracy", "", "", *map(percent, accuracies), f"{100 * (accuracies[1] - accuracies[0]):+.2f} pt"))
-    return table(("", "filters", "kept", "before", "after", "left"), rows)
+    rows = [macs_row(before, after),
+            ("test accuracy", *map(percent, accuracies), f"{100 * (accuracies[1] - accuracies[0]):+.2f} pt")]
+    return "\n".join([table(("", "filters", "kept", "parameters", "after", "left"), layers), "", sizes_table(before, after), "",
+                      table(("", "before", "after", "left"), rows)])
+
+
+def macs_row(before, after):
+    """Name, before, after, left of the multiply-adds."""
+    return "MACs", f"{before['macs']:,}", f"{after['macs']:,}", percent(after["macs"] / before["macs"])
+
+
+def sizes_table(before, after):
+    """Parameters, and in columns of their own the bytes that the files hold, of a network before and after; "-" for those of a pipe."""
+    rows = []
+    for name, count, size in SIZES:
+        sizes = before["stored"][size], after["stored"][size]
+        counted = [f"{before[count]:,}", f"{after[count]:,}", share(after[count], before[count])]
+        rows.append((name, *counted, *("-" if one is None else f"{one:,}" for one in sizes),
+                     "-" if None in sizes else share(sizes[1], sizes[0])))
+    return table((f"as {after['stored']['dtype']}", "parameters", "after", "left", "bytes", "after", "left"), rows)
+
+
+def share(part, whole):
+    """1, 4 -> 25.0 %; of nothing all is left."""
+    return f"{100 * part / whole if whole else 100:.1f} %"
 
 
 def detector_tables(document):
@@ -34,7 +54,7 @@ def detector_tables(document):
     layers = fitted(("layer", "now", "parameters", "left", "ms", "then"),
                     [(row["path"], form(row), f"{row['parameters'][0]:,}", f"{100 * row['parameters'][1] / row['parameters'][0]:.0f} %",
                       *(f"{value:.1f}" for value in row["milliseconds"])) for row in document["layers"]])
-    rows = [(name, f"{before[key]:,}", f"{after[key]:,}", percent(after[key] / before[key])) for key, name in COUNTS.items()]
+    rows = [macs_row(before, after)]
     rows.append((f"measured, ms ({document['backend']})", *(f"{state['milliseconds']:.0f}" for state in (before, after)),
                  f"{before['milliseconds'] / after['milliseconds']:.2f} x faster"))
     if "mAP" in after:
@@ -43,7 +63,7 @@ def detector_tables(document):
     repaired = f"repaired from {step['repaired_from']} images" if step["repaired_from"] else "not repaired"
     if "machine" in document:
         layers += "\n" + speeds_line(document["machine"])
-    return "\n".join([layers, "", table(("", "before", "after", "left"), rows), "",
+    return "\n".join([layers, "", sizes_table(before, after), "", table(("", "before", "after", "left"), rows), "",
                       f"{document['file']}: {document['architecture']} by {step['method']}, {repaired}"])
 
 

@@ -1,9 +1,13 @@
 """Convert torchvision's weights to a file of minicnn, without torch."""
 
+from pathlib import Path
+
 import minicnn
+from minicnn.archive import DTYPES
 from minicnn.cli.options import add_json, at_least
 from minicnn.cli.paths import Input, Output
 from minicnn.cli.provenance import emit, provenance
+from minicnn.files import is_stream
 from minicnn.weight_files.convert import ARCHITECTURES, convert
 
 EXAMPLE = "minicnn convert model.pth -o model.npz"
@@ -28,8 +32,8 @@ def add_arguments(verb):
 def add_output(verb):
     """Add the options of the file to write, shared with the verb ``download``."""
     verb.add_argument("-o", "--out", type=Output, metavar="FILE", required=verb.prog.endswith("convert"), help="the .npz to write")
-    verb.add_argument("--dtype", default="float32", choices=("float32", "float16"),
-                      help="how weights are stored; float16 halves the file, computations stay in float32 (default: float32)")
+    verb.add_argument("--dtype", default="float32", choices=DTYPES, help="how weights are stored: float16 halves the file, int8 makes it a "
+                                                                         "quarter; computations stay in float32 (default: float32)")
     add_json(verb)
 
 
@@ -45,5 +49,8 @@ def convert_and_save(args, file, out, architecture=None, config=None, norm_eps=N
     parameters = sum(array.size for _, array in model.named_parameters())
     classes = model.architecture_arguments["num_classes"]
     document = {"file": str(out), "architecture": model.architecture, "arguments": model.architecture_arguments,
-                "parameters": parameters, "notes": notes, **model.record}
-    emit(args, document, "\n".join([*notes, f"{out}: {model.architecture}, {classes} classes, {parameters:,} parameters"]))
+                "parameters": parameters, "dtype": args.dtype, "notes": notes, **model.record}
+    if not is_stream(out):
+        document["file_bytes"] = Path(out).stat().st_size
+    dtype = "" if args.dtype == "float32" else f" as {args.dtype}"
+    emit(args, document, "\n".join([*notes, f"{out}: {model.architecture}, {classes} classes, {parameters:,} parameters{dtype}"]))

@@ -8,6 +8,7 @@ from minicnn.cli.paths import Input
 from minicnn.cli.provenance import emit
 from minicnn.cli.tables import WIDTH, percent, shape, table
 from minicnn.compression.info import info
+from minicnn.compression.stored import stored
 from minicnn.files import source_file
 from minicnn.network_files import outline
 
@@ -22,17 +23,21 @@ def add_arguments(verb):
 def run(args):
     model, source = outline(args.file), source_file(args.file)
     with trying(args.file):
-        document = {**source, **info(model)}
+        document = {**source, "stored": stored(args.file, model), **info(model)}
     emit(args, document, terminal(args.file, document))
 
 
 def terminal(file, document):
     """The lines for reading, at most ``WIDTH`` wide except for names of files."""
-    rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{row['macs']:,}") for row in document["layers"]]
-    rows.append(("total", "", f"{document['parameters']:,}", f"{document['macs']:,}"))
+    stored = document["stored"]
+    rows = [(row["path"], shape(row["weight"]), f"{row['parameters']:,}", f"{stored['layers'][row['path']]:,}", f"{row['macs']:,}")
+            for row in document["layers"]]
+    rows.append(("total", "", f"{document['parameters']:,}", f"{stored['bytes']:,}", f"{document['macs']:,}"))
+    size = "" if stored["file_bytes"] is None else f" of {stored['file_bytes']:,} bytes"
     lines = [f"{file}: {document['architecture']}, input {shape(document['input_shape'])}",
              *(f"MACs with {part} on {count} proposals" for part, count in document["repeats"].items()),
-             table(("layer", "weight", "parameters", "MACs"), rows), f"{document['bytes']:,} bytes as float32"]
+             table(("layer", "weight", "parameters", "bytes", "MACs"), rows),
+             f"weights as {stored['dtype']} in a file{size}; {document['bytes']:,} bytes as float32"]
     for number, step in enumerate(document["surgery"], start=1):
         lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     lines += [f"{name}: {percent(figures['accuracy'])} of {figures['images']} images of {figures['data']} right"

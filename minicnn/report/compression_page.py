@@ -5,11 +5,9 @@ from pathlib import Path
 
 from minicnn.files import atomic_write
 from minicnn.report.detection_page import TITLES, drawing, points
-from minicnn.report.page import key_line, page, table
+from minicnn.report.page import key_line, page, sizes_table, table
 from minicnn.report.svg import COLORS, Series, chart
 
-COUNTS = {"bytes": "whole file, bytes as float32, uncompressed", "parameters": "parameters", "convolution_parameters": "of convolutions",
-          "linear_parameters": "of linear layers", "macs": "multiplications (MACs)"}
 CURVE_POINTS = 100          # of a curve; more would not be visible
 
 
@@ -27,7 +25,8 @@ def write_report(folder, document, images):
     of_what = "the output’s variance" if document["errors"] == "output" else "the squared weights"
     body = [
         f"<p>{summary(document)}</p>",
-        "<h2>What is left</h2>", counts_table(document["before"], document["after"], document["backend"]),
+        "<h2>What is left</h2>", sizes_table(document["before"], document["after"]),
+        counts_table(document["before"], document["after"], document["backend"]),
         "<h2>Layer by layer</h2>",
         f"<p>Milliseconds are predicted for one image on {html.escape(document.get('machine', 'this machine'))}. Break-even: the largest "
         "rank, of both sides, "
@@ -62,7 +61,8 @@ def summary(document):
     if step["repaired_from"]:
         repaired = f"then fitted to the original’s outputs on {step['repaired_from']:,} unlabelled images"
     return (f"{html.escape(document['architecture'])} of {html.escape(document['source']['file'])}, compressed by "
-            f"<b>{step['method']}</b> and {repaired}. Of the file {100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
+            f"<b>{step['method']}</b> and {repaired}. Of the file, counted as float32, "
+            f"{100 * after['bytes'] / before['bytes']:.1f} % is left, of the "
             f"convolutions {100 * after['convolution_parameters'] / before['convolution_parameters']:.1f} %; one image takes "
             f"{after['milliseconds']:.0f} ms instead of {before['milliseconds']:.0f} ms, "
             f"{before['milliseconds'] / after['milliseconds']:.2f} times as fast{mean_ap_text(document)}.")
@@ -79,8 +79,8 @@ def mean_ap_text(document):
 
 
 def counts_table(before, after, backend):
-    """Sizes, time and mean AP of the whole network."""
-    rows = [(name, f"{before[key]:,}", f"{after[key]:,}", f"{100 * after[key] / before[key]:.1f} %") for key, name in COUNTS.items()]
+    """Multiply-adds, time and mean AP of the whole network."""
+    rows = [("multiplications (MACs)", f"{before['macs']:,}", f"{after['macs']:,}", f"{100 * after['macs'] / before['macs']:.1f} %")]
     rows.append((f"milliseconds of an image ({backend}), measured", *(f"{state['milliseconds']:.0f}" for state in (before, after)),
                  f"{100 * after['milliseconds'] / before['milliseconds']:.1f} %"))
     if "mAP" in after:
@@ -95,9 +95,10 @@ def layers_table(rows):
     for row in rows:
         parameters, macs, milliseconds = row["parameters"], row["macs"], row["milliseconds"]
         cells.append((row["path"], "×".join(map(str, row["weight"])), form(row), f"{parameters[0]:,}", f"{parameters[1]:,}",
+                      *(f"{size:,}" for size in row["stored_bytes"]),
                       f"{macs[0] / 1e6:,.0f} M", f"{macs[1] / 1e6:,.0f} M", f"{milliseconds[0]:.1f}", f"{milliseconds[1]:.1f}",
                       row.get("break_even", "–"), points(row["error"]) if row["ranks"] and "error" in row else "–"))
-    return table(("layer", "weight", "now", "parameters", "after", "MACs", "after", "ms", "after", "break-even", "error, %"), cells)
+    return table(("layer", "weight", "now", "parameters", "after", "bytes", "after", "MACs", "after", "ms", "after", "break-even", "error, %"), cells)
 
 
 def form(row):

@@ -42,6 +42,24 @@ def table(headers, rows):
     return f'<div class="scroll"><table>{row(headers, "th")}{"".join(row(cells, "td") for cells in rows)}</table></div>'
 
 
+def sizes_table(before, after):
+    """Parameters, and in columns of their own the bytes that the files hold, of a network before and after.
+
+    Args:
+        before, after: cost tables with "stored", the dtype and the bytes.
+    """
+    rows, stored = [], (before["stored"], after["stored"])
+    for name, count, size in (("file", "parameters", "file_bytes"), ("convolutions", "convolution_parameters", "convolution_bytes"),
+                              ("linear layers", "linear_parameters", "linear_bytes")):
+        cells = []
+        for pair in ((before[count], after[count]), (stored[0][size], stored[1][size])):
+            known = None not in pair and pair[0]
+            cells += [*("–" if one is None else f"{one:,}" for one in pair), f"{100 * pair[1] / pair[0]:.1f} %" if known else "–"]
+        rows.append((name, *cells))
+    dtypes = [state["dtype"] for state in stored]
+    return table(("", "parameters", "after", "left", f"bytes, {dtypes[0]}", f"after, {dtypes[1]}", "left"), rows)
+
+
 def key_line(entries):
     """The legend of a chart in one line of HTML; entries: (colour, sign drawn in it, name)."""
     return '<span class="key">' + "".join(f'<span><i style="color:{color}">{sign}</i> {html.escape(name)}</span>'

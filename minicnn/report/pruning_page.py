@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.files import atomic_write
 from minicnn.plural import counted
-from minicnn.report.page import data_uri, key_line, page, table
+from minicnn.report.page import data_uri, key_line, page, sizes_table, table
 from minicnn.report.svg import COLORS, Series, chart
 
 IMAGES = 4096     # most kernels of a layer that are drawn; a VGG layer has 262 144
@@ -34,7 +34,7 @@ def write_report(folder, document, original):
         f"({share:.1f} % left) in {counted(len(rounds), 'round')} of pruning by "
         f"<b>{document['settings']['options']['method']}</b> and fine-tuning. Its accuracy on "
         f"{before['test']['images']:,} test images was {accuracies[0]:.2f} % before and is {accuracies[1]:.2f} % after.</p>",
-        "<h2>Before and after</h2>", sizes_table(before, after),
+        "<h2>Before and after</h2>", layers_table(before, after), sizes_table(before, after),
         "<h2>Accuracy against kept parameters</h2>", accuracy_chart(before, rounds),
         "<h2>Filters by mean and variance</h2>",
         "<p>Each dot is a filter (or a neuron of a linear layer), at the mean μ and the variance σ² of its weights. Colours are the "
@@ -57,7 +57,7 @@ def pruned_paths(rounds):
     return list(dict.fromkeys(step["path"] for entry in rounds for step in entry["groups"]))
 
 
-def sizes_table(before, after):
+def layers_table(before, after):
     """Filters, parameters and MACs of each layer, before and after."""
     rows = [(old["path"], old["weight"][0], new["weight"][0], f"{old['parameters']:,}", f"{new['parameters']:,}",
              f"{old['macs']:,}", f"{new['macs']:,}") for old, new in zip(before["layers"], after["layers"])]
