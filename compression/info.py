@@ -18,8 +18,9 @@ def info(model: str | Path | Compressible) -> dict[str, Any]:
         model: a network, or the path of an ``.npz`` written by minicnn.
 
     Returns:
-        document: "file", "sha256" and "stored", see ``stored.stored`` (of a path only); "architecture", its arguments and the record ("class_names", "surgery",
-            "provenance", "measured"); the ``cost_table``; "description", the kind and arguments of every layer; "input_shape" (C, H, W);
+        document: "file", "sha256" and "stored", see ``stored.stored`` (of a path only); "architecture", its arguments and the record
+            ("class_names", "surgery", "provenance", "measured"); the ``cost_table``; "description", the kind and arguments of every
+            layer; "input_shape" (C, H, W);
             and "repeats", how often parts of the network run on one image.
 
     Raises:

@@ -23,8 +23,8 @@ from minicnn.compression.checkpoint import Checkpoint
 from minicnn.compression.cost_model import CostModel, machine_cost_model
 from minicnn.compression.cost_table import cost_table
 from minicnn.compression.cut import check_cut, cut
-from minicnn.compression.low_dimensional import shallow_copy
 from minicnn.compression.int8_weights import check_dtype, round_weights
+from minicnn.compression.low_dimensional import shallow_copy
 from minicnn.compression.measure import measure
 from minicnn.compression.observe import observe
 from minicnn.compression.options import DetectorOptions

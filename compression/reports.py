@@ -15,8 +15,8 @@ class DetectorReport:
     architecture: name of the network.
     surgery: {"method", "removed": {path: indices of filters}, "split": {path: [r_in, r_out]}, "repaired_from": number of images}.
     layers: one dict for each layer, with "path", "kind", "weight" (shape), "ranks", "removed" (number), "reason" (why it stays whole),
-        [before, after] of "parameters", "macs", "milliseconds" and, with "stored" below, "stored_bytes", and, if it could be decomposed, "error", "pixels", "into_values",
-        "out_values" and "break_even".
+        [before, after] of "parameters", "macs", "milliseconds" and, with "stored" below, "stored_bytes", and, if it could be decomposed,
+        "error", "pixels", "into_values", "out_values" and "break_even".
     repair: see ``repair.repair``.
     before, after: totals of the cost table, with "milliseconds" measured and, if it was evaluated, "mAP"; once ``add_stored`` was called
         also "stored".

@@ -30,7 +30,8 @@ def stored(path: str | Path, model: Any) -> dict[str, Any]:
     if is_stream(path):
         return summary(headers, model, None)
     if not is_weight_file(path):
-        headers = {name: (str(header.dtype), len(header.shape), header.nbytes) for name, header in read_archive(path, read_header)[0].items()}
+        read, _ = read_archive(path, read_header)
+        headers = {name: (str(header.dtype), len(header.shape), header.nbytes) for name, header in read.items()}
     return summary(headers, model, Path(path).stat().st_size)
 
 

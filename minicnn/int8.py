@@ -99,8 +99,8 @@ def decode_all(arrays):
     """
     for name in [name for name, array in arrays.items() if array.dtype.kind in "iu" or name.endswith(SUFFIX)]:
         weight = name.removesuffix(SUFFIX)
-        if weight not in arrays or weight + SUFFIX not in arrays:
-            raise InputError(f"got {name[:80]} without {weight + SUFFIX if name == weight else weight}, expected both. The file is damaged.")
+        if missing := {weight, weight + SUFFIX} - arrays.keys():
+            raise InputError(f"got {name[:80]} without {missing.pop()[:80]}, expected both. The file is damaged.")
         check(weight, arrays[weight], arrays[weight + SUFFIX])
     for name in [name for name in arrays if name.endswith(SUFFIX)]:
         weight, scales = name.removesuffix(SUFFIX), arrays.pop(name)

@@ -98,7 +98,8 @@ def layers_table(rows):
                       *(f"{size:,}" for size in row["stored_bytes"]),
                       f"{macs[0] / 1e6:,.0f} M", f"{macs[1] / 1e6:,.0f} M", f"{milliseconds[0]:.1f}", f"{milliseconds[1]:.1f}",
                       row.get("break_even", "–"), points(row["error"]) if row["ranks"] and "error" in row else "–"))
-    return table(("layer", "weight", "now", "parameters", "after", "bytes", "after", "MACs", "after", "ms", "after", "break-even", "error, %"), cells)
+    return table(("layer", "weight", "now", "parameters", "after", "bytes", "after", "MACs", "after", "ms", "after", "break-even",
+                  "error, %"), cells)
 
 
 def form(row):

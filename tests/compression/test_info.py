@@ -15,6 +15,9 @@ def test_a_model_and_its_file_have_the_same_document(tmp_path):
     document = info(path)
     assert document.pop("file") == "lenet.npz"
     assert document.pop("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+    stored = document.pop("stored")
+    assert stored["dtype"] == "float32" and stored["file_bytes"] == path.stat().st_size
+    assert stored["bytes"] == document["bytes"] and stored["layers"] == {row["path"]: row["bytes"] for row in document["layers"]}
     loaded = minicnn.load(path)
     assert document == info(loaded)
     assert document["architecture"] == "lenet5" and document["input_shape"] == [1, 28, 28] and document["repeats"] == {}

@@ -169,7 +169,7 @@ def test_a_model_computes_on_the_backend_it_is_loaded_for(path, model):
 
 
 def test_another_dtype_is_refused(path, model):
-    with pytest.raises(InputError, match="got dtype 'float64', expected 'float32' or 'float16'"):
+    with pytest.raises(InputError, match="got dtype 'float64', expected 'float32', 'float16' or 'int8'"):
         minicnn.save(path, model, "float64")
     assert not path.exists()
 
@@ -441,8 +441,8 @@ def test_descriptions_that_cannot_be_built(path, content, change, expected):
 
 @pytest.mark.parametrize("text, expected", [
     (b"", "cannot be read"), (b"{", "cannot be read"), (b"\xff\xfe{", "cannot be read"), (b"[" * 100_000, "cannot be read"),
-    (b"[]", "format"), (b"{}", "format"), (b'{"format": 2}', "format"), (b'{"format": "1"}', "format"),
-    (b'{"format": 1}', "description"),
+    (b"[]", "format"), (b"{}", "format"), (b'{"format": 3}', "format"), (b'{"format": "1"}', "format"),
+    (b'{"format": [1]}', "format"), (b'{"format": 1}', "description"), (b'{"format": 2}', "description"),
 ])
 def test_broken_descriptions(path, text, expected):
     write_entries(path, {DESCRIPTION: text})

@@ -250,3 +250,26 @@ def test_files_that_are_no_networks(refused, data, nets, here, verb):
     for name, expected in (("pickle.npz", "pickle"), ("cut.npz", "cannot be read"), ("text.npz", "cannot be read"),
                            ("empty.npz", "cannot be read"), (".", "directory"), ("none.npz", "No such file")):
         assert expected in refused(verb, name, *options)
+
+
+def test_int8_files_count_as_float32_and_their_biases_are_fitted(squeeze, run, data, here):
+    status, whole, err = squeeze("--target-storage", 0.5, out="whole.npz")
+    assert status == 0, err
+    status, document, _ = squeeze("--target-storage", 0.5, "--dtype", "int8")
+    assert status == 0
+    for key in ("parameters", "macs", "bytes", "layers"):
+        assert document["after"][key] == whole["after"][key] and document["before"][key] == whole["before"][key]
+    stored = document["after"]["stored"]
+    assert stored["dtype"] == "int8" and document["before"]["stored"]["dtype"] == whole["after"]["stored"]["dtype"] == "float32"
+    assert stored["file_bytes"] == Path("small.npz").stat().st_size < 0.35 * whole["after"]["stored"]["file_bytes"]
+    first, second = minicnn.load("whole.npz"), minicnn.load("small.npz")
+    assert 0 < np.abs(first.fc1.bias - second.fc1.bias).max() < 0.01
+    assert json.loads(run("evaluate", "small.npz", "--data", data, "--json", "-")[1])["accuracy"] == document["after"]["test"]["accuracy"]
+    assert "weights as int8" in run("info", "small.npz")[1]
+    assert squeeze("--like", "small.npz", "--target-parameters", 0.6, out="like.npz")[0] == 0
+    assert run("compress", "small.npz", "--data", data, "--target-parameters", 0.8, "--finetune-epochs", 0, "--out", "again.npz")[0] == 0
+    assert "weights as float32" in run("info", "again.npz")[1]
+
+
+def test_no_such_dtype(refused, nets, here):
+    assert "float16" in refused("compress", nets / "lenet.npz", "--target-parameters", 0.5, "--dtype", "float16", "--out", "small.npz")

@@ -380,3 +380,26 @@ def test_bad_input_is_one_line(run, scenes, net, here, options, message):
     assert status == 2 and document is None and message in err.splitlines()[-1]
     assert err.count("\n") == (13 if "BROKEN" in options else 1)         # a line for each image, too
     assert {path.name for path in here.iterdir()} == {"net.npz", "broken", "coco.json"}
+
+
+def test_an_int8_file_is_what_was_measured_and_its_biases_are_fitted(run, scenes, net, here):
+    options = "--target-storage", 0.8, "--data", scenes, "--repair", 12, "--low", 8
+    whole = squeeze(run, *options, out="whole.npz")[1]
+    status, document, _ = squeeze(run, *options, "--dtype", "int8", "--validation", "test", "--report", "page")
+    assert status == 0 and "rounding" in document["seconds"]
+    assert document["surgery"] == whole["surgery"] and document["after"]["bytes"] == whole["after"]["bytes"]
+    stored = document["after"]["stored"]
+    assert stored["dtype"] == "int8" and stored["file_bytes"] == (here / "small.npz").stat().st_size
+    for row in document["layers"]:
+        assert row["stored_bytes"][0] == 4 * row["parameters"][0] and row["stored_bytes"][1] < 3 * row["parameters"][1]
+    assert document["before"]["stored"]["layers"]["backbone.0"] == 4 * (8 * 27 + 8)
+    one, other = minicnn.load("whole.npz"), minicnn.load("small.npz")
+    moved = [name for name, array in one.named_arrays() if array.ndim == 1 and not np.array_equal(array, dict(other.named_arrays())[name])]
+    assert "rpn.head.cls_logits.bias" in moved and "backbone.0.bias" in moved
+    assert json.loads(run("evaluate", "small.npz", "--data", scenes, "--split", "test", "--json", "-")[1])["mAP"]["voc07"] == (
+        document["after"]["mAP"]["voc07"])
+    page = (here / "page" / "report.html").read_text()
+    assert "<th>bytes, float32</th><th>after, int8</th>" in page and f"{stored['file_bytes']:,}" in page
+    assert run("detect", scenes / "JPEGImages" / "000001.jpg", "--weights", "small.npz", "--json", "found.json")[0] == 0
+    status, out, _ = run("compress", "small.npz", "--method", "statistics", "--target-parameters", 0.9, "--out", "again.npz")
+    assert status == 0 and "as float32 " in out and all(len(line) <= 80 for line in out.splitlines())

@@ -133,6 +133,24 @@ def test_files_that_are_not_weight_files(refused, here, net, data, content):
     assert "net.pth" in refused("convert", net, "--arch", ARCHITECTURE, "-o", "net.npz")
 
 
+def test_int8_files_are_written_told_and_used(run, here, net):
+    assert run("convert", net, "--arch", ARCHITECTURE, "-o", "whole.npz")[0] == 0
+    status, out, err = run("convert", net, "--arch", ARCHITECTURE, "--dtype", "int8", "-o", "net.npz", "--json", "-")
+    document = json.loads(out)
+    assert (status, err) == (0, "") and document["dtype"] == "int8" and document["parameters"] == PARAMETERS
+    assert document["file_bytes"] == Path("net.npz").stat().st_size < 0.28 * Path("whole.npz").stat().st_size
+    status, out, _ = run("info", "net.npz")
+    assert status == 0 and f"weights as int8 in a file of {document['file_bytes']:,} bytes; " in out
+    assert next(line for line in out.splitlines() if line.startswith("layer ")).split()[2:] == ["parameters", "bytes", "MACs"]
+    whole, small = (json.loads(run("info", name, "--json", "-")[1]) for name in ("whole.npz", "net.npz"))
+    assert {key for key in whole if whole[key] != small[key]} == {"file", "sha256", "stored", "provenance"}     # bytes are as float32
+    fc6 = "roi_heads.box_head.fc6"
+    assert small["stored"]["layers"][fc6] == 4 * 12544 + 4 * 4 * 98 + 4 * 4 and whole["stored"]["layers"][fc6] == 4 * 50180
+    model = minicnn.load("whole.npz")
+    for name, array in minicnn.load("net.npz").named_arrays():             # no image was seen: biases and norms stay
+        assert array.ndim > 1 or np.array_equal(array, dict(model.named_arrays())[name])
+
+
 def test_the_real_detector(run, here):
     if not REAL.is_file():
         pytest.skip(f"the real detector is not in {REAL.parent}")

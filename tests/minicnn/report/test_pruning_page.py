@@ -26,7 +26,9 @@ def pruned():
     original, model = (minicnn.build("lenet5", rng=np.random.default_rng(0)) for _ in range(2))
 
     def sizes(model):
-        return {**cost_table(model, model.input_shape), "accuracy": 0.5, "test": {"accuracy": 0.5, "images": 10}}
+        costs = cost_table(model, model.input_shape)
+        stored = {"dtype": "float32", "file_bytes": costs["bytes"] + 5000, "convolution_bytes": 7, "linear_bytes": 8}
+        return {**costs, "accuracy": 0.5, "test": {"accuracy": 0.5, "images": 10}, "stored": stored}
     before = sizes(model)
     rounds = prune_in_rounds(model, PruningTarget("parameters", 20000), PruningOptions(), seed=0, evaluate=lambda model: 0.25)
     return original, {"architecture": "lenet5 <&>", "settings": {"options": {"method": "statistics"}}, "before": before,
@@ -87,9 +89,11 @@ def test_a_chart_for_every_layer_and_round_with_a_mark_for_every_filter(text, pr
 def test_the_table_tells_sizes_before_and_after(text, pruned):
     _, document = pruned
     rows = re.findall(r"<tr>(.*?)</tr>", text)
-    cells = re.findall(r"<td>(.*?)</td>", rows[-1])
-    assert cells[0] == "all" and cells[3] == "61,706" and cells[4] == f"{document['after']['parameters']:,}"
-    assert len(rows) == 1 + 5 + 1
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    assert cells[6][0] == "all" and cells[6][3] == "61,706" and cells[6][4] == f"{document['after']['parameters']:,}"
+    assert cells[8][:3] == ["file", "61,706", f"{document['after']['parameters']:,}"]
+    assert cells[8][4:6] == [f"{4 * 61706 + 5000:,}", f"{document['after']['bytes'] + 5000:,}"]          # parameters, apart from bytes
+    assert len(rows) == 1 + 5 + 1 + 1 + 3
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 9])
