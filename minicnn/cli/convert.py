@@ -52,5 +52,5 @@ def convert_and_save(args, file, out, architecture=None, config=None, norm_eps=N
                 "parameters": parameters, "dtype": args.dtype, "notes": notes, **model.record}
     if not is_stream(out):
         document["file_bytes"] = Path(out).stat().st_size
-    dtype = "" if args.dtype == "float32" else f" as {args.dtype}"
+    dtype = " as int8" if args.dtype == "int8" else ""
     emit(args, document, "\n".join([*notes, f"{out}: {model.architecture}, {classes} classes, {parameters:,} parameters{dtype}"]))

@@ -6,7 +6,7 @@ from minicnn.cli.loading import trying
 from minicnn.cli.options import add_json
 from minicnn.cli.paths import Input
 from minicnn.cli.provenance import emit
-from minicnn.cli.tables import WIDTH, percent, shape, table
+from minicnn.cli.tables import WIDTH, fitted, percent, shape
 from minicnn.compression.info import info
 from minicnn.compression.stored import stored
 from minicnn.files import source_file
@@ -36,7 +36,7 @@ def terminal(file, document):
     size = "" if stored["file_bytes"] is None else f" of {stored['file_bytes']:,} bytes"
     lines = [f"{file}: {document['architecture']}, input {shape(document['input_shape'])}",
              *(f"MACs with {part} on {count} proposals" for part, count in document["repeats"].items()),
-             table(("layer", "weight", "parameters", "bytes", "MACs"), rows),
+             fitted(("layer", "weight", "parameters", "bytes", "MACs"), rows),
              f"weights as {stored['dtype']} in a file{size}; {document['bytes']:,} bytes as float32"]
     for number, step in enumerate(document["surgery"], start=1):
         lines += textwrap.wrap(f"{number}. {step['method']}{history(step)}", WIDTH, subsequent_indent="    ", break_on_hyphens=False)

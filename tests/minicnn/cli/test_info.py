@@ -83,7 +83,7 @@ def test_a_detector_is_not_run_nor_its_weights_read_and_its_table_says_what_was_
     lines = out.splitlines()
     assert lines[:2] == [f"{detector}: fasterrcnn_mobilenet_v3_large_320_fpn, input 3x64x85", "MACs with roi_heads on 150 proposals"]
     assert next(line for line in lines if line.startswith("roi_heads.box_head.fc6 ")).split() == [
-        "roi_heads.box_head.fc6", "4x12544", "50,180", f"{150 * 4 * 12544:,}"]
+        "roi_heads.box_head.fc6", "4x12544", "50,180", "200,720", f"{150 * 4 * 12544:,}"]
     assert all(len(line) <= 80 for line in lines[1:])
     document = json.loads(run("info", detector, "--json", "-")[1])
     assert document["repeats"] == {"roi_heads": 150} and document["input_shape"] == [3, 64, 85]
