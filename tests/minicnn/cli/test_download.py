@@ -87,7 +87,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(refused, here, url, pub
 
 @pytest.mark.parametrize("options, expected", [
     (["lenet5"], "lenet5"), ([], "ARCH"), ([ARCHITECTURE, "-o", "none/x.npz"], "none/x.npz"), ([ARCHITECTURE, "-o", ""], "folder"),
-    ([ARCHITECTURE, "--url", "http://example.org"], "https"), ([ARCHITECTURE, "--dtype", "int8"], "int8"),
+    ([ARCHITECTURE, "--url", "http://example.org"], "https"), ([ARCHITECTURE, "--dtype", "int4"], "int4"),
 ])
 def test_what_cannot_be_used_is_refused_before_anything_is_fetched(refused, here, url, options, expected):
     assert expected in refused("download", *options)
