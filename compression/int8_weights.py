@@ -38,7 +38,7 @@ def check_dtype(dtype):
         raise InputError(f"got dtype {dtype!r}, expected one of {', '.join(ROUNDED)}. Choose one of them.")
 
 
-def round_weights(model, images: Sequence[np.ndarray] = ()) -> None:
+def round_weights(model, images: Sequence[np.ndarray] | np.ndarray = ()) -> None:
     """Give a network the weights that ``minicnn.save(path, model, dtype="int8")`` writes, and biases that fit them, in place.
 
     Arrays are replaced, not written into.

@@ -54,8 +54,7 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
        (low_dimensional.py) from all layers that make, pass or read them (channels.py). Decompose the others (hybrid.py) by Tucker
        (tucker.py) or SVD (svd.py), at ranks by a rule (ranks.py) or within a budget (budget.py).
     3. Repair: fit each changed layer to the original's outputs (repair.py, regression.py, first_factor.py).
-    4. For an int8 file: round the weights, and fit the biases (int8_weights.py).
-    5. Measure both networks (measure.py).
+    4. For an int8 file round weights and fit biases (int8_weights.py). Measure both networks (measure.py).
 
     Args:
         model: left as it is. options: ``DetectorOptions``. images: as ``as_values`` takes, see ``draw_images``. rng: default: options.seed.
@@ -75,9 +74,8 @@ def compress_detector(model: CompressibleDetector, options: DetectorOptions, ima
             observation = observe(model, images, rng)
     if state is None:
         with clock("surgery"):
-            done = cut(smaller, options, rng=rng, observation=observation, cost_model=cost_model, on_round=rounds_to(progress))
-            state = cut_state(done, options, images, before, cost_model)
-            del done                                    # its singular vectors are not needed while layers are fitted
+            state = cut_state(cut(smaller, options, rng=rng, observation=observation, cost_model=cost_model, on_round=rounds_to(progress)),
+                              options, images, before, cost_model)
     if options.repair:
         with clock("repair"):
             state["repair"] = repair(smaller, model, observation, state["surgery"], state["repair"],

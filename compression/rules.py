@@ -1,7 +1,7 @@
 """How ranks are found: given, by a rule for each layer alone, or by a target for the whole network."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class RankRule(NamedTuple):
     """
 
     kind: str
-    value: object = None
+    value: Any = None
 
     @property
     def targets(self) -> tuple["RankRule", ...]:
