@@ -125,7 +125,7 @@ def test_other_options(squeeze, options):
 
 @pytest.mark.parametrize("target", [["--target-parameters", 0.3], ["--target-accuracy", 0.02, "--minimum", 3, "--no-linear"]])
 def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, monkeypatch, target):
-    status, whole, _ = squeeze(*target, out="whole.npz")
+    status, whole, _ = squeeze(*target, out="nonstop.npz")           # as long as "stopped": the name is in the file, whose size is told
     assert status == 0 and len(whole["rounds"]) > 1
     train_classifier = method.train_classifier
 
@@ -137,7 +137,7 @@ def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, mo
         patch.setattr(method, "train_classifier", stop_in_round_two)
         status, document, err = squeeze(*target, out="stopped.npz")
     assert status == 130 and document is None and "--resume" in err
-    assert sorted(path.name for path in here.iterdir()) == ["stopped.checkpoint.npz", "whole.npz"]
+    assert sorted(path.name for path in here.iterdir()) == ["nonstop.npz", "stopped.checkpoint.npz"]
     assert len(minicnn.load("stopped.checkpoint.npz").conv1.weight) < 6       # the checkpoint is a network like any other
 
     status, _, err = squeeze(*target, "--seed", 1, "--resume", out="stopped.npz")
@@ -147,9 +147,9 @@ def test_a_run_stopped_between_rounds_ends_as_one_that_was_not(squeeze, here, mo
     status, document, err = squeeze(*target, "--resume", out="stopped.npz")
     assert status == 0 and err.startswith("resuming after round 1 from stopped.checkpoint.npz\n")
     assert document["rounds"] == whole["rounds"] and document["after"] == whole["after"]
-    same_weights("stopped.npz", "whole.npz")
-    assert minicnn.load("stopped.npz").record["surgery"] == minicnn.load("whole.npz").record["surgery"]
-    assert sorted(path.name for path in here.iterdir()) == ["stopped.npz", "whole.npz"]
+    same_weights("stopped.npz", "nonstop.npz")
+    assert minicnn.load("stopped.npz").record["surgery"] == minicnn.load("nonstop.npz").record["surgery"]
+    assert sorted(path.name for path in here.iterdir()) == ["nonstop.npz", "stopped.npz"]
 
 
 def test_a_resumed_run_writes_the_bytes_of_one_that_was_not_interrupted(squeeze, here, monkeypatch):
