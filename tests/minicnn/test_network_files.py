@@ -193,5 +193,6 @@ def test_archives_and_what_is_nothing_are_no_weight_files(tmp_path):
 def test_outlines_and_info_take_weights_too(published):
     assert outline(published).architecture == ARCHITECTURE
     document, direct = info(published), info(outline(published))
-    assert document["file"] == "net.pth" and document["sha256"] == sha256(published)
-    assert {name: value for name, value in document.items() if name not in ("file", "sha256")} == direct and direct["parameters"] > 10**6
+    assert document["file"] == "net.pth" and document["sha256"] == sha256(published) and document["stored"]["dtype"] == "float32"
+    of_file = ("file", "sha256", "stored")
+    assert {name: value for name, value in document.items() if name not in of_file} == direct and direct["parameters"] > 10**6
